@@ -44,7 +44,8 @@ def _sides(padding: Padding, sizes: Sequence[int], kernel: Sequence[int], stride
             small, large = total // 2, total - total // 2
             sides.append((small, large) if padding == "same" else (large, small))
         return sides
-    return [(side[0], side[1]) if isinstance(side, Sequence) else (side, side) for side in per_axis(padding, len(sizes))]
+    each = per_axis(padding, len(sizes))
+    return [(side[0], side[1]) if isinstance(side, Sequence) else (side, side) for side in each]
 
 
 def _index_map(size: int, before: int, after: int, mode: str) -> Array:
@@ -132,10 +133,9 @@ def _scatter(y: Array, weight: Array, sizes: Sequence[int], strides: Sequence[in
 def _weight_gradient(x: Array, y: Array, weight: Array, strides: Sequence[int], dilations: Sequence[int],
                      groups: int) -> Array:
     rows = _rows(y, groups)
-    w: Array = np.zeros(weight.shape, x.dtype)
-    for tap, places in _taps(weight.shape[2:], y.shape[2:], strides, dilations):
-        w[(..., *tap)] = (rows @ _rows(x[places], groups).swapaxes(-1, -2)).reshape(weight.shape[:2])
-    return w
+    taps = _taps(weight.shape[2:], y.shape[2:], strides, dilations)
+    products = [rows @ _rows(x[places], groups).swapaxes(-1, -2) for _, places in taps]
+    return np.stack(products, axis=-1).reshape(weight.shape)
 
 
 def _bias_gradient(dy: Array, bias: Array) -> Array:

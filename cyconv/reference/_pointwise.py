@@ -48,7 +48,7 @@ def sigmoid(input: Array) -> Array:
     """Return 1 / (1 + exp(-x)), written with exp(-|x|) so that nothing overflows."""
     x = wide(input)
     e = np.exp(-np.abs(x))
-    return (np.where(x >= 0, 1, e) / (1 + e)).astype(input.dtype)
+    return np.asarray(np.where(x >= 0, 1, e) / (1 + e), input.dtype)
 
 
 def sigmoid_backward(grad_output: Array, input: Array | None, *, output: Array | None = None) -> tuple[Array]:
@@ -86,7 +86,7 @@ def log_softmax(input: Array, dim: int) -> Array:
     x = wide(input)
     with np.errstate(invalid="ignore"):  # a row of -inf, or with +inf in it, is NaN as in torch
         x = x - x.max(axis=dim, keepdims=True, initial=-np.inf)
-    return (x - np.log(np.exp(x).sum(axis=dim, keepdims=True))).astype(input.dtype)
+    return np.asarray(x - np.log(np.exp(x).sum(axis=dim, keepdims=True)), input.dtype)
 
 
 def log_softmax_backward(grad_output: Array, input: Array | None, dim: int, *,
