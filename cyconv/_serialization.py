@@ -1,0 +1,161 @@
+"""
+Files of named arrays.
+
+A file is an ordinary ``.npz`` (a zip of ``.npy`` entries, readable with ``numpy.load``) with one entry more, the
+version of the format. Nothing is ever unpickled, so a foreign file cannot run code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+_VERSION_ENTRY = "__cyconv_format__"
+_VERSION = 1
+# What zipfile, zlib and NumPy raise on bytes that are not what they should be.
+_DAMAGE = (ValueError, EOFError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
+    """
+    Write a state to a file.
+
+    The file appears under its name only when it is complete: a crash in between leaves the old file as it was.
+
+    Parameters
+    ----------
+    path : str or path
+        Name of the file, taken as it is (no suffix is added); ``.npz`` is customary.
+    module_or_state_dict : Module, optimiser, or mapping of str to array
+        What has a ``state_dict()``, or a dictionary of arrays.
+
+    Raises
+    ------
+    TypeError
+        If it is neither, or an entry is no array of numbers.
+    ValueError
+        If a name cannot stand in the file.
+    """
+    arrays = _named_arrays(module_or_state_dict)
+    target = os.path.realpath(os.fspath(path))  # behind a symbolic link, so that the link stays one
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".cyconv-{secrets.token_hex(8)}.tmp")
+    try:
+        # Not tempfile: its files are readable by the owner only, and the rename would keep that.
+        with open(temporary, "xb") as file:
+            _write(file, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":  # the new name itself is on disk only when the folder is
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """
+    Read a file that ``save`` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        Name of the file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        What was saved, in the same order; goes into ``load_state_dict``.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, incomplete, of another kind, or of a later format.
+    FileNotFoundError
+        If there is none.
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        try:
+            arrays = _read(file)
+        except _DAMAGE as error:
+            raise ValueError(f"load: {name} is no complete cyconv file: {error}") from error
+    if _VERSION_ENTRY not in arrays:
+        raise ValueError(
+            f"load: {name} was not written by cyconv.save (it has no entry {_VERSION_ENTRY}); "
+            "numpy.load reads other .npz files"
+        )
+    version = arrays.pop(_VERSION_ENTRY)
+    if version.shape != () or version.dtype.kind != "i" or not 1 <= version <= _VERSION:
+        raise ValueError(
+            f"load: {name} has format version {version}, this cyconv reads up to {_VERSION}; a later one is needed"
+        )
+    return arrays
+
+
+def _named_arrays(source: Any) -> dict[str, NDArray[Any]]:
+    """Return what is to be written, every entry checked before a file is touched."""
+    state = source.state_dict() if hasattr(source, "state_dict") else source
+    if not isinstance(state, Mapping):
+        raise TypeError(f"save: expected a layer, an optimiser or a mapping to arrays, got {type(state).__name__}")
+    arrays: dict[str, NDArray[Any]] = {_VERSION_ENTRY: np.array(_VERSION)}
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise TypeError(f"save: a name must be a string, got {name!r}")
+        if not name or "\0" in name or name == _VERSION_ENTRY:
+            raise ValueError(f"save: the name {name!r} cannot stand in a file")
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"save: {name!r} must be an array of numbers, got {type(value).__name__} ({array.dtype})")
+        arrays[name] = array
+    return arrays
+
+
+def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            # A fixed date: equal states make equal files.
+            entry = zipfile.ZipInfo(name + ".npy", date_time=(1980, 1, 1, 0, 0, 0))
+            with archive.open(entry, "w", force_zip64=True) as stream:
+                npy.write_array(stream, array, allow_pickle=False)
+
+
+def _read(file: IO[bytes]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            if not entry.filename.endswith(".npy"):
+                raise ValueError(f"the entry {entry.filename!r} is no array")
+            with archive.open(entry) as stream:
+                _check_size(entry, stream)
+            with archive.open(entry) as stream:
+                arrays[entry.filename[: -len(".npy")]] = npy.read_array(stream, allow_pickle=False)
+    return arrays
+
+
+def _check_size(entry: zipfile.ZipInfo, stream: IO[bytes]) -> None:
+    """Compare the size that the entry's header promises with what is there, before memory is asked for."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(stream)
+    if version not in readers:
+        raise ValueError(f"the entry {entry.filename!r} has the unknown .npy version {version}")
+    shape, _, dtype = readers[version](stream)
+    if math.prod(shape) * dtype.itemsize != entry.file_size - stream.tell():
+        raise ValueError(f"the entry {entry.filename!r} does not hold the {shape} {dtype} values that it promises")

@@ -1,0 +1,36 @@
+"""Layer objects, in the names and meaning of ``torch.nn``."""
+
+from cyconv.nn import init
+from cyconv.nn.activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from cyconv.nn.container import Concat, Residual, Sequential
+from cyconv.nn.conv import Conv2d
+from cyconv.nn.dropout import Dropout
+from cyconv.nn.flatten import Flatten, Identity
+from cyconv.nn.linear import Linear
+from cyconv.nn.loss import CrossEntropyLoss, MSELoss, NLLLoss
+from cyconv.nn.module import Module, Parameter
+from cyconv.nn.pooling import AvgPool2d, MaxPool2d
+
+__all__ = [
+    "Module",
+    "Parameter",
+    "Conv2d",
+    "Linear",
+    "MaxPool2d",
+    "AvgPool2d",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "Softmax",
+    "LogSoftmax",
+    "Flatten",
+    "Dropout",
+    "Identity",
+    "Sequential",
+    "Residual",
+    "Concat",
+    "CrossEntropyLoss",
+    "NLLLoss",
+    "MSELoss",
+    "init",
+]

@@ -1,0 +1,270 @@
+"""Layers made of layers: Sequential, Residual, Concat."""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cyconv.nn.module import Module, Pending
+
+
+def _refuse_repeats(container: Module) -> None:
+    """A module remembers one forward pass only: standing in two places, it would differentiate the wrong one."""
+    names: dict[int, str] = {}
+    for name, module in container._named_modules(""):
+        if id(module) in names:
+            raise ValueError(
+                f"{type(container).__name__}: the same {type(module).__name__} object stands at "
+                f"{names[id(module)]!r} and at {name!r}; a layer remembers one forward pass, so make one for each "
+                "place (to share weights, assign the same Parameter to both)"
+            )
+        names[id(module)] = name
+
+
+class _Children(Module):
+    """Children in order, by number or by name; they are ordinary attributes, and `_layers` follows these."""
+
+    _layers: tuple[Module, ...] = ()
+
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], OrderedDict):
+            named = list(modules[0].items())
+        else:
+            named = [(str(position), module) for position, module in enumerate(modules)]
+        for name, module in named:
+            self._insert(name, module)
+        _refuse_repeats(self)
+
+    def _insert(self, name: Any, module: Any) -> None:
+        owner = type(self).__name__
+        if not isinstance(name, str):
+            raise TypeError(f"{owner}: a name must be a string, got {name!r}")
+        if not name or "." in name or hasattr(self, name):
+            raise ValueError(f"{owner}: a name must be new, not empty and without a dot, got {name!r}")
+        if not isinstance(module, Module):
+            hint = "" if not isinstance(module, (list, tuple)) else "; unpack the list with *"
+            raise TypeError(f"{owner}: {name!r} must be a layer, got {type(module).__name__}{hint}")
+        setattr(self, name, module)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
+        super().__setattr__(name, value)
+        if isinstance(value, Module) or isinstance(before, Module):
+            self._layers = tuple(self.children())
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._layers = tuple(self.children())
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the child at a position, or for a slice a new container of the same children."""
+        if isinstance(index, slice):
+            return self._part(OrderedDict(list(self.named_children())[index]))
+        return self._layers[operator.index(index)]
+
+    def _part(self, children: OrderedDict[str, Module]) -> Module:
+        return Sequential(children)
+
+    def __setitem__(self, index: Any, module: Any) -> None:
+        """Put another layer at a position."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: expected a layer, got {type(module).__name__}")
+        name, before = list(self.named_children())[operator.index(index)]
+        setattr(self, name, module)
+        try:
+            _refuse_repeats(self)
+        except ValueError:
+            setattr(self, name, before)
+            raise
+
+
+class Sequential(_Children):
+    """
+    Run layers one after the other.
+
+    Parameters
+    ----------
+    *modules : Module, or one OrderedDict of str to Module
+        The layers. Without names they are called "0", "1", ..., as in torch.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no layer.
+    ValueError
+        If a name cannot be used, or one layer object stands in two places.
+
+    Examples
+    --------
+    >>> model = Sequential(Conv2d(1, 6, 5, padding=2), ReLU(), MaxPool2d(2), Flatten(), Linear(6 * 14 * 14, 10))
+    >>> model[0].weight.shape
+    (6, 1, 5, 5)
+    """
+
+    def append(self, module: Module) -> Sequential:
+        """Add a layer at the end, under the next free number; return self."""
+        number = len(self._layers)
+        while str(number) in vars(self):
+            number += 1
+        name = str(number)
+        self._insert(name, module)
+        try:
+            _refuse_repeats(self)
+        except ValueError:
+            delattr(self, name)
+            raise
+        return self
+
+    def forward(self, input: Any) -> Any:
+        """Return what the last layer makes of the input."""
+        for layer in self._layers:
+            input = layer(input)
+        return input
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        layers = self._layers
+        if not input_grad:
+            # Before the first parameters there is nothing to learn: those layers need no backward pass at all.
+            first = next((i for i, layer in enumerate(layers) if any(True for _ in layer.parameters())), len(layers))
+            for layer in layers[:first:-1]:
+                grad_output = layer._backward(grad_output, pending, True)
+            if first < len(layers):
+                layers[first]._backward(grad_output, pending, False)
+            return None
+        for layer in layers[::-1]:
+            grad_output = layer._backward(grad_output, pending, True)
+        return grad_output
+
+
+class Residual(Module):
+    """
+    Add what a shortcut makes of the input to what a body makes of it: y = body(x) + shortcut(x).
+
+    Parameters
+    ----------
+    body : Module
+        The main way.
+    shortcut : Module, optional
+        The other way; None passes the input on as it is.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no layer; in forward, if the two results differ in dtype.
+    ValueError
+        If one layer object stands in both; in forward, if the two results differ in shape.
+    """
+
+    def __init__(self, body: Module, shortcut: Module | None = None) -> None:
+        for name, module in (("body", body), ("shortcut", shortcut)):
+            if not isinstance(module, Module) and not (name == "shortcut" and module is None):
+                raise TypeError(f"Residual: {name} must be a layer, got {type(module).__name__}")
+        self.body = body
+        self.shortcut = shortcut
+        _refuse_repeats(self)
+
+    def forward(self, input: Any) -> Any:
+        """Return body(input) + shortcut(input)."""
+        main = self.body(input)
+        other = np.asarray(input) if self.shortcut is None else self.shortcut(input)
+        if main.shape != other.shape:
+            raise ValueError(f"Residual: body gives shape {main.shape}, shortcut {other.shape}; they must be equal")
+        if main.dtype != other.dtype:
+            raise TypeError(f"Residual: body gives {main.dtype}, shortcut {other.dtype}; they must be equal")
+        return np.add(main, other)
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        main = self.body._backward(grad_output, pending, input_grad)
+        if self.shortcut is None:
+            return np.add(main, grad_output) if input_grad else None
+        other = self.shortcut._backward(grad_output, pending, input_grad)
+        return np.add(main, other) if input_grad else None
+
+
+class Concat(_Children):
+    """
+    Run branches side by side on the same input and join their outputs along the channels.
+
+    Parameters
+    ----------
+    *modules : Module, or one OrderedDict of str to Module
+        The branches, at least one.
+    dim : int
+        The axis to join along. The default, third from the end, is that of the channels in (N, C, H, W) and
+        (C, H, W).
+
+    Raises
+    ------
+    TypeError
+        If an argument is no layer; in forward, if the results differ in dtype.
+    ValueError
+        If there is no branch, a name cannot be used, or one layer object stands in two places; in forward, if the
+        results differ in shape other than along `dim`.
+    """
+
+    def __init__(self, *modules: Any, dim: int = -3) -> None:
+        self.dim = operator.index(dim)
+        super().__init__(*modules)
+        if not self._layers:
+            raise ValueError("Concat: at least one branch is needed")
+
+    def _part(self, children: OrderedDict[str, Module]) -> Module:
+        return Concat(children, dim=self.dim)
+
+    def forward(self, input: Any) -> Any:
+        """Return the outputs of all branches, joined."""
+        outputs = [branch(input) for branch in self._layers]
+        dim, first = self.dim, outputs[0]
+        if not -first.ndim <= dim < first.ndim:
+            raise ValueError(f"Concat: dim is {dim}, but the branches give {first.ndim} axes (shape {first.shape})")
+        dim %= first.ndim
+        for position, output in enumerate(outputs):
+            if (
+                output.ndim != first.ndim
+                or output.shape[:dim] + output.shape[dim + 1 :] != first.shape[:dim] + first.shape[dim + 1 :]
+            ):
+                raise ValueError(
+                    f"Concat: branch 0 gives shape {first.shape}, branch {position} {output.shape}; "
+                    f"they may differ along axis {dim} only"
+                )
+            if output.dtype != first.dtype:
+                raise TypeError(f"Concat: branch 0 gives {first.dtype}, branch {position} {output.dtype}")
+        result = np.concatenate(outputs, axis=dim)
+        self._saved = (dim, tuple(output.shape[dim] for output in outputs), result.shape) if self.training else None
+        return result
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        dim, sizes, shape = self._saved
+        grad_output = np.asarray(grad_output)
+        if grad_output.shape != shape:
+            raise ValueError(f"Concat: grad_output must have the shape of the output {shape}, got {grad_output.shape}")
+        total, owned, start = None, False, 0
+        for branch, size in zip(self._layers, sizes, strict=True):
+            part = grad_output[(slice(None),) * dim + (slice(start, start + size),)]
+            start += size
+            gradient = branch._backward(part, pending, input_grad)
+            if not input_grad:
+                continue
+            if total is None:
+                total = gradient
+            else:
+                # The first sum is a new array, as an Identity gives back a part of grad_output itself.
+                total = np.add(total, gradient, out=total if owned else None)
+                owned = True
+        return total
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return f"dim={self.dim}"

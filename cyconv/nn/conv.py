@@ -1,0 +1,161 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cyconv import functional as F
+from cyconv.nn.init import weight_and_bias
+from cyconv.nn.module import Module, Parameter, Pending
+
+
+class Conv2d(Module):
+    """
+    Convolve images with learned kernels.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        C and K; both must be divisible by `groups`.
+    kernel_size, stride, dilation : int or (int, int)
+        (R, S), steps between windows, distance of taps.
+    padding : int, (int, int), ((int, int), (int, int)), "valid", "same" or "same_lower"
+        Rows and columns around the input: the same on both sides, or (top, bottom), (left, right). "same" gives
+        ceil(H / stride) rows for any stride, with the odd row of padding below; "same_lower" puts it above.
+    groups : int
+        Number of independent convolutions side by side.
+    bias : bool
+        False leaves out the bias; ``layer.bias`` is None then.
+    padding_mode : str
+        "zeros".
+    algorithm : str
+        What computes: "auto", or one by name as in :func:`cyconv.functional.conv2d`.
+    dtype : dtype
+        float32 or float64.
+    rng : numpy.random.Generator, int or None
+        Source of the starting values: a generator, a seed, or None for fresh entropy.
+
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (K, C / groups, R, S).
+    bias : Parameter or None
+        Shape (K,).
+
+    Raises
+    ------
+    TypeError
+        If a size is no integer or `dtype` is not floating.
+    ValueError
+        If a number is out of its range, or the channels are not divisible by `groups`.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W); output (N, K, P, Q) or (K, P, Q) in the same dtype, with
+    P = (H + 2 · padding - dilation · (R - 1) - 1) // stride + 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        algorithm: str = "auto",
+        dtype: DTypeLike = np.float32,
+        rng: Any = None,
+    ) -> None:
+        self.in_channels = _integer(in_channels, "in_channels")
+        self.out_channels = _integer(out_channels, "out_channels")
+        self.groups = _integer(groups, "groups")
+        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels % self.groups:
+                raise ValueError(f"Conv2d: {name} must be divisible by groups, got {channels} and groups={self.groups}")
+        self.kernel_size = _pair(kernel_size, "kernel_size")
+        self.stride = _pair(stride, "stride")
+        self.dilation = _pair(dilation, "dilation")
+        self.padding = padding if isinstance(padding, (str, tuple)) else _pair(padding, "padding", least=0)
+        self.padding_mode = padding_mode
+        self.algorithm = algorithm
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, type(self).__name__)
+
+    def forward(self, input: Any) -> Any:
+        """Return the feature maps (N, K, P, Q) of images (N, C, H, W), or (K, P, Q) of one (C, H, W)."""
+        bias = self.bias
+        output = F.conv2d(
+            input,
+            self.weight.data,
+            None if bias is None else bias.data,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.padding_mode,
+            algorithm=self.algorithm,
+        )
+        self._saved = input if self.training else None
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        weight: Parameter = self.weight
+        bias = self.bias
+        gradients = F.conv2d_backward(
+            grad_output,
+            self._saved,
+            weight.data,
+            None if bias is None else bias.data,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.padding_mode,
+            algorithm=self.algorithm,
+            input_grad=input_grad,
+        )
+        pending.append((weight, gradients[1]))
+        if bias is not None:
+            pending.append((bias, gradients[2]))
+        return gradients[0]
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        parts = [
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}",
+            f"padding={self.padding!r}" if self.padding != (0, 0) else "",
+            f"dilation={self.dilation}" if self.dilation != (1, 1) else "",
+            f"groups={self.groups}" if self.groups != 1 else "",
+            "bias=False" if self.bias is None else "",
+            f"padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else "",
+            f"algorithm={self.algorithm!r}" if self.algorithm != "auto" else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+def _integer(value: Any, name: str, least: int = 1) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"Conv2d: {name} must be an integer, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"Conv2d: {name} must be at least {least}, got {number}")
+    return number
+
+
+def _pair(value: Any, name: str, least: int = 1) -> tuple[int, int]:
+    entries = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(entries) != 2:
+        raise ValueError(f"Conv2d: {name} must be an integer or two, got {value!r}")
+    return _integer(entries[0], name, least), _integer(entries[1], name, least)

@@ -1,0 +1,55 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cyconv import functional as F
+from cyconv.nn.module import Module, Pending
+
+
+class Dropout(Module):
+    """
+    In training mode, set each value to 0 with probability `p` and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    p : float
+        Probability of a zero, in [0, 1].
+    rng : numpy.random.Generator, int or None
+        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be a probability in [0, 1], got {p}")
+        self.p = p
+        self.rng = np.random.default_rng(rng)
+
+    def forward(self, input: Any) -> Any:
+        """Return the thinned input in training mode, in eval mode the input itself."""
+        if not self.training:
+            self._saved = None
+            return input
+        output, mask = F.dropout(input, self.p, True, rng=self.rng, return_mask=True)
+        self._saved = (input, mask)
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        if not input_grad:
+            return None
+        input, mask = self._saved
+        return F.dropout_backward(grad_output, input, self.p, True, mask=mask)[0]
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return f"p={self.p}"

@@ -1,0 +1,153 @@
+"""
+Starting values, in the names and formulas of ``torch.nn.init``.
+
+Every function fills an array (or a :class:`~cyconv.nn.Parameter`) in place and returns it. `rng` is a
+``numpy.random.Generator``, a seed, or None for fresh entropy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cyconv.nn.module import Array, Parameter
+
+_T = TypeVar("_T", Array, Parameter)
+
+
+def float_dtype(dtype: DTypeLike, owner: str) -> np.dtype[Any]:
+    """Return `dtype` as a NumPy dtype; TypeError naming `owner` unless it is float32 or float64."""
+    result = np.dtype(dtype)
+    if result not in (np.float32, np.float64):
+        raise TypeError(f"{owner}: dtype must be float32 or float64, got {result}")
+    return result
+
+
+def calculate_fan(shape: tuple[int, ...]) -> tuple[int, int]:
+    """
+    Return (fan_in, fan_out) of a weight: how many inputs reach one output, how many outputs one input reaches.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (K, C, *kernel), at least two entries.
+
+    Raises
+    ------
+    ValueError
+        If `shape` has fewer than two entries.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"calculate_fan: a weight has at least 2 dimensions (K, C, *kernel), got shape {shape}")
+    taps = math.prod(shape[2:])
+    return shape[1] * taps, shape[0] * taps
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """
+    Return the factor that keeps the variance behind an activation.
+
+    Parameters
+    ----------
+    nonlinearity : str
+        "linear", "sigmoid", "tanh", "relu" or "leaky_relu".
+    param : float, optional
+        The negative slope of "leaky_relu"; 0.01 if None.
+
+    Raises
+    ------
+    ValueError
+        If the name is another one.
+    """
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        return math.sqrt(2 / (1 + slope**2))
+    if nonlinearity not in gains:
+        raise ValueError(
+            f"calculate_gain: nonlinearity must be one of {', '.join(gains)}, leaky_relu; got {nonlinearity!r}"
+        )
+    return gains[nonlinearity]
+
+
+def _array(target: Array | Parameter) -> Array:
+    return target.data if isinstance(target, Parameter) else target
+
+
+def _fan(target: Array | Parameter, mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    return calculate_fan(target.shape)[mode == "fan_out"]
+
+
+def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> _T:
+    """Fill with numbers uniform in [a, b)."""
+    array = _array(target)
+    array[...] = np.random.default_rng(rng).random(array.shape, dtype=array.dtype)
+    array *= b - a
+    array += a
+    return target
+
+
+def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None) -> _T:
+    """Fill with normally distributed numbers."""
+    array = _array(target)
+    array[...] = np.random.default_rng(rng).standard_normal(array.shape, dtype=array.dtype)
+    array *= std
+    array += mean
+    return target
+
+
+def constant_(target: _T, value: float) -> _T:
+    """Fill with one value."""
+    _array(target).fill(value)
+    return target
+
+
+def kaiming_uniform_(
+    target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
+) -> _T:
+    """Fill uniformly within gain · sqrt(3 / fan) (He et al. 2015); `a` is the slope of the leaky_relu behind."""
+    fan = _fan(target, mode)
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / fan) if fan else 0.0
+    return uniform_(target, -bound, bound, rng=rng)
+
+
+def kaiming_normal_(
+    target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
+) -> _T:
+    """Fill normally with deviation gain / sqrt(fan) (He et al. 2015); `a` is the slope of the leaky_relu behind."""
+    fan = _fan(target, mode)
+    return normal_(target, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0, rng=rng)
+
+
+def xavier_uniform_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
+    """Fill uniformly within gain · sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(target.shape))))
+    return uniform_(target, -bound, bound, rng=rng)
+
+
+def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
+    """Fill normally with deviation gain · sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    return normal_(target, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(target.shape)))), rng=rng)
+
+
+def weight_and_bias(
+    shape: tuple[int, ...], bias: bool, dtype: DTypeLike, rng: Any, owner: str
+) -> tuple[Parameter, Parameter | None]:
+    """
+    Make the parameters of a convolution or linear layer with torch's default starting values.
+
+    The weight comes from ``kaiming_uniform_(a=sqrt(5))``, which is uniform in ±1/sqrt(fan_in); so is the bias.
+    """
+    kind = float_dtype(dtype, owner)
+    generator = np.random.default_rng(rng)
+    weight = kaiming_uniform_(Parameter(np.empty(shape, kind)), a=math.sqrt(5), rng=generator)
+    if not bias:
+        return weight, None
+    fan_in, _ = calculate_fan(shape)
+    bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+    return weight, uniform_(Parameter(np.empty(shape[0], kind)), -bound, bound, rng=generator)

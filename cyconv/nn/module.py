@@ -1,0 +1,383 @@
+"""What every layer has in common: parameters, children, modes, remembered inputs, and the walk of the gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+# What a backward pass found and has not yet added: (parameter, its gradient).
+Pending = list[tuple["Parameter", Array]]
+
+
+class Parameter:
+    """
+    An array that is learned, and the gradient that has added up for it.
+
+    Parameters
+    ----------
+    data : ndarray
+        The values, any shape; kept as they are, without a copy.
+
+    Attributes
+    ----------
+    data : ndarray
+        The values. Optimisers and ``load_state_dict`` write into this array in place.
+    grad : ndarray or None
+        The sum of all gradients since the last ``zero_grad``, in the shape of `data`; None when there are none.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad")
+
+    def __init__(self, data: Array) -> None:
+        if not isinstance(data, np.ndarray):
+            raise TypeError(f"Parameter: data must be a NumPy array, got {type(data).__name__}")
+        self.data = data
+        self.grad: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `data`."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """dtype of `data`."""
+        return self.data.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of elements of `data`."""
+        return self.data.size
+
+    def add_grad(self, gradient: Array) -> None:
+        """
+        Add a gradient to those that are there.
+
+        Parameters
+        ----------
+        gradient : ndarray
+            In the shape and dtype of `data`. The first one is kept without a copy, and later ones are added into
+            it: it must be an array that nobody else goes on using.
+        """
+        if self.grad is None:
+            self.grad = gradient
+        else:
+            self.grad += gradient
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+class IncompatibleKeys(NamedTuple):
+    """Names that did not match in ``load_state_dict(..., strict=False)``."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """
+    Base of all layers, containers and losses.
+
+    A layer of one's own defines ``forward(input)`` and ``_backward(grad_output, pending, input_grad)``, or, if it is
+    only made of other layers, ``forward`` and ``backward`` that call theirs. Parameters and children are found where
+    they are assigned: every attribute that is a :class:`Parameter` or a :class:`Module` counts, in the order of
+    assignment.
+
+    In training mode a forward pass remembers the arrays that the backward pass needs, by reference: do not write into
+    an input or an output before ``backward`` has run. Each forward replaces what the one before remembered; a forward
+    in eval mode remembers nothing.
+
+    Attributes
+    ----------
+    training : bool
+        True after construction and ``train()``, False after ``eval()``.
+    """
+
+    # Class attributes, so that a subclass need not call super().__init__().
+    training: bool = True
+    _saved: Any = None
+    # Attributes that are arrays and belong to the state without being learned.
+    _buffer_names: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A call is forward itself, with no Python frame between: at batch 1 a LeNet feels each of them.
+        if "__call__" not in cls.__dict__:
+            cls.__call__ = cls.forward  # type: ignore[method-assign]
+        if "backward" in cls.__dict__ and "_backward" not in cls.__dict__:
+            cls._backward = _collect_from_backward  # type: ignore[method-assign]
+
+    # ---------------------------------------------------------------- forward and backward
+
+    def __call__(self, *args: Any) -> Any:
+        """Run ``forward``."""
+        return self.forward(*args)
+
+    def forward(self, *args: Any) -> Any:
+        """Compute the output; every layer defines its own."""
+        raise TypeError(f"{type(self).__name__}: the class defines no forward(input)")
+
+    def backward(self, grad_output: Any, *, input_grad: bool = True) -> Any:
+        """
+        Carry the gradient of the last training-mode forward from the output back to the input.
+
+        Gradients of the parameters add up in their ``grad``. If anything fails on the way, none of them is changed.
+
+        Parameters
+        ----------
+        grad_output : array
+            Gradient with respect to what ``forward`` returned, in its shape and dtype.
+        input_grad : bool
+            False leaves out the gradient with respect to the input, as the first layer of a network has no use
+            for it.
+
+        Returns
+        -------
+        ndarray or None
+            Gradient with respect to the input; None if `input_grad` is False.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward in training mode.
+        """
+        pending: Pending = []
+        grad_input = self._backward(grad_output, pending, input_grad)
+        for parameter, gradient in pending:
+            parameter.add_grad(gradient)
+        return grad_input
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        """
+        Like ``backward``, but append ``(parameter, gradient)`` to `pending` instead of adding.
+
+        Containers hand one list through all their layers; the outermost ``backward`` adds when all has succeeded.
+        """
+        raise TypeError(
+            f"{type(self).__name__}: the class defines neither backward(grad_output, *, input_grad=True) "
+            "nor _backward(grad_output, pending, input_grad)"
+        )
+
+    def _nothing_remembered(self) -> RuntimeError:
+        name = type(self).__name__
+        if self.training:
+            return RuntimeError(f"{name}: backward needs a forward pass in training mode before it; there was none")
+        return RuntimeError(
+            f"{name}: backward needs a forward pass in training mode before it; in eval mode forward remembers "
+            "nothing (call train() before the forward pass)"
+        )
+
+    # ---------------------------------------------------------------- what is inside
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules directly inside, with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules directly inside."""
+        for _, child in self.named_children():
+            yield child
+
+    def _named_modules(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        """Yield this module and all below, one that occurs twice under both names."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all below with dotted names, each once; this one under `prefix`."""
+        seen: set[int] = set()
+        for name, module in self._named_modules(prefix):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all below, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield name, value
+
+    def _own_buffers(self) -> Iterator[tuple[str, Array]]:
+        for name in self._buffer_names:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Yield all parameters with dotted names such as ``"0.weight"``; a shared one once, under its first name."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix):
+            for name, parameter in module._own_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{path}.{name}" if path else name), parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield all parameters, each once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
+        """Yield with dotted names the arrays that belong to the state but are not learned."""
+        for path, module in self.named_modules(prefix):
+            for name, buffer in module._own_buffers():
+                yield (f"{path}.{name}" if path else name), buffer
+
+    def num_parameters(self) -> int:
+        """Return how many numbers are learned."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    # ---------------------------------------------------------------- modes
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode (or eval mode, if `mode` is False) here and in all modules below; return self."""
+        if not isinstance(mode, (bool, np.bool_)):
+            raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Set eval mode here and in all modules below; return self."""
+        return self.train(False)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """
+        Forget the gradients of all parameters.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            True drops the arrays, so that the next gradient is kept without an addition; False fills them with 0.
+        """
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.fill(0)
+
+    # ---------------------------------------------------------------- state
+
+    def _state(self) -> dict[str, Array]:
+        """Return the arrays themselves, by name: of each module first its parameters, then its buffers."""
+        state: dict[str, Array] = {}
+        for path, module in self._named_modules(""):
+            prefix = f"{path}." if path else ""
+            for name, parameter in module._own_parameters():
+                state[prefix + name] = parameter.data
+            for name, buffer in module._own_buffers():
+                state[prefix + name] = buffer
+        return state
+
+    def state_dict(self) -> dict[str, Array]:
+        """
+        Return copies of all parameters and buffers by name.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names, order and shapes are those of the same network in torch.
+        """
+        return {name: array.copy() for name, array in self._state().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """
+        Copy the values of a state dictionary into the parameters and buffers.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array
+            As ``state_dict()`` gives it, or ``{k: v.numpy() for k, v in torch_module.state_dict().items()}``.
+            Values are converted to the dtype of the parameter.
+        strict : bool
+            False leaves out names that are missing or surplus. Shapes must fit in any case.
+
+        Returns
+        -------
+        IncompatibleKeys
+            ``missing_keys`` and ``unexpected_keys``; both are empty if `strict`.
+
+        Raises
+        ------
+        ValueError
+            Lists all missing, surplus and misshapen names; nothing has been changed then.
+        TypeError
+            If `state_dict` is no mapping.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict: expected a mapping of names to arrays, "
+                f"got {type(state_dict).__name__}"
+            )
+        own = self._state()
+        missing = [name for name in own if name not in state_dict]
+        surplus = [str(name) for name in state_dict if name not in own]
+        given = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
+        misfits = [problem for name, array in given.items() if (problem := misfit(name, own[name], array))]
+        problems = list(misfits)
+        if strict:
+            if surplus:
+                problems.insert(0, "surplus: " + ", ".join(surplus))
+            if missing:
+                problems.insert(0, "missing: " + ", ".join(missing))
+        if problems:
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: the state does not fit, nothing was changed\n  "
+                + "\n  ".join(problems)
+            )
+        for name, array in given.items():
+            np.copyto(own[name], array, casting="same_kind")
+        return IncompatibleKeys(missing, surplus)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles carry the state, not the activations of the last batch.
+        return {name: value for name, value in vars(self).items() if name != "_saved"}
+
+    # ---------------------------------------------------------------- text
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        extra = self.extra_repr()
+        if not children:
+            return f"{type(self).__name__}({extra})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join([extra, *children] if extra else children) + "\n)"
+
+
+def misfit(name: str, own: Array, given: Array) -> str:
+    """Return why `given` cannot become the values of `own`, or an empty string."""
+    if own.shape != given.shape:
+        return f"misshapen: {name} is {own.shape}, the state has {given.shape}"
+    if not np.can_cast(given.dtype, own.dtype, casting="same_kind"):
+        return f"not convertible: {name} is {own.dtype}, the state has {given.dtype}"
+    return ""
+
+
+def _collect_from_backward(module: Module, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+    """Serve as ``_backward`` of a module that has only ``backward``: what that adds up is moved to `pending`."""
+    parameters = list(module.parameters())
+    before = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        grad_input = module.backward(grad_output, input_grad=input_grad)
+        pending.extend((parameter, parameter.grad) for parameter in parameters if parameter.grad is not None)
+    finally:
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = gradient
+    return grad_input
