@@ -1,0 +1,178 @@
+"""What the user may set, in one place: threads, precision, workspace limit, forced algorithm.
+
+Each setting comes from the environment, then from its setter, then from the innermost context manager. ``epoch``
+grows with every change that a plan depends on, so that plans made earlier are made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .kernels import _threads
+
+#: Largest workspace of one thread, in bytes, unless asked otherwise.
+DEFAULT_WORKSPACE = 64 << 20
+#: Below this many floating-point operations (or moved elements) a second thread costs more than it brings: starting a
+#: parallel region takes 0.5 to 2 microseconds while the team is awake, in which one core does about this much.
+SERIAL_WORK = 400_000
+
+PRECISIONS = ("high", "strict")
+ALGORITHMS = ("auto", "direct", "im2col", "reference")
+
+
+def _quota_of_cgroup() -> float:
+    """Return the number of processors that the control group grants, or infinity."""
+    for path, quota, period in (
+        ("/sys/fs/cgroup/cpu.max", None, None),
+        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+    ):
+        try:
+            words = Path(path).read_text().split()
+            if quota is None:
+                granted, every = words[0], words[1]
+            else:
+                granted, every = words[0], Path(str(period)).read_text().strip()
+            if granted not in ("max", "-1"):
+                return float(granted) / float(every)
+        except (OSError, ValueError, IndexError, ZeroDivisionError):
+            continue
+    return math.inf
+
+
+def _default_threads() -> int:
+    """Return min(affinity, control group's quota, OMP_NUM_THREADS), at least 1."""
+    if not _threads.OPENMP:
+        return 1
+    try:
+        affinity = len(os.sched_getaffinity(0))
+    except AttributeError:
+        affinity = os.cpu_count() or 1
+    limit = min(float(affinity), max(1.0, _quota_of_cgroup()))
+    with contextlib.suppress(ValueError):
+        limit = min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
+    return max(1, int(limit))
+
+
+class _State:
+    threads = _default_threads()
+    serial_only = False
+    workspace = DEFAULT_WORKSPACE
+    precision = "high"
+    algorithm = "auto"
+    epoch = 0
+
+
+_state = _State()
+
+
+def _after_fork_in_child() -> None:
+    # libgomp's threads did not survive the fork, and it would wait for them: a child works alone.
+    if not _threads.FORK_SAFE:
+        _state.serial_only = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that large operations use."""
+    return 1 if _state.serial_only or not _threads.OPENMP else _state.threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads that large operations use.
+
+    Results do not depend on it, bit for bit. A build without OpenMP, and a process forked from one that used
+    GNU OpenMP, go on with one thread.
+    """
+    _state.threads = _checked_threads(n)
+
+
+def _checked_threads(n: int) -> int:
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"number of threads: expected an int, got {n!r}")
+    if not 1 <= n.__index__() <= 1024:
+        raise ValueError(f"number of threads: expected 1 to 1024, got {n}")
+    return n.__index__()
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Context manager: use ``n`` threads inside."""
+    before = _state.threads
+    _state.threads = _checked_threads(n)
+    try:
+        yield
+    finally:
+        _state.threads = before
+
+
+def threads_for(work: float) -> int:
+    """Return the number of threads for ``work`` floating-point operations: 1 where a second one does not pay."""
+    return 1 if work < SERIAL_WORK else get_num_threads()
+
+
+def epoch() -> int:
+    """Return a number that changes whenever a setting that plans depend on does."""
+    return _state.epoch
+
+
+def algorithm() -> str:
+    """Return the algorithm that convolutions use where they are asked for ``"auto"``."""
+    return _state.algorithm
+
+
+def max_workspace() -> int:
+    """Return the largest workspace of one thread, in bytes."""
+    return _state.workspace
+
+
+def precision() -> str:
+    """Return ``"high"`` (every algorithm within 1e-5) or ``"strict"`` (direct summation only)."""
+    return _state.precision
+
+
+@contextlib.contextmanager
+def configure(
+    *, algorithm: str | None = None, max_workspace: int | None = None, precision: str | None = None
+) -> Iterator[None]:
+    """Context manager: settings of the engine inside; those not named stay.
+
+    Parameters
+    ----------
+    algorithm : {"auto", "direct", "im2col", "reference"}, optional
+        What convolutions use that were asked for ``"auto"``.
+    max_workspace : int, optional
+        Largest workspace of one thread, in bytes.
+    precision : {"high", "strict"}, optional
+        "high": relative errors up to 1e-5 in float32; "strict": direct summation only.
+
+    Raises
+    ------
+    ValueError
+        A value is none of these.
+    """
+    before = (_state.algorithm, _state.workspace, _state.precision)
+    if algorithm is not None:
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+        _state.algorithm = algorithm
+    if max_workspace is not None:
+        if isinstance(max_workspace, bool) or not isinstance(max_workspace, int) or max_workspace < 1 << 16:
+            raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")
+        _state.workspace = max_workspace
+    if precision is not None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+        _state.precision = precision
+    _state.epoch += 1
+    try:
+        yield
+    finally:
+        _state.algorithm, _state.workspace, _state.precision = before
+        _state.epoch += 1

@@ -1,0 +1,86 @@
+"""Arrays on their way in and out: types, dtypes, memory order. The values of arguments are `_geometry.py`'s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+
+#: How often an input had to be copied because no kernel reads its memory order.
+copies = 0
+
+
+def array(value: Any, operation: str, argument: str) -> Array:
+    """Return ``value`` as an aligned array of float32 or float64 in native byte order, without a copy where it is one.
+
+    Raises
+    ------
+    TypeError
+        It is no array of floating-point numbers.
+    """
+    if type(value) is np.ndarray and (value.dtype is FLOAT32 or value.dtype is FLOAT64) and value.flags.aligned:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{operation}: {argument} is a masked array; fill it first ({argument}.filled(0))")
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+        value = np.from_dlpack(value)
+    result = np.asarray(value)
+    if result.dtype.newbyteorder("=") not in (FLOAT32, FLOAT64):
+        raise TypeError(
+            f"{operation}: {argument} has dtype {result.dtype}, expected float32 or float64; "
+            f"convert it with {argument}.astype(np.float32)"
+        )
+    return np.require(result, dtype=result.dtype.newbyteorder("="), requirements="A")
+
+
+def same_dtype(operation: str, **arrays: Array | None) -> np.dtype[Any]:
+    """Return the dtype that all arrays share; TypeError that names each argument's dtype otherwise."""
+    found = {name: value.dtype for name, value in arrays.items() if value is not None}
+    first = next(iter(found.values()))
+    if any(dtype != first for dtype in found.values()):
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in found.items())
+        raise TypeError(f"{operation}: mixed dtypes: {listed}; convert one of them, e.g. with .astype(np.{first})")
+    return first
+
+
+def channels_last(x: Array) -> bool:
+    """Whether (N, C, *spatial) ``x`` lies in memory as (N, *spatial, C), and not also as a C-contiguous array."""
+    return not x.flags.c_contiguous and x.ndim > 2 and np.moveaxis(x, 1, -1).flags.c_contiguous
+
+
+def ordered(x: Array) -> tuple[Array, bool]:
+    """Return ``x`` in a memory order that kernels read, and whether that is channels-last; copies anything else."""
+    global copies
+    if x.flags.c_contiguous:
+        return x, False
+    if channels_last(x):
+        return x, True
+    copies += 1
+    return np.ascontiguousarray(x), False
+
+
+def in_order(x: Array, last: bool) -> Array:
+    """Return ``x`` in the memory order asked for, copied if it has another one."""
+    global copies
+    if last:
+        if not x.flags.c_contiguous and channels_last(x):
+            return x
+        copies += 1
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    if x.flags.c_contiguous:
+        return x
+    copies += 1
+    return np.ascontiguousarray(x)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any], last: bool = False) -> Array:
+    """Return a new (N, C, *spatial) array in the memory order asked for."""
+    if not last:
+        return np.empty(shape, dtype)
+    return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)

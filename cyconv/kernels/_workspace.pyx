@@ -1,0 +1,93 @@
+"""Aligned memory that goes back to a pool when its owner goes away: fresh pages cost more than many a layer does.
+
+The pool is touched only by a thread that holds the interpreter's lock.
+"""
+
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void** pointer, size_t alignment, size_t size)
+
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #define CYCONV_HUGE(p, n) madvise(p, n, MADV_HUGEPAGE)
+    #else
+    #define CYCONV_HUGE(p, n) ((void)0)
+    #endif
+    """
+    void CYCONV_HUGE(void* p, size_t n) nogil
+
+DEF SLOTS = 32
+cdef Py_ssize_t HUGE_PAGE = 1 << 21
+# Blocks that were given back. More than this many bytes are not kept.
+cdef Py_ssize_t keep_limit = 256 << 20
+cdef void* kept[SLOTS]
+cdef Py_ssize_t kept_bytes[SLOTS]
+cdef Py_ssize_t kept_total = 0
+memset(kept, 0, sizeof(kept))
+
+
+cdef class Workspace:
+    """A block of at least ``nbytes`` bytes at ``data``; contents undefined."""
+
+    def __dealloc__(self):
+        give_back(self.data, self.nbytes)
+
+
+cdef void give_back(void* data, Py_ssize_t nbytes) noexcept:
+    global kept_total
+    cdef int i
+    if data == NULL:
+        return
+    if kept_total + nbytes <= keep_limit:
+        for i in range(SLOTS):
+            if kept[i] == NULL:
+                kept[i] = data
+                kept_bytes[i] = nbytes
+                kept_total += nbytes
+                return
+    free(data)
+
+
+cdef Workspace take(Py_ssize_t nbytes):
+    """Return a block from the pool, or a new one; MemoryError when there is none to be had."""
+    global kept_total
+    cdef Workspace block = Workspace.__new__(Workspace)
+    cdef int i, best = -1
+    cdef size_t alignment
+    if nbytes < 64:
+        nbytes = 64
+    for i in range(SLOTS):
+        if kept[i] != NULL and kept_bytes[i] >= nbytes and (best < 0 or kept_bytes[i] < kept_bytes[best]):
+            best = i
+    # A block much larger than the wish would be missing where it fits.
+    if best >= 0 and kept_bytes[best] <= 4 * nbytes + (1 << 16):
+        block.data = kept[best]
+        block.nbytes = kept_bytes[best]
+        kept[best] = NULL
+        kept_total -= block.nbytes
+        return block
+    alignment = HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64
+    nbytes = (nbytes + alignment - 1) // alignment * alignment
+    if posix_memalign(&block.data, alignment, nbytes) != 0:
+        block.data = NULL
+        raise MemoryError(f"cyconv: no {nbytes} bytes for the workspace of a kernel")
+    block.nbytes = nbytes
+    if nbytes >= HUGE_PAGE:
+        CYCONV_HUGE(block.data, nbytes)
+    return block
+
+
+def release_kept():
+    """Give the pool's memory back to the system; returns the number of bytes."""
+    global kept_total
+    cdef int i
+    cdef Py_ssize_t total = kept_total
+    for i in range(SLOTS):
+        free(kept[i])
+        kept[i] = NULL
+    kept_total = 0
+    return total

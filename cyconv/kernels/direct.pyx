@@ -1,0 +1,425 @@
+"""Direct convolution: the register tile walked over blocks of output pixels.
+
+One engine serves the forward pass, the input gradient and transposed convolution; `_plan.py` says which source pixel
+every tap of every phase reads, and this file knows only steps, offsets and pointers.
+
+A *task* is one image, one block of output pixels, one group and some blocks of output channels. It copies the source
+rows that it needs into a private padded buffer (so that the tile meets no edge), computes [pixel][channel] results into
+a private scratch, and writes them out transposed (NCHW) or as they are (channels-last). Nothing that one thread writes
+is read by another, and every output is summed by one task in one order: the number of threads changes no bit.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels.simd cimport (
+    CYCONV_TILE_PIXELS,
+    LANES_f32,
+    LANES_f64,
+    flush_denormals,
+    lanes,
+    real,
+    rectify,
+    restore_denormals,
+    tile,
+    transpose,
+)
+
+cnp.import_array()
+
+# What the plan needs to know of the instruction set.
+TILE_PIXELS = CYCONV_TILE_PIXELS
+LANES = {"f": LANES_f32, "d": LANES_f64}
+
+ctypedef Py_ssize_t index
+
+
+cdef struct Phase:
+    index row, column  # first output row and column
+    index taps  # length of the reduction: taps x channels of a group
+    index weights  # first of its rows in a block of packed weights
+    int32_t* table  # where each tap of each channel lies in the source block
+    int32_t* order  # which row of the weight array (channel stride and tap) each of them takes
+
+
+cdef struct Shape:
+    # Source and destination arrays: channels, height, width; strides in elements
+    index source_channels, source_height, source_width
+    index out_channels, out_height, out_width
+    index groups, group_in, group_out
+    bint channels_last
+    # Output pixel i of a phase reads source pixel i * step + displacement of the tap
+    index step_row, step_column
+    # and stands at out_step * i + phase.row
+    index out_step_row, out_step_column
+    index phases, taps  # taps: of all phases together
+    # Source block
+    bint packed
+    index first_row, first_column  # smallest displacement of any tap
+    index block_rows, block_columns  # of the output
+    index need_rows, need_columns  # of the source, for a whole block
+    index pitch, plane, pixel  # distance of rows, channels, pixels in the block as the tile reads it
+    # Channel vectors of a group, blocks of them, blocks in one task
+    index vectors, channel_blocks, task_blocks
+    index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
+    bint rectified
+    index images
+    index row_blocks, column_blocks, task_groups
+
+
+cdef class Walk:
+    """A convolution of one geometry, dtype and memory order, ready to run on arrays of that kind."""
+
+    cdef Shape shape
+    cdef Phase* phases
+    cdef index weight_out, weight_in, weight_group  # element strides of the weight array
+    cdef bint weight_rows  # the weight array is [out][reduction], rows contiguous, in the order of the table
+    cdef int typenum
+    cdef readonly index packed_size  # elements of the packed weights
+    cdef readonly index thread_bytes  # private memory of each thread
+
+    def __cinit__(self):
+        self.phases = NULL
+
+    def __init__(self, *, str dtype, source, out, index groups, bint channels_last, step, out_step, phases, block,
+                 index task_blocks, index reduction, bint packed, bint rectified, weight_strides, bint weight_rows):
+        """``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each."""
+        cdef Shape* s = &self.shape
+        cdef index width = LANES[dtype]
+        cdef index itemsize = 4 if dtype == "f" else 8
+        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        s.source_channels, s.source_height, s.source_width = source
+        s.out_channels, s.out_height, s.out_width = out
+        s.groups, s.channels_last, s.packed, s.rectified = groups, channels_last, packed, rectified
+        s.group_in, s.group_out = s.source_channels // groups, s.out_channels // groups
+        s.step_row, s.step_column = step
+        s.out_step_row, s.out_step_column = out_step
+        s.block_rows, s.block_columns = block
+        s.reduction = reduction
+        s.vectors = (s.group_out + width - 1) // width
+        s.channel_blocks = (s.vectors + 1) // 2
+        s.task_blocks = task_blocks
+        s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
+        s.row_blocks = (s.out_height + s.block_rows - 1) // s.block_rows
+        s.column_blocks = (s.out_width + s.block_columns - 1) // s.block_columns
+        self.weight_out, self.weight_in, self.weight_group = weight_strides
+        self.weight_rows = weight_rows
+        self.lay_out_source(phases, itemsize)
+        self.fill_tables(phases)
+        self.packed_size = groups * s.vectors * width * s.taps * s.group_in
+        scratch = s.block_rows * s.block_columns * 2 * width
+        source_block = 0 if not packed else s.group_in * s.plane if not channels_last else s.need_rows * s.pitch
+        self.thread_bytes = ((scratch + source_block + width) * itemsize + 4095) // 4096 * 4096
+
+    cdef lay_out_source(self, phases, index itemsize):
+        """Where rows, pixels and channels of a source block lie."""
+        cdef Shape* s = &self.shape
+        rows = [tap[0] for phase in phases for tap in phase[2]] or [0]
+        columns = [tap[1] for phase in phases for tap in phase[2]] or [0]
+        s.first_row, s.first_column = min(rows), min(columns)
+        s.need_rows = (s.block_rows // s.out_step_row - 1) * s.step_row + max(rows) - min(rows) + 1
+        s.need_columns = (s.block_columns // s.out_step_column - 1) * s.step_column + max(columns) - min(columns) + 1
+        if not s.packed:
+            s.pixel = s.source_channels if s.channels_last else 1
+            s.pitch = s.source_width * s.pixel
+            s.plane = 1 if s.channels_last else s.source_height * s.source_width
+        elif s.channels_last:
+            s.pixel, s.plane = s.group_in, 1
+            s.pitch = s.need_columns * s.group_in
+        else:
+            s.pixel, s.pitch = 1, s.need_columns
+            # An odd number of cache lines between channels: powers of two would all fall into one set of the cache.
+            line = 64 // itemsize
+            s.plane = ((s.need_rows * s.pitch + line - 1) // line | 1) * line
+
+    cdef fill_tables(self, phases):
+        cdef Shape* s = &self.shape
+        cdef Phase* phase
+        cdef index c, t
+        s.phases = len(phases)
+        s.taps = 0
+        self.phases = <Phase*>calloc(s.phases, sizeof(Phase))
+        if self.phases == NULL:
+            raise MemoryError("cyconv: no memory for the tap tables")
+        for p, (row, column, taps) in enumerate(phases):
+            phase = &self.phases[p]
+            phase.row, phase.column = row, column
+            phase.weights = s.taps * s.group_in
+            phase.taps = len(taps) * s.group_in
+            s.taps += len(taps)
+            phase.table = <int32_t*>calloc(2 * phase.taps + 1, sizeof(int32_t))
+            if phase.table == NULL:
+                raise MemoryError("cyconv: no memory for the tap tables")
+            phase.order = phase.table + phase.taps
+            t = 0
+            for c in range(s.group_in):
+                for tap_row, tap_column, tap in taps:
+                    phase.table[t] = (c * s.plane + (tap_row - s.first_row) * s.pitch
+                                      + (tap_column - s.first_column) * s.pixel)
+                    phase.order[t] = c * self.weight_in + tap
+                    t += 1
+
+    def __dealloc__(self):
+        cdef index p
+        if self.phases != NULL:
+            for p in range(self.shape.phases):
+                free(self.phases[p].table)
+            free(self.phases)
+
+    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
+        """Bring ``weight`` (C-contiguous) into the order in which the tile streams it; ``packed``: 1-D, packed_size."""
+        if self.typenum == cnp.NPY_FLOAT:
+            pack_weights[float](self, <const float*>cnp.PyArray_DATA(weight), <float*>cnp.PyArray_DATA(packed), threads)
+        else:
+            pack_weights[double](self, <const double*>cnp.PyArray_DATA(weight),
+                                 <double*>cnp.PyArray_DATA(packed), threads)
+
+    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
+        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
+        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
+        if self.typenum == cnp.NPY_FLOAT:
+            run_walk[float](self, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
+                            <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
+        else:
+            run_walk[double](self, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
+                             <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+
+
+cdef int pack_weights(Walk walk, const real* weight, real* packed, int threads) except -1:
+    cdef Shape* s = &walk.shape
+    cdef Phase* phases = walk.phases
+    cdef index blocks = s.groups * s.channel_blocks, i
+    cdef index weight_out = walk.weight_out, weight_group = walk.weight_group
+    cdef bint rows = walk.weight_rows
+    with nogil:
+        if threads == 1:
+            for i in range(blocks):
+                pack_block(s, phases, weight, packed, weight_out, weight_group, rows, i)
+        else:
+            for i in prange(blocks, schedule="static", num_threads=threads):
+                pack_block(s, phases, weight, packed, weight_out, weight_group, rows, i)
+    return 0
+
+
+cdef void pack_block(const Shape* s, const Phase* phases, const real* weight, real* packed, index weight_out,
+                     index weight_group, bint rows, index block) noexcept nogil:
+    """One block of two vectors of output channels: [reduction][channel], missing channels zero."""
+    cdef index width = lanes(weight)
+    cdef index group = block // s.channel_blocks, first = block % s.channel_blocks * 2
+    cdef index channels = min(2, s.vectors - first) * width, length = s.taps * s.group_in
+    cdef index have = min(channels, s.group_out - first * width)
+    cdef real* to = packed + (group * s.vectors + first) * width * length
+    cdef const real* source = weight + group * weight_group + first * width * weight_out
+    cdef index p, t, k
+    cdef const real* column
+    cdef int32_t* order
+    if have < channels:
+        memset(to, 0, length * channels * sizeof(real))
+    if rows:
+        transpose(source, weight_out, have, length, to, channels)
+        return
+    for p in range(s.phases):
+        order = phases[p].order
+        for t in range(phases[p].taps):
+            column = source + order[t]
+            for k in range(have):
+                to[k] = column[k * weight_out]
+            to += channels
+
+
+cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, const real* bias, index images,
+                  int threads) except -1:
+    cdef Shape s = walk.shape
+    cdef Phase* phases = walk.phases
+    cdef index width = lanes(source), i, k
+    cdef index tasks = images * s.row_blocks * s.column_blocks * s.groups * s.task_groups
+    cdef index padded = s.groups * s.vectors * width, per_thread = walk.thread_bytes
+    if threads > tasks:
+        threads = <int>max(tasks, 1)
+    cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
+    cdef Workspace memory = take(start_bytes + threads * (per_thread + 64) + 4096)
+    cdef real* start = <real*>memory.data
+    cdef index* held = <index*>(<char*>memory.data + start_bytes)  # which source block each thread holds
+    cdef char* private = <char*>memory.data + (start_bytes + threads * 64 + 4095) // 4096 * 4096
+    s.images = images
+    with nogil:
+        memset(start, 0, padded * sizeof(real))
+        if bias != NULL:
+            for i in range(s.groups):
+                for k in range(s.group_out):
+                    start[i * s.vectors * width + k] = bias[i * s.group_out + k]
+        for i in range(threads):
+            held[8 * i] = -1
+        if threads == 1:
+            for i in range(tasks):
+                run_task(&s, phases, out, source, packed, start, <real*>private, held, i)
+        else:
+            for i in prange(tasks, schedule="dynamic", num_threads=threads):
+                run_task(&s, phases, out, source, packed, start, <real*>(private + threadid() * per_thread),
+                         held + 8 * threadid(), i)
+    return 0
+
+
+cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* source, const real* packed,
+                   const real* start, real* scratch, index* held, index task) noexcept nogil:
+    cdef index width = lanes(source)
+    cdef index task_group = task % s.task_groups, block = task // s.task_groups
+    cdef index group = block % s.groups
+    cdef index column = block // s.groups % s.column_blocks * s.block_columns
+    cdef index row = block // s.groups // s.column_blocks % s.row_blocks * s.block_rows
+    cdef index image = block // s.groups // s.column_blocks // s.row_blocks
+    cdef index source_row = row // s.out_step_row * s.step_row + s.first_row
+    cdef index source_column = column // s.out_step_column * s.step_column + s.first_column
+    cdef index area = s.source_height * s.source_width, out_area = s.out_height * s.out_width
+    cdef index rows = min(s.block_rows, s.out_height - row), columns = min(s.block_columns, s.out_width - column)
+    cdef index b, first, last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
+    cdef real* copy = scratch + s.block_rows * s.block_columns * 2 * width
+    cdef const real* origin
+    cdef uint64_t mode = flush_denormals()
+    source += image * s.source_channels * area
+    out += image * s.out_channels * out_area
+    if not s.packed:
+        origin = (source + group * s.group_in * (1 if s.channels_last else area)
+                  + source_row * s.pitch + source_column * s.pixel)
+    else:
+        origin = copy
+        if held[0] != block:
+            if s.channels_last:
+                pack_channels_last(s, source + group * s.group_in, copy, source_row, source_column)
+            else:
+                pack_planes(s, source + group * s.group_in * area, copy, source_row, source_column)
+            held[0] = block
+    for b in range(task_group * s.task_blocks, last):
+        first = group * s.vectors + 2 * b
+        compute_block(s, phases, origin, packed + first * width * s.taps * s.group_in, start + first * width,
+                      <int>min(2, s.vectors - 2 * b), scratch, rows, columns)
+        write_block(s, scratch, out, group * s.group_out + 2 * b * width,
+                    min(2 * width, s.group_out - 2 * b * width), min(2, s.vectors - 2 * b) * width,
+                    row, column, rows, columns)
+    restore_denormals(mode)
+
+
+cdef void pack_planes(const Shape* s, const real* source, real* copy, index row, index column) noexcept nogil:
+    """Copy the source pixels of a block, [channel][row][column], zeros where there are none."""
+    cdef index c, r, left, right, width = s.source_width
+    cdef const real* plane
+    cdef real* to
+    # Columns [left, right) of the block lie inside the source.
+    left = min(max(-column, 0), s.need_columns)
+    right = max(min(s.need_columns, width - column), left)
+    for c in range(s.group_in):
+        plane = source + c * s.source_height * width
+        to = copy + c * s.plane
+        for r in range(row, row + s.need_rows):
+            if 0 <= r < s.source_height and right > left:
+                memset(to, 0, left * sizeof(real))
+                memcpy(to + left, plane + r * width + column + left, (right - left) * sizeof(real))
+                memset(to + right, 0, (s.need_columns - right) * sizeof(real))
+            else:
+                memset(to, 0, s.need_columns * sizeof(real))
+            to += s.pitch
+
+
+cdef void pack_channels_last(const Shape* s, const real* source, real* copy, index row, index column) noexcept nogil:
+    """Copy the source pixels of a block, [row][column][channel], zeros where there are none."""
+    cdef index r, j, left, right, width = s.source_width, channels = s.group_in
+    cdef const real* line
+    left = min(max(-column, 0), s.need_columns)
+    right = max(min(s.need_columns, width - column), left)
+    for r in range(row, row + s.need_rows):
+        if 0 <= r < s.source_height and right > left:
+            memset(copy, 0, left * channels * sizeof(real))
+            line = source + (r * width + column + left) * s.source_channels
+            if s.groups == 1:
+                memcpy(copy + left * channels, line, (right - left) * channels * sizeof(real))
+            else:
+                for j in range(right - left):
+                    memcpy(copy + (left + j) * channels, line + j * s.source_channels, channels * sizeof(real))
+            memset(copy + right * channels, 0, (s.need_columns - right) * channels * sizeof(real))
+        else:
+            memset(copy, 0, s.need_columns * channels * sizeof(real))
+        copy += s.pitch
+
+
+cdef void compute_block(const Shape* s, const Phase* phases, const real* origin, const real* weights,
+                        const real* start, int vectors, real* scratch, index rows, index columns) noexcept nogil:
+    """All phases of a block of output pixels for one block of output channels, into scratch [row][column][channel]."""
+    cdef index width = lanes(origin), channels = vectors * width, p, t, length
+    cdef const Phase* phase
+    cdef index phase_rows, phase_columns
+    cdef real* to
+    for p in range(s.phases):
+        phase = &phases[p]
+        phase_rows = (rows - phase.row + s.out_step_row - 1) // s.out_step_row
+        phase_columns = (columns - phase.column + s.out_step_column - 1) // s.out_step_column
+        if phase_rows <= 0 or phase_columns <= 0:
+            continue
+        to = scratch + (phase.row * columns + phase.column) * channels
+        t = 0
+        while True:
+            length = min(s.reduction, phase.taps - t)
+            compute_phase(s, origin, phase.table + t, length, weights + (phase.weights + t) * channels,
+                          start if t == 0 else NULL, vectors, to, phase_rows, phase_columns, columns)
+            t += length
+            if t >= phase.taps:
+                break
+
+
+cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table, index length, const real* weights,
+                        const real* start, int vectors, real* to, index rows, index columns,
+                        index out_columns) noexcept nogil:
+    """One stretch of the reduction for the pixels of a phase, cut evenly into tiles; start NULL adds to what is there."""
+    cdef index channels = vectors * lanes(origin)
+    cdef index ldo = s.out_step_column * channels, out_second = s.out_step_row * out_columns * channels
+    cdef index step = s.step_column * s.pixel, second = s.step_row * s.pitch
+    # Narrow maps: two rows make one tile.
+    cdef int most = CYCONV_TILE_PIXELS
+    cdef int pairs = 2 if rows > 1 and (vectors == 1 or 2 * columns <= most) else 1
+    cdef index pieces = (columns + most - 1) // most
+    cdef index i = 0, j, left, pixels
+    cdef int height
+    cdef const real* q
+    cdef real* o
+    while i < rows:
+        height = <int>min(pairs, rows - i)
+        left = columns
+        q = origin + i * second
+        o = to + i * out_second
+        for j in range(pieces):
+            pixels = (left + pieces - j - 1) // (pieces - j)
+            if start != NULL:
+                tile(height, <int>pixels, vectors, q, step, second, table, length, weights, channels, start, 0, o, ldo,
+                     out_second)
+            else:
+                tile(height, <int>pixels, vectors, q, step, second, table, length, weights, channels, <const real*>o,
+                     ldo, o, ldo, out_second)
+            left -= pixels
+            q += pixels * step
+            o += pixels * ldo
+        i += height
+
+
+cdef void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld, index row,
+                      index column, index rows, index columns) noexcept nogil:
+    """Bring scratch [pixel][channel] of a block to where it belongs, through the ReLU if there is one."""
+    cdef index r, j, area = s.out_height * s.out_width
+    cdef real* to
+    if s.rectified:
+        rectify(scratch, rows * columns * ld)
+    if s.channels_last:
+        for r in range(rows):
+            to = out + ((row + r) * s.out_width + column) * s.out_channels + channel
+            for j in range(columns):
+                memcpy(to + j * s.out_channels, scratch + (r * columns + j) * ld, channels * sizeof(real))
+    elif columns == s.out_width:
+        # Whole rows: the pixels of a plane are one stretch.
+        transpose(<const real*>scratch, ld, rows * columns, channels, out + channel * area + row * columns, area)
+    else:
+        for r in range(rows):
+            transpose(<const real*>scratch + r * columns * ld, ld, columns, channels,
+                      out + channel * area + (row + r) * s.out_width + column, area)

@@ -1,0 +1,64 @@
+"""What the kernels take from simd.h; the fused helpers pick the float or the double form while Cython compiles."""
+
+from libc.stdint cimport int32_t, uint64_t
+
+ctypedef fused real:
+    float
+    double
+
+cdef extern from "simd.h" nogil:
+    enum:
+        CYCONV_VECTOR_BYTES
+        CYCONV_TILE_PIXELS
+        LANES_f32
+        LANES_f64
+
+    uint64_t flush_denormals() noexcept
+    void restore_denormals(uint64_t before) noexcept
+
+    void tile_f32(int rows, int columns, int vectors, const float* a, Py_ssize_t step, Py_ssize_t second,
+                  const int32_t* table, Py_ssize_t n, const float* b, Py_ssize_t ldb, const float* init,
+                  Py_ssize_t ldi, float* out, Py_ssize_t ldo, Py_ssize_t out_second) noexcept
+    void tile_f64(int rows, int columns, int vectors, const double* a, Py_ssize_t step, Py_ssize_t second,
+                  const int32_t* table, Py_ssize_t n, const double* b, Py_ssize_t ldb, const double* init,
+                  Py_ssize_t ldi, double* out, Py_ssize_t ldo, Py_ssize_t out_second) noexcept
+    void transpose_f32(const float* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, float* to,
+                       Py_ssize_t ldt) noexcept
+    void transpose_f64(const double* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, double* to,
+                       Py_ssize_t ldt) noexcept
+    void rectify_f32(float* x, Py_ssize_t n) noexcept
+    void rectify_f64(double* x, Py_ssize_t n) noexcept
+    float burn_f32(Py_ssize_t n, float factor) noexcept
+    double burn_f64(Py_ssize_t n, double factor) noexcept
+
+
+cdef inline int lanes(const real* p) noexcept nogil:
+    """Elements of one vector."""
+    return LANES_f32 if real is float else LANES_f64
+
+
+cdef inline void tile(int rows, int columns, int vectors, const real* a, Py_ssize_t step, Py_ssize_t second,
+                      const int32_t* table, Py_ssize_t n, const real* b, Py_ssize_t ldb, const real* init,
+                      Py_ssize_t ldi, real* out, Py_ssize_t ldo, Py_ssize_t out_second) noexcept nogil:
+    """The register tile: see tile.h."""
+    if real is float:
+        tile_f32(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
+    else:
+        tile_f64(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
+
+
+cdef inline void transpose(const real* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, real* to,
+                           Py_ssize_t ldt) noexcept nogil:
+    """to[j, i] = source[i, j]; ldf and ldt are the row lengths."""
+    if real is float:
+        transpose_f32(source, ldf, rows, columns, to, ldt)
+    else:
+        transpose_f64(source, ldf, rows, columns, to, ldt)
+
+
+cdef inline void rectify(real* x, Py_ssize_t n) noexcept nogil:
+    """x = max(x, 0), NaN passing."""
+    if real is float:
+        rectify_f32(x, n)
+    else:
+        rectify_f64(x, n)

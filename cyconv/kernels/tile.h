@@ -1,0 +1,202 @@
+/* Template, included by simd.h once for each element type T (with its integer twin BITS and its name SUFFIX).
+ *
+ * The register tile.  For i < rows and j < 2 (or 1) vectors
+ *
+ *     out[i][j] = init[i][j] + sum over t < n of  a[i-th element at table[t]] * b[t][j-th vector]
+ *
+ * with the sums held in registers.  In the *K-vector* form the scalars a are input pixels, found through a flat table
+ * of taps, and b streams packed weights: b[t] = weights of 2 vectors of output channels.  The table knows kernel size,
+ * dilation, padding phase, channel stride and memory order; the tile knows none of them.  The weight gradient is the
+ * same tile with pixels as the reduction, a product of matrices the same tile with a table of equal steps.
+ */
+#define NAME(x) CYCONV_JOIN(x, SUFFIX)
+#define LANES ((int)(CYCONV_VECTOR_BYTES / sizeof(T)))
+#define VEC NAME(vec)
+
+typedef T VEC __attribute__((vector_size(CYCONV_VECTOR_BYTES)));
+typedef T NAME(uvec) __attribute__((vector_size(CYCONV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+typedef BITS NAME(ivec) __attribute__((vector_size(CYCONV_VECTOR_BYTES)));
+
+CYCONV_INLINE VEC NAME(load)(const T *p) { return *(const NAME(uvec) *)p; }
+CYCONV_INLINE void NAME(store)(T *p, VEC v) { *(NAME(uvec) *)p = v; }
+
+/* rows = row_pairs x columns scalars: `columns` at distance `step` from each other, and the same again at distance
+ * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). Constants after inlining. */
+CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int vectors, const T *a, ptrdiff_t step,
+                                   ptrdiff_t second, const int32_t *table, ptrdiff_t n, const T *b, ptrdiff_t ldb,
+                                   const T *init, ptrdiff_t ldi, T *out, ptrdiff_t ldo, ptrdiff_t out_second)
+{
+    VEC acc[2 * CYCONV_TILE_PIXELS];
+    CYCONV_UNROLL
+    for (int i = 0; i < rows * columns * vectors; i++)
+        acc[i] = (VEC){0};
+    for (ptrdiff_t t = 0; t < n; t++) {
+        const T *q = a + table[t];
+        VEC w[2];
+        CYCONV_UNROLL
+        for (int j = 0; j < vectors; j++)
+            w[j] = NAME(load)(b + j * LANES);
+        b += ldb;
+        CYCONV_UNROLL
+        for (int r = 0; r < rows; r++) {
+            const T *qr = q + r * second;
+            CYCONV_UNROLL
+            for (int i = 0; i < columns; i++) {
+                T s = qr[i * step];
+                CYCONV_UNROLL
+                for (int j = 0; j < vectors; j++)
+                    acc[(r * columns + i) * vectors + j] += s * w[j];
+            }
+        }
+    }
+    CYCONV_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CYCONV_UNROLL
+        for (int i = 0; i < columns; i++) {
+            CYCONV_UNROLL
+            for (int j = 0; j < vectors; j++)
+                NAME(store)(out + r * out_second + i * ldo + j * LANES,
+                            acc[(r * columns + i) * vectors + j] +
+                                NAME(load)(init + r * (ldi ? out_second : 0) + i * ldi + j * LANES));
+        }
+    }
+}
+
+#define TILE_ARGUMENTS                                                                                                  \
+    const T *a, ptrdiff_t step, ptrdiff_t second, const int32_t *table, ptrdiff_t n, const T *b, ptrdiff_t ldb,         \
+        const T *init, ptrdiff_t ldi, T *out, ptrdiff_t ldo, ptrdiff_t out_second
+typedef void (*NAME(tile_function))(TILE_ARGUMENTS);
+
+#define TILE(r, c, v)                                                                                                   \
+    static __attribute__((noinline, unused)) void CYCONV_JOIN(NAME(tile_##r##_##c), v)(TILE_ARGUMENTS)                  \
+    {                                                                                                                   \
+        NAME(tile_body)(r, c, v, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);                   \
+    }
+#define FUNCTION(r, c, v) CYCONV_JOIN(NAME(tile_##r##_##c), v)
+
+#if CYCONV_TILE_PIXELS == 14
+#define TILE_HALF(each, r, v)                                                                                           \
+    each(r, 1, v) each(r, 2, v) each(r, 3, v) each(r, 4, v) each(r, 5, v) each(r, 6, v) each(r, 7, v)
+#define TILE_WHOLE(each, r, v)                                                                                          \
+    TILE_HALF(each, r, v) each(r, 8, v) each(r, 9, v) each(r, 10, v) each(r, 11, v) each(r, 12, v) each(r, 13, v)       \
+    each(r, 14, v)
+#else
+#define TILE_HALF(each, r, v) each(r, 1, v) each(r, 2, v) each(r, 3, v)
+#define TILE_WHOLE(each, r, v) TILE_HALF(each, r, v) each(r, 4, v) each(r, 5, v) each(r, 6, v)
+#endif
+
+TILE_WHOLE(TILE, 1, 2)
+TILE_HALF(TILE, 2, 2)
+TILE_WHOLE(TILE, 1, 1)
+TILE_WHOLE(TILE, 2, 1)
+
+#define ENTRY(r, c, v) [r - 1][v - 1][c - 1] = FUNCTION(r, c, v),
+static const NAME(tile_function) NAME(tiles)[2][2][CYCONV_TILE_PIXELS] __attribute__((unused)) = {
+    TILE_WHOLE(ENTRY, 1, 2) TILE_HALF(ENTRY, 2, 2) TILE_WHOLE(ENTRY, 1, 1) TILE_WHOLE(ENTRY, 2, 1)};
+
+/* rows 1 or 2, columns 1 .. CYCONV_TILE_PIXELS (half of that for 2 rows of 2 vectors), vectors 1 or 2. */
+CYCONV_INLINE void NAME(tile)(int rows, int columns, int vectors, TILE_ARGUMENTS)
+{
+    NAME(tiles)[rows - 1][vectors - 1][columns - 1](a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);
+}
+
+/* Elements i of a and b alternately: the low half of the pairs, then the high half. log2(LANES) rounds of it transpose. */
+CYCONV_INLINE VEC NAME(pairs)(VEC a, VEC b, const int high)
+{
+    NAME(ivec) mask;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        mask[i] = (i & 1) * LANES + i / 2 + high * (LANES / 2);
+#if defined(__clang__)
+    VEC r;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        r[i] = mask[i] < LANES ? a[mask[i]] : b[mask[i] - LANES];
+    return r;
+#else
+    return __builtin_shuffle(a, b, mask);
+#endif
+}
+
+/* columns of LANES x LANES elements: in-register transpose. */
+CYCONV_INLINE void NAME(transpose_registers)(VEC *v)
+{
+    CYCONV_UNROLL
+    for (int round = 1; round < LANES; round *= 2) {
+        VEC next[LANES];
+        CYCONV_UNROLL
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = NAME(pairs)(v[i], v[i + LANES / 2], 0);
+            next[2 * i + 1] = NAME(pairs)(v[i], v[i + LANES / 2], 1);
+        }
+        CYCONV_UNROLL
+        for (int i = 0; i < LANES; i++)
+            v[i] = next[i];
+    }
+}
+
+/* to[j * ldt + i] = from[i * ldf + j] for i < rows, j < columns. */
+static __attribute__((noinline, unused)) void NAME(transpose)(const T *from, ptrdiff_t ldf, ptrdiff_t rows,
+                                                              ptrdiff_t columns, T *to, ptrdiff_t ldt)
+{
+    ptrdiff_t j = 0;
+    for (; j + LANES <= columns; j += LANES) {
+        ptrdiff_t i = 0;
+        for (; i + LANES <= rows; i += LANES) {
+            VEC v[LANES];
+            CYCONV_UNROLL
+            for (int r = 0; r < LANES; r++)
+                v[r] = NAME(load)(from + (i + r) * ldf + j);
+            NAME(transpose_registers)(v);
+            CYCONV_UNROLL
+            for (int r = 0; r < LANES; r++)
+                NAME(store)(to + (j + r) * ldt + i, v[r]);
+        }
+        for (; i < rows; i++)
+            for (int c = 0; c < LANES; c++)
+                to[(j + c) * ldt + i] = from[i * ldf + j + c];
+    }
+    for (; j < columns; j++)
+        for (ptrdiff_t i = 0; i < rows; i++)
+            to[j * ldt + i] = from[i * ldf + j];
+}
+
+/* x[i] = max(x[i], 0), NaN passing. */
+static __attribute__((noinline, unused)) void NAME(rectify)(T *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        x[i] = x[i] < 0 ? 0 : x[i];
+}
+
+/* Multiply-adds on registers only, `n` rounds of FMA_CHAINS vectors: what the arithmetic units can do at best. */
+#define FMA_CHAINS (CYCONV_TILE_PIXELS == 14 ? 24 : 12)
+static __attribute__((noinline, unused)) T NAME(burn)(ptrdiff_t n, T factor)
+{
+    VEC acc[FMA_CHAINS], f, sum;
+    for (int j = 0; j < LANES; j++)
+        f[j] = factor;
+    CYCONV_UNROLL
+    for (int i = 0; i < FMA_CHAINS; i++)
+        acc[i] = f + (T)i;
+    for (ptrdiff_t t = 0; t < n; t++) {
+        CYCONV_UNROLL
+        for (int i = 0; i < FMA_CHAINS; i++)
+            acc[i] = acc[i] * f + f;
+    }
+    sum = acc[0];
+    CYCONV_UNROLL
+    for (int i = 1; i < FMA_CHAINS; i++)
+        sum += acc[i];
+    return sum[0];
+}
+
+#undef TILE
+#undef TILE_ARGUMENTS
+#undef FUNCTION
+#undef ENTRY
+#undef TILE_HALF
+#undef TILE_WHOLE
+#undef FMA_CHAINS
+#undef NAME
+#undef LANES
+#undef VEC

@@ -1,0 +1,151 @@
+"""Build of the compiled kernels: every kernel source once for each instruction set of the processor family.
+
+Environment
+-----------
+CYCONV_NO_OPENMP=1     build serial kernels
+CYCONV_BUILD_ISA=v3    build only these instruction sets (comma separated); for development
+CFLAGS, LDFLAGS, CC    as everywhere
+"""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+KERNELS = Path("cyconv/kernels")
+
+COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unused-function"]
+
+# Lowest first. The names are what CYCONV_ISA takes and cyconv.show_config() prints.
+ISA_FLAGS = {
+    "x86_64": {
+        "v1": ["-march=x86-64"],
+        "v3": ["-march=x86-64-v3"],
+        "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    },
+    "aarch64": {"neon": []},
+    "other": {"generic": []},
+}
+FAMILY = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
+
+OPENMP_PROBE = """
+#include <omp.h>
+#include <stdio.h>
+int main(void) {
+    int threads = 0;
+    #pragma omp parallel num_threads(2) reduction(+:threads)
+    threads += 1;
+    return omp_get_max_threads() > 0 && threads >= 1 ? 0 : 1;
+}
+"""
+
+
+def instruction_sets():
+    """Return {name: compiler flags} of the processor family that is built for."""
+    sets = ISA_FLAGS[FAMILY.get(platform.machine().lower(), "other")]
+    wanted = os.environ.get("CYCONV_BUILD_ISA")
+    if wanted:
+        sets = {name: sets[name] for name in sets if name in wanted.split(",")}
+    return sets
+
+
+def extensions():
+    include = [str(KERNELS), np.get_include()]
+    macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+    directives = {
+        "language_level": 3,
+        "boundscheck": False,
+        "wraparound": False,
+        "initializedcheck": False,
+        "cdivision": True,
+        "freethreading_compatible": False,
+    }
+    built = []
+
+    def compiled(stem, module, isa):
+        source = KERNELS / f"{stem}.pyx"
+        extension = Extension(f"cyconv.kernels.{module}", [str(source)], include_dirs=include, define_macros=macros)
+        # One build folder for each instruction set: the same source becomes a module of another name.
+        (extension,) = cythonize([extension], build_dir=f"build/cython/{isa}", compiler_directives=directives)
+        extension.isa = isa
+        extension.depends += [str(path) for path in KERNELS.glob("*.h")] + [str(path) for path in KERNELS.glob("*.p?[dxi]")]
+        built.append(extension)
+
+    # Modules whose name begins with an underscore are compiled once, the others for each instruction set.
+    for source in sorted(KERNELS.glob("*.pyx")):
+        if source.stem.startswith("_"):
+            compiled(source.stem, source.stem, "common")
+        else:
+            for isa in instruction_sets():
+                compiled(source.stem, f"{source.stem}_{isa}", isa)
+    return built
+
+
+class BuildKernels(build_ext):
+    """Adds the flags of each instruction set and, where a probe runs, OpenMP."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = os.cpu_count()
+
+    def build_extensions(self):
+        if self.compiler.compiler_type == "msvc":
+            raise CompileError("cyconv needs gcc or clang: its kernels are written in GNU vector extensions")
+        compile_openmp, link_openmp = self.find_openmp()
+        flags = instruction_sets()
+        refused = set()
+        for isa, isa_flags in flags.items():
+            if not self.compiles(isa_flags):
+                print(f"cyconv: the compiler does not know {' '.join(isa_flags)}: built without the {isa} kernels")
+                refused.add(isa)
+        self.extensions = [extension for extension in self.extensions if extension.isa not in refused]
+        strip = ["-Wl,-S"] if sys.platform == "darwin" else ["-Wl,-s"]
+        for extension in self.extensions:
+            extension.extra_compile_args = [*COMMON, *flags.get(extension.isa, []), *compile_openmp]
+            extension.extra_link_args = [*strip, *link_openmp]
+        super().build_extensions()
+
+    def compiles(self, flags):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("int probe(int x) { return x + 1; }\n")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[*flags, "-Werror"])
+            except CompileError:
+                return False
+        return True
+
+    def find_openmp(self):
+        """Return (compiler flags, linker flags) with which an OpenMP program compiles, links and runs; else two empty lists."""
+        if os.environ.get("CYCONV_NO_OPENMP", "0") not in ("", "0"):
+            print("cyconv: built serial, as CYCONV_NO_OPENMP asks")
+            return [], []
+        candidates = [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])]
+        for compile_flags, link_flags in candidates:
+            with tempfile.TemporaryDirectory() as folder:
+                source = Path(folder, "probe.c")
+                source.write_text(OPENMP_PROBE)
+                program = str(Path(folder, "probe"))
+                try:
+                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_flags)
+                    extra = shlex.split(os.environ.get("LDFLAGS", "")) + link_flags
+                    self.compiler.link_executable(objects, program, extra_postargs=extra)
+                    subprocess.run([program], check=True, timeout=60)
+                except (CompileError, LinkError, OSError, subprocess.SubprocessError):
+                    continue
+                return compile_flags, link_flags
+        print("cyconv: no OpenMP found: the kernels are built serial")
+        return [], []
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
