@@ -1,0 +1,174 @@
+"""Measure cyconv beside PyTorch, ONNX Runtime, OpenVINO and ncnn in one run, answers checked first.
+
+    python benchmarks/compare.py                               every layer forward, and LeNet-5, two threads
+    python benchmarks/compare.py --groups vgg small --quick    a first look
+    python benchmarks/compare.py --layers 'resnet.* b1$' --direction both --threads 2 1 --json out.json
+
+Contenders take turns: in every round each of them, in an order drawn anew, is left to settle, warmed up and timed over
+some 20 ms of calls; the table shows medians over the rounds. Each library gets its input in the form it likes best and
+may leave its result in its own; cyconv takes and gives plain NCHW arrays. A library that is not installed is left out.
+The exit status is 1 when any answer differed from the float64 computation (that contender is not timed), else 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a script: this folder is the package `benchmarks`, and the checkout stays off the path
+    _here = Path(__file__).resolve().parent
+    _spec = importlib.util.spec_from_file_location("benchmarks", _here / "__init__.py",
+                                                   submodule_search_locations=[str(_here)])
+    assert _spec is not None
+    sys.modules["benchmarks"] = importlib.util.module_from_spec(_spec)
+
+from benchmarks import contest, layers, machine, peers, report, timing
+
+LENET = "lenet"
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    about = __doc__ or ""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", metavar="REGEX", help="only layers whose name matches")
+    parser.add_argument("--groups", nargs="+", metavar="GROUP", choices=[*layers.GROUPS, LENET],
+                        help=f"only these: {', '.join(layers.GROUPS)}, {LENET} (default: all)")
+    parser.add_argument("--direction", choices=("forward", "backward", "both"), default="forward")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--threads", type=int, nargs="+", default=[2], help="for every contender (default: 2)")
+    parser.add_argument("--algorithm", default="auto", help="force cyconv's algorithm (default: auto)")
+    parser.add_argument("--peers", nargs="+", choices=peers.PEERS, help="only these libraries")
+    parser.add_argument("--quick", action="store_true", help="three short rounds")
+    parser.add_argument("--rounds", type=int, help="how many rounds (default: 7, quick: 3)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything measured, and the machine")
+    parser.add_argument("--list", action="store_true", help="print the layers and stop")
+    args = parser.parse_args(argv)
+    if min(args.threads) < 1 or (args.rounds is not None and args.rounds < 1):
+        parser.error("--threads and --rounds must be at least 1")
+    return args
+
+
+class Run:
+    """One run: what it measures with, and the rows so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        effort = timing.QUICK if args.quick else timing.FULL
+        self.effort = timing.Effort(args.rounds or effort.rounds, effort.sample, effort.warm, effort.settle)
+        self.modules, self.missing = peers.load(args.peers)
+        if "cyconv" in self.modules:
+            vars(self.modules["cyconv"])["algorithm"] = args.algorithm
+        self.names = report.present(self.modules)
+        self.peak: dict[int, float] = {}
+        self.handovers: list[float] = []
+        self.rows: list[contest.Row] = []
+
+    def look_at_machine(self) -> str:
+        """FMA peak (the highest seen so far counts) and hand-over time now."""
+        text = []
+        for threads in self.args.threads:
+            peak, how = machine.fma_peak(threads, self.args.dtype)
+            self.peak[threads] = max(peak, self.peak.get(threads, 0.0))
+            text.append(f"FMA peak with {threads} threads {self.peak[threads] / 1e9:.0f} GFLOP/s ({how})")
+        handover = machine.handover_ns()
+        if handover is not None:
+            self.handovers.append(handover)
+            text.append(f"a cache line passes from core to core in {handover:.0f} ns")
+        busy = machine.busy_elsewhere()
+        if busy is not None and busy > 0.1:
+            text.append(f"WARNING: other processes keep {busy:.1f} CPUs busy, which spoils the figures")
+        return "; ".join(text)
+
+    def group(self, group: str, chosen: list[layers.Layer], direction: str) -> None:
+        args = self.args
+        print(f"\n== {group}, {direction}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
+        names = [n for n in self.names if direction == "forward" or n in ("cyconv", *report.TORCH)]
+        many = len(args.threads) > 1
+        print(("thr " if many else "") + report.header(names))
+        rows = []
+        for layer in chosen:
+            for row in contest.conv(layer, direction, args.dtype, args.threads, self.modules, self.effort):
+                prefix = f"{row.threads:<4}" if many else ""
+                print(prefix + report.line(row, names, self.peak[row.threads]), flush=True)
+                rows.append(row)
+        self.rows += rows
+        self._summarise(group, rows, group, direction)
+
+    def _summarise(self, title: str, rows: list[contest.Row], group: str | None, direction: str) -> None:
+        for threads in self.args.threads:
+            goal = report.group_goal(group, direction, self.args.dtype, self.args.algorithm)
+            some = [r for r in rows if r.threads == threads]
+            print(report.summary(f"{title}, {direction}, {threads} threads", some, goal, self.peak[threads]))
+
+    def lenet(self) -> None:
+        print(f"\n== LeNet-5, float32\n   {self.look_at_machine()}")
+        names = [n for n in self.names if n != "cyconv-fn"]
+        for threads in self.args.threads:
+            print(f"{threads} threads\n{report.header(names, network=True)}", flush=True)
+            rows = []
+            for make, batch in [*((contest.lenet_training, b) for b in (32, 64, 256)),
+                                *((contest.lenet_inference, b) for b in (1, 128))]:
+                rows.append(make(batch, threads, self.modules, self.effort))
+                print(report.line(rows[-1], names, None), flush=True)
+            self.rows += rows
+            print(report.lenet_summary(rows))
+
+    def finish(self) -> int:
+        """The summary over all layers; 1 where an answer was wrong."""
+        print("\n== all")
+        for direction in ("forward", "backward"):
+            rows = [r for r in self.rows if r.direction == direction and r.group != LENET]
+            if rows:
+                self._summarise("all layers", rows, None, direction)
+        print("\n".join(x for x in (report.scaling(self.rows), report.missing(self.rows)) if x))
+        if self.handovers:
+            low, high = min(self.handovers), max(self.handovers)
+            print(f"hand-over between cores: {low:.0f} to {high:.0f} ns over the run; where it changes several-fold,"
+                  " two-thread figures of different groups do not compare")
+        if self.args.json:
+            self.args.json.write_text(json.dumps(self.as_json(), indent=1))
+            print(f"written: {self.args.json}")
+        wrong = [(row.label, *item) for row in self.rows for item in row.wrong.items()]
+        if wrong:
+            print(f"\n{len(wrong)} WRONG ANSWERS", file=sys.stderr)
+            for label, name, reason in wrong:
+                print(f"  {name}, {label}: {reason}", file=sys.stderr)
+        return 1 if wrong else 0
+
+    def as_json(self) -> dict[str, Any]:
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.args).items()}
+        return {"machine": machine.describe(), "settings": settings, "missing": self.missing,
+                "fma peak": self.peak, "handover ns": self.handovers, "rows": [row.as_json() for row in self.rows]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    groups = [g for g in args.groups or layers.GROUPS if g != LENET]
+    chosen = layers.select(args.layers, groups) if groups else []
+    if args.list:
+        for layer in chosen:
+            print(f"{layer.group:<10} {layer.label:<23} {layer.geometry:<27} {layer.flops / 1e9:8.3f} GFLOP")
+        return 0
+    run = Run(args)
+    about = machine.describe()
+    print(f"{about['cpu']['model']}, {len(about['cpus'])} CPUs, {about['cpu'].get('vector extensions', '')}")
+    print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
+    for name, reason in run.missing.items():
+        print(f"without {name}: {reason}")
+    for direction in ("forward", "backward") if args.direction == "both" else (args.direction,):
+        for group in groups:
+            some = [layer for layer in chosen if layer.group == group]
+            if some:
+                run.group(group, some, direction)
+    if args.dtype == "float32" and (LENET in args.groups if args.groups else not args.layers):
+        run.lenet()
+    return run.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""One contest: every contender is prepared for the same work, its answer checked against float64, and then timed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import networks, oracle
+from .layers import Layer
+from .peers import NAMES, Contenders, ConvData, Unsupported
+from .timing import Effort, measure
+
+# Largest error allowed, relative to the largest value of the answer. For peers wide enough for Winograd F(6,3) and too
+# narrow for bfloat16 or float16; for cyconv what it promises (gradients add up over more terms than outputs do).
+TOLERANCE = {("float32", "peer"): 1e-4, ("float32", "forward"): 1e-5, ("float32", "backward"): 2e-5,
+             ("float64", "peer"): 1e-12, ("float64", "forward"): 1e-13, ("float64", "backward"): 1e-12}
+
+
+@dataclass
+class Row:
+    """The result of one contest: seconds per call in each round, errors, and why who is missing."""
+
+    group: str
+    label: str
+    geometry: str
+    direction: str
+    threads: int
+    dtype: str = "float32"
+    flops: int = 0
+    images: int = 0
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def time(self, name: str) -> float | None:
+        """Median seconds per call."""
+        return float(np.median(self.samples[name])) if name in self.samples else None
+
+    def best(self, names: Sequence[str]) -> tuple[str, float] | None:
+        """The fastest of these contenders, and its time."""
+        times = [(t, name) for name in names if (t := self.time(name)) is not None]
+        return min(times)[::-1] if times else None
+
+    def ratio(self, names: Sequence[str], of: str = "cyconv") -> float | None:
+        """How many times faster than the fastest of ``names`` this contender is."""
+        mine, best = self.time(of), self.best([n for n in names if not n.startswith("cyconv")])
+        return best[1] / mine if mine is not None and best is not None else None
+
+    @property
+    def noise(self) -> float:
+        """The interquartile range relative to the median, of cyconv or of the best peer, whichever is wider."""
+        best = self.best([n for n in self.samples if not n.startswith("cyconv")])
+        names = {"cyconv", best[0] if best else "cyconv"} & set(self.samples)
+        spreads = [np.subtract(*np.percentile(self.samples[n], [75, 25])) / np.median(self.samples[n]) for n in names]
+        return float(max(spreads, default=0.0))
+
+    def as_json(self) -> dict[str, Any]:
+        medians = {name: self.time(name) for name in self.samples}
+        return asdict(self) | {"medians": medians, "noise": self.noise}
+
+
+Prepare = Callable[[ModuleType], Contenders]
+Answers = Callable[[Any], tuple[np.ndarray, ...]]
+
+
+def _single(contender: Any) -> tuple[np.ndarray, ...]:
+    answer: tuple[np.ndarray, ...] = contender.answer()
+    return answer
+
+
+def hold(row: Row, modules: dict[str, ModuleType], prepare: Prepare, want: tuple[np.ndarray, ...], effort: Effort,
+         answers: Answers = _single) -> Row:
+    """Fill the row. What a contender says (``answers``) must be ``want``, else it is in ``row.wrong`` and not timed."""
+    right: Contenders = {}
+    for peer, module in modules.items():
+        try:
+            contenders = prepare(module)
+        except Unsupported as reason:
+            row.notes[peer] = str(reason)
+            continue
+        except Exception as error:  # whatever a foreign library throws must not end the run
+            (row.wrong if peer == "cyconv" else row.notes)[peer] = f"{type(error).__name__}: {error}"
+            continue
+        for name, contender in contenders.items():
+            tolerance = TOLERANCE[row.dtype, row.direction if peer == "cyconv" else "peer"]
+            try:
+                pairs = zip(answers(contender), want, strict=True)
+                row.errors[name] = max(oracle.relative_error(got, exact) for got, exact in pairs)
+            except Exception as error:
+                (row.wrong if peer == "cyconv" else row.notes)[name] = f"{type(error).__name__}: {error}"
+                continue
+            if row.errors[name] <= tolerance:
+                right[name] = contender
+            else:
+                row.wrong[name] = f"error {row.errors[name]:.1e} against float64, {tolerance:.0e} allowed"
+    timed = measure({n: right[n] for n in NAMES if n in right}, effort, settle=row.threads > 1)
+    row.samples.update(timed)
+    return row
+
+
+def _prepare_conv(direction: str, layer: Layer, data: ConvData, threads: int, module: ModuleType) -> Contenders:
+    contenders: Contenders = getattr(module, direction)(layer, data, threads)
+    return contenders
+
+
+def conv(layer: Layer, direction: str, dtype: str, threads: Sequence[int], modules: dict[str, ModuleType],
+         effort: Effort) -> list[Row]:
+    """A row for each number of threads."""
+    data = ConvData.random(layer, dtype)
+    if direction == "forward":
+        want: tuple[np.ndarray, ...] = (oracle.forward(layer, data.x, data.w, data.b),)
+    else:
+        want = oracle.backward(layer, data.dy, data.x, data.w)
+    flops = layer.flops * (1 if direction == "forward" else 2)
+    rows = []
+    for count in threads:
+        row = Row(layer.group, layer.label, layer.geometry, direction, count, dtype, flops, layer.n)
+        prepare = functools.partial(_prepare_conv, direction, layer, data, count)
+        rows.append(hold(row, modules, prepare, want, effort))
+    return rows
+
+
+def lenet_inference(batch: int, threads: int, modules: dict[str, ModuleType], effort: Effort) -> Row:
+    state, x = networks.state(), networks.batches(batch, 1)[0][0]
+    row = Row("lenet", f"inference b{batch}", "logits of 1x28x28", "forward", threads, images=batch)
+    want = (networks.Reference(state).logits(x),)
+    return hold(row, modules, lambda m: m.lenet_inference(state, x, threads), want, effort)
+
+
+def lenet_training(batch: int, threads: int, modules: dict[str, ModuleType], effort: Effort) -> Row:
+    """A training step; the losses of the first steps are the answer that is checked."""
+    state, data = networks.state(), networks.batches(batch)
+    row = Row("lenet", f"training b{batch}", "SGD step, momentum", "backward", threads, images=batch)
+
+    def losses(contender: Any) -> tuple[np.ndarray, ...]:
+        return (np.array([float(contender.answer()[0]) for _ in range(networks.CHECKED_STEPS)]),)
+
+    want = (networks.Reference(state).losses(data),)
+    return hold(row, modules, lambda m: m.lenet_training(state, data, networks.LEARNING_RATE, threads), want, effort,
+                losses)

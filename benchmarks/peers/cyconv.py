@@ -1,0 +1,93 @@
+"""cyconv itself: a layer in eval mode ("cyconv"), and the functional face, weights new on every call ("cyconv-fn")."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+from ..layers import Layer
+from . import Contender, Contenders, ConvData, Unsupported
+
+algorithm = "auto"  # compare.py --algorithm sets it
+
+
+def load() -> Any:
+    package = importlib.import_module("cyconv")
+    importlib.import_module("cyconv.functional")  # a bare source folder imports as well: ask for what is compiled
+    return package
+
+
+def _context(threads: int) -> Any:
+    return functools.partial(load().threads, threads)
+
+
+def _arguments(layer: Layer) -> tuple[Any, ...]:
+    """stride, padding, dilation, groups."""
+    return layer.stride, layer.padding, layer.dilation, layer.groups
+
+
+def _refused(make: Any) -> Any:
+    """What ``make()`` returns; a forced algorithm that does not fit the geometry is no failure of the run."""
+    try:
+        return make()
+    except ValueError as error:
+        if algorithm == "auto":
+            raise
+        raise Unsupported(str(error)) from error
+
+
+def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
+    cyconv = load()
+    conv = cyconv.Conv2d(layer.c, layer.k, layer.kernel, *_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
+    conv.load_state_dict({"weight": data.w, "bias": data.b})
+    conv.eval()
+    x, conv2d = data.x, cyconv.functional.conv2d
+    call = functools.partial(conv2d, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
+    _refused(call)
+    return {"cyconv": Contender(lambda: conv(x), lambda y: (y,), _context(threads)),
+            "cyconv-fn": Contender(call, lambda y: (y,), _context(threads))}
+
+
+def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
+    """functional.conv2d_backward: the arithmetic that layer.backward does, without adding up the gradients."""
+    call = functools.partial(load().functional.conv2d_backward, data.dy, data.x, data.w, data.b, *_arguments(layer),
+                             algorithm=algorithm)
+    _refused(call)
+    return {"cyconv": Contender(call, lambda grads: grads, _context(threads))}
+
+
+def _lenet(state: dict[str, np.ndarray]) -> Any:
+    model = importlib.import_module("cyconv.models").LeNet5()
+    model.load_state_dict(state)
+    return model
+
+
+def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> Contenders:
+    model = _lenet(state)
+    model.eval()
+    return {"cyconv": Contender(lambda: model(x), lambda y: (y,), _context(threads))}
+
+
+def lenet_training(state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float,
+                   threads: int) -> Contenders:
+    cyconv = load()
+    model = _lenet(state)
+    model.train()
+    criterion = cyconv.CrossEntropyLoss()
+    optimizer = cyconv.SGD(model.parameters(), lr=lr, momentum=0.9)
+    turn = 0
+
+    def step() -> Any:
+        nonlocal turn
+        x, labels = batches[turn % len(batches)]
+        turn += 1
+        optimizer.zero_grad()
+        loss = criterion(model(x), labels)
+        model.backward(criterion.backward(), input_grad=False)
+        optimizer.step()
+        return loss
+
+    return {"cyconv": Contender(step, lambda loss: (np.asarray(loss),), _context(threads))}

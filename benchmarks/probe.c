@@ -1,0 +1,124 @@
+/* What the machine can do: its FMA peak, and the time in which one core hands a cache line to another.
+   Compiled by machine.py with -O2 -march=native when there is a C compiler; nothing of cyconv is in here. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+#define CHAINS 12 /* more than latency x throughput (4 x 2), few enough to stay in the 16 registers of AVX2 */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+/* The barrier after each step keeps the chains in registers and the loop from being folded. */
+#define DEFINE_CHAINS(T)                                                                            \
+    typedef T vec_##T __attribute__((vector_size(BYTES)));                                          \
+    static void chains_##T(long steps, T *out)                                                      \
+    {                                                                                               \
+        vec_##T a[CHAINS], m = {0}, c = {0};                                                        \
+        m += (T)0.999, c += (T)0.001;                                                               \
+        _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) a[i] = c * (T)i;                  \
+        for (long s = 0; s < steps; s++)                                                            \
+            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) {                             \
+                a[i] = a[i] * m + c;                                                                \
+                KEEP(a[i]);                                                                         \
+            }                                                                                       \
+        _Pragma("GCC unroll 12") for (int i = 1; i < CHAINS; i++) a[0] += a[i];                     \
+        *out = a[0][0];                                                                             \
+    }
+#if defined(__x86_64__)
+#define KEEP(v) __asm__ volatile("" : "+x"(v))
+#else
+#define KEEP(v) __asm__ volatile("" : "+w"(v))
+#endif
+DEFINE_CHAINS(float)
+DEFINE_CHAINS(double)
+
+struct worker {
+    pthread_t id;
+    int is_double;
+    double seconds, flops, start, stop;
+    atomic_int *waiting;
+};
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    float f;
+    double d;
+    const long steps = 20000;
+    const double lanes = BYTES / (w->is_double ? sizeof d : sizeof f);
+    atomic_fetch_sub(w->waiting, 1);
+    while (atomic_load(w->waiting) > 0) { }
+    w->start = now();
+    do {
+        if (w->is_double) chains_double(steps, &d); else chains_float(steps, &f);
+        w->flops += 2.0 * CHAINS * steps * lanes;
+        w->stop = now();
+    } while (w->stop - w->start < w->seconds);
+    return 0;
+}
+
+/* FLOP/s of `threads` (up to 64) cores that do nothing but multiply and add for `seconds`; 0 where no thread starts. */
+double fma_peak(int threads, double seconds, int is_double)
+{
+    struct worker w[64];
+    atomic_int waiting;
+    int started = 0;
+    double rate = 0;
+    if (threads < 1 || threads > 64) return 0;
+    atomic_init(&waiting, threads);
+    for (int i = 0; i < threads; i++) {
+        w[i] = (struct worker){.is_double = is_double, .seconds = seconds, .waiting = &waiting};
+        if (pthread_create(&w[i].id, 0, work, &w[i])) atomic_fetch_sub(&waiting, 1), w[i].seconds = -1;
+        else started++;
+    }
+    for (int i = 0; i < threads; i++)
+        if (w[i].seconds >= 0) {
+            pthread_join(w[i].id, 0);
+            rate += w[i].flops / (w[i].stop - w[i].start);
+        }
+    return started == threads ? rate : 0;
+}
+
+static atomic_int ball;
+
+static void *answer(void *arg)
+{
+    for (int i = 0; i < *(int *)arg; i++) {
+        while (atomic_load_explicit(&ball, memory_order_acquire) != 2 * i + 1) { }
+        atomic_store_explicit(&ball, 2 * i + 2, memory_order_release);
+    }
+    return 0;
+}
+
+/* Nanoseconds, one way, for a cache line to go from one core to another; needs two cores. */
+double handover(int rounds)
+{
+    pthread_t other;
+    double start;
+    atomic_store(&ball, 0);
+    if (pthread_create(&other, 0, answer, &rounds)) return 0;
+    for (int i = 0; i < rounds / 10; i++) { /* the other thread is awake after these */
+        atomic_store_explicit(&ball, 2 * i + 1, memory_order_release);
+        while (atomic_load_explicit(&ball, memory_order_acquire) != 2 * i + 2) { }
+    }
+    start = now();
+    for (int i = rounds / 10; i < rounds; i++) {
+        atomic_store_explicit(&ball, 2 * i + 1, memory_order_release);
+        while (atomic_load_explicit(&ball, memory_order_acquire) != 2 * i + 2) { }
+    }
+    start = now() - start;
+    pthread_join(other, 0);
+    return start / (rounds - rounds / 10) / 2 * 1e9;
+}

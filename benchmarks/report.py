@@ -1,0 +1,131 @@
+"""Tables of a run: one line per contest, a summary per group with its goals, and a word on who is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from .contest import Row
+from .layers import GOALS, OVERALL, Goal
+from .peers import NAMES
+
+TORCH = ("torch", "torch-cl")
+FUNCTIONAL_GOAL = 1.2  # x PyTorch, 3x3 layers with new weights on every call
+LENET_GOALS = {"training b64": 1.5, "inference b1": 4.0, "inference b128": 2.5}  # x PyTorch
+SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # two threads over one, above this much work
+
+
+def _number(value: float | None, form: str = ".2f", width: int = 6) -> str:
+    return f"{value:{width}{form}}" if value is not None else "-".rjust(width)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-".rjust(9)
+    digits = 1 if seconds >= 1 else 3 if seconds >= 1e-3 else 4
+    return f"{seconds * 1e3:9.{digits}f}"
+
+
+def present(modules: Iterable[str]) -> list[str]:
+    """Names of the contenders that these modules may bring, in the tables' order."""
+    brings = {"cyconv": NAMES[:2], "torch": TORCH, "onnxruntime": ("ort",)}
+    names = {name for module in modules for name in brings.get(module, (module,))}
+    return [name for name in NAMES if name in names]
+
+
+def header(names: Sequence[str], network: bool = False) -> str:
+    times = "".join(f"{name:>9}" for name in names)
+    work = " images/s" if network else "    GF/s  peak"
+    return (f"{'layer':<23}{'geometry':<27}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
+            f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)")
+
+
+def line(row: Row, names: Sequence[str], peak: float | None) -> str:
+    """One contest. ``x best``: how many times the fastest peer cyconv is; ``fn x t``: cyconv-fn to PyTorch."""
+    network = row.group == "lenet"
+    peers = [n for n in names if not n.startswith("cyconv")]
+    best = row.best(peers)
+    leader = "cyconv" if "cyconv" in row.samples else best[0] if best else ""
+    time = row.time(leader)
+    if network:
+        work = _number(row.images / time if time else None, ".0f", 9)
+    else:
+        rate = row.flops / time if time else None
+        share = 100 * rate / peak if rate is not None and peak else None
+        work = f"{_number(rate and rate / 1e9, '.1f', 8)}{_number(share, '.0f', 5)}%"
+    text = f"{row.label:<23}{row.geometry:<27}" + ("" if network else f"{row.flops / 1e9:8.3g}")
+    text += "".join(_milliseconds(row.time(n)) for n in names) + work + f"  {best[0] if best else '-':<9}"
+    text += _number(row.ratio(peers)) + _number(row.ratio(TORCH), ".2f", 8)
+    text += "" if network else _number(row.ratio(TORCH, "cyconv-fn"), ".2f", 8)
+    text += f"{100 * row.noise:6.0f}%"
+    return text + "".join(f"\n  WRONG {name}: {reason}" for name, reason in row.wrong.items())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def _ratios(rows: Sequence[Row], names: Sequence[str], of: str = "cyconv") -> list[tuple[float, str]]:
+    return [(ratio, row.label) for row in rows if (ratio := row.ratio(names, of)) is not None]
+
+
+def _verdict(value: float, goal: float | None) -> str:
+    return "" if goal is None else f" ({'ok' if value >= goal else 'SHORT'}, goal {goal:g})"
+
+
+def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | None) -> str:
+    """Geometric means and worst cases of these contests."""
+    text = [f"{title}: {len(rows)} contests"]
+    peers = [n for n in NAMES if not n.startswith("cyconv")]
+    kinds = [("x best peer", _ratios(rows, peers), goal.mean if goal else None, goal.worst if goal else None),
+             ("x PyTorch", _ratios(rows, TORCH), None, goal.torch if goal else None),
+             ("functional x PyTorch", _ratios(rows, TORCH, "cyconv-fn"), None,
+              FUNCTIONAL_GOAL if goal and goal.torch > 2 else None)]
+    for kind, ratios, mean_goal, worst_goal in kinds:
+        if ratios:
+            mean, (worst, where) = _mean([r for r, _ in ratios]), min(ratios)
+            text.append(f"  {kind:<21} mean {mean:5.2f}{_verdict(mean, mean_goal)}, worst {worst:5.2f}"
+                        f"{_verdict(worst, worst_goal)} at {where}, behind on {sum(r < 1 for r, _ in ratios)}")
+    shares = [(100 * row.flops / t / peak, row.label) for row in rows if peak and (t := row.time("cyconv"))]
+    if shares:
+        least, where = min(shares)
+        mean = _mean([s for s, _ in shares])
+        text.append(f"  share of FMA peak     mean {mean:5.0f} %, least {least:.0f} % at {where}")
+    return "\n".join(text)
+
+
+def lenet_summary(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        ratio, goal = row.ratio(TORCH), LENET_GOALS.get(row.label)
+        if ratio is not None:
+            lines.append(f"  LeNet {row.label}, {row.threads} threads: {ratio:.2f} x PyTorch{_verdict(ratio, goal)}")
+    return "\n".join(lines)
+
+
+def scaling(rows: Sequence[Row]) -> str:
+    """cyconv's time with one thread over that with more, for work above SCALING_FLOPS."""
+    single = {(r.label, r.direction): r.time("cyconv") for r in rows if r.threads == 1}
+    found = [(one / many, row.label) for row in rows if row.threads > 1 and row.flops >= SCALING_FLOPS
+             and (one := single.get((row.label, row.direction))) and (many := row.time("cyconv"))]
+    if not found:
+        return ""
+    mean, (worst, where) = _mean([r for r, _ in found]), min(found)
+    return (f"more threads over one, {len(found)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
+            f"worst {worst:.2f}{_verdict(worst, SCALING_GOAL)} at {where}")
+
+
+def group_goal(group: str | None, direction: str, dtype: str, algorithm: str) -> Goal | None:
+    """Goals are for float32, forward, with the algorithm of cyconv's choice."""
+    if (direction, dtype, algorithm) != ("forward", "float32", "auto"):
+        return None
+    return GOALS.get(group) if group is not None else OVERALL
+
+
+def missing(rows: Sequence[Row]) -> str:
+    """Each reason for an empty place in the tables, once, with the number of contests."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        for item in row.notes.items():
+            counts[item] = counts.get(item, 0) + 1
+    return "\n".join(f"  {name} sat out {count}: {reason}" for (name, reason), count in counts.items())
