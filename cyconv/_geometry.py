@@ -1,0 +1,348 @@
+"""Every check and every size of a convolution, in one place: what an int or tuple means, what fits, how large it gets.
+
+    output = (H + 2P − D(K−1) − 1)/S + 1
+
+stands in `output_size`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: No argument may be larger: offsets inside kernels are computed in 64 bits from products of two of them.
+LARGEST = 2**31 - 1
+#: No array may have more elements (of 8 bytes): what 47 bits of address space hold.
+LARGEST_ARRAY = 2**44
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def integer(operation: str, argument: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int of at least ``minimum``; TypeError or ValueError that says what came otherwise."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{operation}: {argument} must be an int, got {value!r}")
+    number = operator.index(value)
+    if not minimum <= number <= LARGEST:
+        bound = f"at least {minimum}" if number < minimum else f"at most {LARGEST}"
+        raise ValueError(f"{operation}: {argument} must be {bound}, got {number}")
+    return number
+
+
+def pair(operation: str, argument: str, value: Any, n: int, minimum: int) -> tuple[int, ...]:
+    """Return an int or a sequence of ``n`` ints (or of one) as a tuple of ``n`` ints of at least ``minimum`` each."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) not in (1, n):
+            raise ValueError(f"{operation}: {argument} must be an int or {n} ints, got {value!r}")
+        numbers = tuple(integer(operation, argument, item, minimum) for item in value)
+        return numbers * n if len(numbers) == 1 else numbers
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{operation}: {argument} must be an int or {n} ints, got {value!r}")
+    return (integer(operation, argument, value, minimum),) * n
+
+
+def output_size(
+    length: int, kernel: int, stride: int, pad_low: int, pad_high: int, dilation: int, ceil_mode: bool = False
+) -> int:
+    """Return (H + 2P − D(K−1) − 1)/S + 1, with a padding for each side; below 1 when the kernel does not fit.
+
+    With ``ceil_mode`` the division rounds up, but the last window still begins inside the input or the low padding.
+    """
+    span = length + pad_low + pad_high - dilation * (kernel - 1) - 1
+    if span < 0:
+        return 0
+    if not ceil_mode:
+        return span // stride + 1
+    size = -(-span // stride) + 1
+    return size - 1 if (size - 1) * stride >= length + pad_low else size
+
+
+def same_padding(length: int, kernel: int, stride: int, dilation: int, lower: bool) -> tuple[int, int]:
+    """Return the padding that makes the output ceil(length / stride) long; an odd one is larger at the end, or
+    at the beginning where ``lower``."""
+    total = max((-(-length // stride) - 1) * stride + dilation * (kernel - 1) + 1 - length, 0)
+    small = total // 2
+    return (total - small, small) if lower else (small, total - small)
+
+
+def check_total(operation: str, what: str, shape: Sequence[int]) -> None:
+    """MemoryError when an array of that shape could not be addressed."""
+    if math.prod(shape) > LARGEST_ARRAY:
+        raise MemoryError(f"{operation}: {what} of shape {tuple(shape)} has more than {LARGEST_ARRAY} elements")
+
+
+@dataclass(frozen=True, eq=False)
+class ConvGeometry:
+    """Sizes of one convolution; compared by identity, since equal arguments give the same object.
+
+    Attributes
+    ----------
+    batch, in_channels, out_channels, groups : int
+    input, kernel, stride, dilation, output : tuple of int
+        One number for each spatial dimension.
+    padding : tuple of (int, int)
+        Low and high padding of each spatial dimension.
+    padding_mode : str
+    batched : bool
+        Whether the input has a batch dimension.
+    """
+
+    operation: str
+    batch: int
+    in_channels: int
+    out_channels: int
+    groups: int
+    input: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    output: tuple[int, ...]
+    padding_mode: str
+    batched: bool
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.input)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input, with a batch dimension."""
+        return (self.batch, self.in_channels, *self.input)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output, with a batch dimension."""
+        return (self.batch, self.out_channels, *self.output)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights."""
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel)
+
+    @property
+    def taps(self) -> int:
+        """Pixels under the kernel."""
+        return math.prod(self.kernel)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the forward pass by direct summation (a multiply-add is two floating-point operations)."""
+        return math.prod(self.output_shape) * (self.in_channels // self.groups) * self.taps
+
+    def formula(self, axis: int) -> str:
+        """Return the arithmetic of the output size along a spatial axis, as the textbook has it."""
+        low, high = self.padding[axis]
+        padding = f"2·{low}" if low == high else f"{low} + {high}"
+        return (
+            f"({self.input[axis]} + {padding} − {self.dilation[axis]}·({self.kernel[axis]}−1) − 1)/{self.stride[axis]}"
+            f" + 1 = {self.output[axis]}"
+        )
+
+
+def check_conv_channels(operation: str, in_channels: Any, out_channels: Any, groups: Any) -> tuple[int, int, int]:
+    """Return the three as ints; each positive, and both channel counts divisible by ``groups``."""
+    in_channels = integer(operation, "in_channels", in_channels, 1)
+    out_channels = integer(operation, "out_channels", out_channels, 1)
+    groups = integer(operation, "groups", groups, 1)
+    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % groups:
+            raise ValueError(f"{operation}: {name} must be divisible by groups, got {channels} and {groups} groups")
+    return in_channels, out_channels, groups
+
+
+def check_padding_argument(operation: str, value: Any, rank: int) -> Any:
+    """Return ``padding`` as a word or as ``rank`` (low, high) pairs."""
+    words = ("valid", "same", "same_lower")
+    if isinstance(value, str):
+        if value not in words:
+            raise ValueError(f"{operation}: padding must be ints, pairs or one of {', '.join(words)}, got {value!r}")
+        return value
+    if isinstance(value, Sequence) and any(isinstance(item, Sequence) for item in value):
+        if len(value) != rank or not all(isinstance(item, Sequence) and len(item) == 2 for item in value):
+            raise ValueError(f"{operation}: padding by sides needs {rank} (low, high) pairs, got {value!r}")
+        return tuple(
+            (integer(operation, "padding", low, 0), integer(operation, "padding", high, 0)) for low, high in value
+        )
+    return tuple((size, size) for size in pair(operation, "padding", value, rank, 0))
+
+
+def check_padding_mode(operation: str, mode: Any) -> str:
+    """Return ``mode``; ValueError unless the convolution has it."""
+    if mode not in PADDING_MODES:
+        raise ValueError(f"{operation}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {mode!r}")
+    if mode != "zeros":
+        raise ValueError(
+            f"{operation}: padding_mode {mode!r} is not part of the convolution itself; "
+            f"pad the input first (numpy.pad) and use padding=0"
+        )
+    return str(mode)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def conv_geometry(
+    operation: str,
+    rank: int,
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    bias_shape: tuple[int, ...] | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+) -> ConvGeometry:
+    """Check all arguments of a convolution and return its sizes; the same object for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        A value or shape is not possible; the message has the arithmetic.
+    TypeError
+        An argument has the wrong type.
+    MemoryError
+        The output could not be addressed.
+    """
+    return _conv_geometry(
+        operation,
+        rank,
+        input_shape,
+        weight_shape,
+        bias_shape,
+        _hashable(stride),
+        _hashable(padding),
+        _hashable(dilation),
+        groups,
+        padding_mode,
+    )
+
+
+# typed: 1, 1.0 and True are equal, and only one of them is an int.
+@functools.lru_cache(maxsize=4096, typed=True)
+def _conv_geometry(
+    operation: str,
+    rank: int,
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    bias_shape: tuple[int, ...] | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+) -> ConvGeometry:
+    axes = AXES[rank]
+    if len(input_shape) not in (rank + 1, rank + 2):
+        raise ValueError(
+            f"{operation}: input must have shape (N, C, {', '.join(axes)}) or (C, {', '.join(axes)}), got {input_shape}"
+        )
+    if len(weight_shape) != rank + 2:
+        raise ValueError(
+            f"{operation}: weight must have shape (out_channels, in_channels/groups, "
+            f"{', '.join('kernel ' + axis for axis in axes)}), got {weight_shape}"
+        )
+    batched = len(input_shape) == rank + 2
+    batch, channels, *spatial = input_shape if batched else (1, *input_shape)
+    out_channels, group_in, *kernel = weight_shape
+    _, _, groups = check_conv_channels(operation, max(channels, 1), max(out_channels, 1), groups)
+    if channels != group_in * groups:
+        raise ValueError(
+            f"{operation}: weight of shape {weight_shape} with {groups} groups takes {group_in * groups} input channels, "
+            f"but the input of shape {input_shape} has {channels}"
+        )
+    if min(out_channels, group_in, *kernel) < 1:
+        raise ValueError(f"{operation}: weight has an empty axis: {weight_shape}")
+    if bias_shape is not None and bias_shape != (out_channels,):
+        raise ValueError(f"{operation}: bias must have shape ({out_channels},), got {bias_shape}")
+    strides = pair(operation, "stride", stride, rank, 1)
+    dilations = pair(operation, "dilation", dilation, rank, 1)
+    mode = check_padding_mode(operation, padding_mode)
+    pads = _padding_pairs(check_padding_argument(operation, padding, rank), spatial, kernel, strides, dilations)
+    output = _checked_output(operation, axes, spatial, kernel, strides, pads, dilations)
+    check_total(operation, "the output", (batch, out_channels, *output))
+    return ConvGeometry(
+        operation,
+        batch,
+        channels,
+        out_channels,
+        groups,
+        tuple(spatial),
+        tuple(kernel),
+        strides,
+        pads,
+        dilations,
+        output,
+        mode,
+        batched,
+    )
+
+
+def _padding_pairs(
+    padding: Any, spatial: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    if padding == "valid":
+        return ((0, 0),) * len(spatial)
+    if isinstance(padding, str):
+        return tuple(
+            same_padding(length, k, s, d, lower=padding == "same_lower")
+            for length, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
+        )
+    return tuple(padding)
+
+
+def _checked_output(
+    operation: str,
+    axes: Sequence[str],
+    spatial: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+) -> tuple[int, ...]:
+    sizes = []
+    for axis, length, k, s, (low, high), d in zip(axes, spatial, kernel, stride, padding, dilation, strict=True):
+        size = output_size(length, k, s, low, high, d)
+        if length < 1:
+            raise ValueError(f"{operation}: the input has no pixels: its {axis} is 0")
+        if size < 1:
+            dilated = f"kernel {k}" if d == 1 else f"kernel {k} (dilated to {d * (k - 1) + 1})"
+            pads = f"{length} + 2·{low}" if low == high else f"{length} + {low} + {high}"
+            raise ValueError(
+                f"{operation}: {dilated} does not fit into the padded input of {axis} {length + low + high} ({pads})"
+            )
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def check_gradient(operation: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """ValueError unless grad_output has the shape of the output."""
+    if shape != expected:
+        raise ValueError(f"{operation}: grad_output must have the shape of the output, {expected}, got {shape}")
+
+
+@functools.lru_cache(maxsize=1024)
+def check_linear(
+    operation: str, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None
+) -> tuple[int, int, int, tuple[int, ...]]:
+    """Check the shapes of a fully connected layer; return (rows, in_features, out_features, output shape)."""
+    if len(weight_shape) != 2:
+        raise ValueError(f"{operation}: weight must have shape (out_features, in_features), got {weight_shape}")
+    if len(input_shape) < 1 or input_shape[-1] != weight_shape[1]:
+        raise ValueError(
+            f"{operation}: input must have {weight_shape[1]} features in its last dimension (weight has shape "
+            f"{weight_shape}), got shape {input_shape}"
+        )
+    if bias_shape is not None and bias_shape != weight_shape[:1]:
+        raise ValueError(f"{operation}: bias must have shape {weight_shape[:1]}, got {bias_shape}")
+    output = (*input_shape[:-1], weight_shape[0])
+    check_total(operation, "the output", output)
+    return math.prod(input_shape[:-1]), weight_shape[1], weight_shape[0], output
