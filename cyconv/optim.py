@@ -154,17 +154,17 @@ class Optimizer:
                 settings[name] = array.item()
             else:
                 states[int(position)][kind] = array.item() if kind == "step" else array.astype(like.dtype)
-        for position, state in enumerate(states):
+        for number, state in enumerate(states):
             if state:
-                missing += [f"{position}.{kind}" for kind in self._kept(settings) if kind not in state]
+                missing += [f"{number}.{kind}" for kind in self._kept(settings) if kind not in state]
         problems = ([f"missing: {', '.join(missing)}"] if missing else []) + misfits
         problems += [f"surplus: {', '.join(surplus)}"] if surplus else []
         if problems:
             raise ValueError(
                 f"{owner}.load_state_dict: the state does not fit, nothing was changed\n  " + "\n  ".join(problems)
             )
-        for name, value in settings.items():
-            setattr(self, name, value)
+        for name, setting in settings.items():
+            setattr(self, name, setting)
         self.state = states
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ class Module:
         if "__call__" not in cls.__dict__:
             cls.__call__ = cls.forward  # type: ignore[method-assign]
         if "backward" in cls.__dict__ and "_backward" not in cls.__dict__:
-            cls._backward = _collect_from_backward  # type: ignore[method-assign]
+            cls._backward = _collect_from_backward  # type: ignore[method-assign, assignment]
 
     # ---------------------------------------------------------------- forward and backward
 
