@@ -61,8 +61,6 @@ class Run:
         effort = timing.QUICK if args.quick else timing.FULL
         self.effort = timing.Effort(args.rounds or effort.rounds, effort.sample, effort.warm, effort.settle)
         self.modules, self.missing = peers.load(args.peers)
-        if "cyconv" in self.modules:
-            vars(self.modules["cyconv"])["algorithm"] = args.algorithm
         self.names = report.present(self.modules)
         self.peak: dict[int, float] = {}
         self.handovers: list[float] = []
@@ -92,7 +90,8 @@ class Run:
         print(("thr " if many else "") + report.header(names))
         rows = []
         for layer in chosen:
-            for row in contest.conv(layer, direction, args.dtype, args.threads, self.modules, self.effort):
+            for row in contest.conv(layer, direction, args.dtype, args.threads, self.modules, self.effort,
+                                    args.algorithm):
                 prefix = f"{row.threads:<4}" if many else ""
                 print(prefix + report.line(row, names, self.peak[row.threads]), flush=True)
                 rows.append(row)

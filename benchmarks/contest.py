@@ -104,14 +104,16 @@ def hold(row: Row, modules: dict[str, ModuleType], prepare: Prepare, want: tuple
     return row
 
 
-def _prepare_conv(direction: str, layer: Layer, data: ConvData, threads: int, module: ModuleType) -> Contenders:
-    contenders: Contenders = getattr(module, direction)(layer, data, threads)
+def _prepare_conv(direction: str, layer: Layer, data: ConvData, threads: int, algorithm: str,
+                  module: ModuleType) -> Contenders:
+    forced = {"algorithm": algorithm} if module.__name__.endswith(".cyconv") else {}
+    contenders: Contenders = getattr(module, direction)(layer, data, threads, **forced)
     return contenders
 
 
 def conv(layer: Layer, direction: str, dtype: str, threads: Sequence[int], modules: dict[str, ModuleType],
-         effort: Effort) -> list[Row]:
-    """A row for each number of threads."""
+         effort: Effort, algorithm: str = "auto") -> list[Row]:
+    """A row for each number of threads; ``algorithm`` is cyconv's."""
     data = ConvData.random(layer, dtype)
     if direction == "forward":
         want: tuple[np.ndarray, ...] = (oracle.forward(layer, data.x, data.w, data.b),)
@@ -121,7 +123,7 @@ def conv(layer: Layer, direction: str, dtype: str, threads: Sequence[int], modul
     rows = []
     for count in threads:
         row = Row(layer.group, layer.label, layer.geometry, direction, count, dtype, flops, layer.n)
-        prepare = functools.partial(_prepare_conv, direction, layer, data, count)
+        prepare = functools.partial(_prepare_conv, direction, layer, data, count, algorithm)
         rows.append(hold(row, modules, prepare, want, effort))
     return rows
 

@@ -11,8 +11,6 @@ import numpy as np
 from ..layers import Layer
 from . import Contender, Contenders, ConvData, Unsupported
 
-algorithm = "auto"  # compare.py --algorithm sets it
-
 
 def load() -> Any:
     package = importlib.import_module("cyconv")
@@ -29,33 +27,33 @@ def _arguments(layer: Layer) -> tuple[Any, ...]:
     return layer.stride, layer.padding, layer.dilation, layer.groups
 
 
-def _refused(make: Any) -> Any:
-    """What ``make()`` returns; a forced algorithm that does not fit the geometry is no failure of the run."""
+def _try(call: Any, algorithm: str) -> None:
+    """A forced algorithm that refuses the geometry is no failure of the run."""
     try:
-        return make()
+        call()
     except ValueError as error:
         if algorithm == "auto":
             raise
         raise Unsupported(str(error)) from error
 
 
-def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
+def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     cyconv = load()
     conv = cyconv.Conv2d(layer.c, layer.k, layer.kernel, *_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
     conv.load_state_dict({"weight": data.w, "bias": data.b})
     conv.eval()
     x, conv2d = data.x, cyconv.functional.conv2d
     call = functools.partial(conv2d, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
-    _refused(call)
+    _try(call, algorithm)
     return {"cyconv": Contender(lambda: conv(x), lambda y: (y,), _context(threads)),
             "cyconv-fn": Contender(call, lambda y: (y,), _context(threads))}
 
 
-def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
+def backward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     """functional.conv2d_backward: the arithmetic that layer.backward does, without adding up the gradients."""
     call = functools.partial(load().functional.conv2d_backward, data.dy, data.x, data.w, data.b, *_arguments(layer),
                              algorithm=algorithm)
-    _refused(call)
+    _try(call, algorithm)
     return {"cyconv": Contender(call, lambda grads: grads, _context(threads))}
 
 

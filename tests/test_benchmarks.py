@@ -1,0 +1,157 @@
+"""The benchmarks measure what they say: layer table, float64 oracle, and that wrong answers are caught, not timed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+if not FOLDER.exists():
+    pytest.skip("the benchmarks are not part of this tree", allow_module_level=True)
+if "benchmarks" not in sys.modules:
+    spec = importlib.util.spec_from_file_location("benchmarks", FOLDER / "__init__.py",
+                                                  submodule_search_locations=[str(FOLDER)])
+    assert spec is not None
+    sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
+
+from benchmarks import compare, contest, layers, networks, oracle, peers, report, timing  # noqa: E402
+
+TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0)
+AWKWARD = layers.Layer("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
+
+
+def test_layer_table_is_consistent():
+    labels = [layer.label for layer in layers.LAYERS]
+    assert len(set(labels)) == len(labels)
+    assert {layer.group for layer in layers.LAYERS} == set(layers.GROUPS)
+    for layer in layers.LAYERS:
+        assert layer.c % layer.groups == 0 == layer.k % layer.groups, layer
+        for h, r, pad, p in zip(layer.size, layer.kernel, layer.padding, layer.out_size, strict=True):
+            span = layer.dilation * (r - 1) + 1
+            assert p == len(range(0, h + 2 * pad - span + 1, layer.stride)) > 0, layer
+        if layer.group in ("resnet3x3", "vgg", "unet", "cifar"):
+            assert (layer.kernel, layer.stride, layer.groups) == ((3, 3), 1, 1)
+            assert min(layer.c, layer.k) >= 16
+
+
+def test_resnet_layer_by_hand():
+    layer = layers.by_label("resnet 64 56 b1")
+    assert layer.output_shape == (1, 64, 56, 56)
+    assert layer.flops == 2 * 64 * 56 * 56 * 64 * 9 == 231211008
+    assert layer.geometry == "64->64 3x3 56x56 p1"
+
+
+def test_select_filters_and_names_unknown_groups():
+    assert [x.label for x in layers.select("c1 b1$", ["small"])] == [
+        "lenet c1 b1", "alexnet c1 b1", "resnet c1 b1", "vgg c1 b1", "cifar c1 b1"]
+    with pytest.raises(ValueError, match="unknown groups nonsense"):
+        layers.select(groups=["nonsense"])
+
+
+def test_oracle_against_loops():
+    data = peers.ConvData.random(AWKWARD, "float64")
+    n, k, p, q = AWKWARD.output_shape
+    want = np.zeros(AWKWARD.output_shape) + data.b[:, None, None]
+    dx, dw = np.zeros_like(data.x), np.zeros_like(data.w)
+    for at in np.ndindex(n, k, p, q, *AWKWARD.weight_shape[1:]):
+        b, o, i, j, c, u, v = at
+        channel, row, column = o // 3 * 2 + c, 2 * i + 2 * u - 2, 2 * j + 2 * v - 1
+        if 0 <= row < 7 and 0 <= column < 6:
+            want[b, o, i, j] += data.x[b, channel, row, column] * data.w[o, c, u, v]
+            dx[b, channel, row, column] += data.dy[b, o, i, j] * data.w[o, c, u, v]
+            dw[o, c, u, v] += data.dy[b, o, i, j] * data.x[b, channel, row, column]
+    np.testing.assert_allclose(oracle.forward(AWKWARD, data.x, data.w, data.b), want, atol=1e-12)
+    for got, exact in zip(oracle.backward(AWKWARD, data.dy, data.x, data.w), (dx, dw, data.dy.sum((0, 2, 3))),
+                          strict=True):
+        np.testing.assert_allclose(got, exact, atol=1e-12)
+
+
+def test_relative_error_hides_nothing():
+    want = np.array([1.0, -4.0])
+    assert oracle.relative_error(np.array([1.0, -4.4]), want) == pytest.approx(0.1)
+    assert oracle.relative_error(np.array([1.0, np.nan]), want) == float("inf")
+    assert oracle.relative_error(want[None], want) == float("inf")
+
+
+def _module(error=0.0, fail=False):
+    """A library whose answers are off by this much."""
+    def forward(layer, data, threads, algorithm="auto"):
+        if fail:
+            raise RuntimeError("broken")
+        y = oracle.forward(layer, data.x, data.w, data.b)
+        y[..., -1] += error
+        return {forward.tag: peers.Contender(lambda: y, lambda r: (r,))}
+
+    return SimpleNamespace(forward=forward, __name__="peer")
+
+
+def test_wrong_answers_are_reported_and_not_timed():
+    modules = {"torch": _module(), "onnxruntime": _module(error=0.01), "openvino": _module(fail=True)}
+    for name, tag in (("torch", "torch"), ("onnxruntime", "ort"), ("openvino", "openvino")):
+        modules[name].forward.tag = tag
+    (row,) = contest.conv(AWKWARD, "forward", "float32", [1], modules, TINY)
+    assert list(row.samples) == ["torch"]
+    assert len(row.samples["torch"]) == TINY.rounds
+    assert list(row.wrong) == ["ort"]
+    assert row.notes == {"openvino": "RuntimeError: broken"}
+    assert "WRONG ort" in report.line(row, ["torch", "ort"], 1e9)
+
+
+def test_ratios_and_goals():
+    row = contest.Row("vgg", "a", "", "forward", 2, flops=100, samples={
+        "cyconv": [1.0, 2.0, 3.0], "cyconv-fn": [4.0] * 3, "torch": [6.0] * 3, "torch-cl": [5.0] * 3,
+        "ncnn": [3.0] * 3})
+    assert row.best(["torch", "ncnn"]) == ("ncnn", 3.0)
+    assert row.ratio(["torch", "torch-cl", "ncnn"]) == 1.5
+    assert row.ratio(report.TORCH) == 2.5
+    assert row.ratio(report.TORCH, "cyconv-fn") == 1.25
+    text = report.summary("vgg", [row], layers.GOALS["vgg"], 100.0)
+    assert "x best peer           mean  1.50 (SHORT, goal 1.7), worst  1.50 (ok, goal 1.4)" in text
+    assert "least 50 %" in text
+
+
+def test_reference_network_learns_and_differentiates():
+    data = networks.batches(8, 2)
+    state = networks.state()
+    before = networks.Reference(state)
+    after = networks.Reference(state)
+    loss = after.step(*data[0])
+    gradient = {k: (before.weights[k] - after.weights[k]) / networks.LEARNING_RATE for k in state}
+    rng = np.random.default_rng(0)
+    direction = {k: rng.standard_normal(v.shape) for k, v in state.items()}
+    slope = sum(float((gradient[k] * direction[k]).sum()) for k in state)
+    moved = []
+    for sign in (1, -1):
+        shifted = networks.Reference(state)
+        for k in state:
+            shifted.weights[k] += sign * 1e-6 * direction[k]
+        moved.append(shifted.step(*data[0]))
+    assert (moved[0] - moved[1]) / 2e-6 == pytest.approx(slope, rel=1e-5)
+    assert moved[0] != loss
+
+
+def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
+    for name in ("torch", "onnx", "onnxruntime", "openvino", "ncnn"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(timing, "QUICK", TINY)
+    out = tmp_path / "out.json"
+    code = compare.main(["--quick", "--layers", "lenet c[12] b1$", "--groups", "small", "lenet", "--threads", "1",
+                         "--json", str(out), "--direction", "both"])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert "without torch" in printed
+    rows = json.loads(out.read_text())["rows"]
+    assert [r["label"] for r in rows if r["group"] == "small"] == ["lenet c1 b1", "lenet c2 b1"] * 2
+    assert all(set(r["medians"]) <= {"cyconv", "cyconv-fn"} and "cyconv" in r["medians"] for r in rows)
+
+
+def test_script_runs_from_anywhere(tmp_path):
+    run = subprocess.run([sys.executable, str(FOLDER / "compare.py"), "--list", "--groups", "vgg"], cwd=tmp_path,
+                         capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[0].split()[:3] == ["vgg", "vgg", "64"]
+    assert len(run.stdout.splitlines()) == len(layers.select(groups=["vgg"]))
