@@ -214,7 +214,13 @@ def test_constructor_arguments_reach_the_functional_twin(monkeypatch):
     monkeypatch.setattr(F, "conv2d", conv2d)
     layer = nn.Conv2d(2, 4, 3, (1, 2), "same", 3, 2, algorithm="direct")
     layer(np.zeros((1, 2, 9, 9), np.float32))
-    assert calls == [(((1, 2), "same", (3, 3), 2, "zeros"), {"algorithm": "direct"})]
+    nn.Conv2d(2, 4, 3, padding=((1, 0), (2, 3)))(np.zeros((1, 2, 9, 9), np.float32))
+    nn.Conv2d(2, 4, 3, padding=[1, 2])(np.zeros((1, 2, 9, 9), np.float32))
+    assert calls == [
+        (((1, 2), "same", (3, 3), 2, "zeros"), {"algorithm": "direct"}),
+        (((1, 1), ((1, 0), (2, 3)), (1, 1), 1, "zeros"), {"algorithm": "auto"}),
+        (((1, 1), (1, 2), (1, 1), 1, "zeros"), {"algorithm": "auto"}),
+    ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -304,11 +310,14 @@ def test_initialisers_refuse_what_they_do_not_know():
         (lambda: nn.Conv2d(3, 4, 3, stride=0), ValueError, "stride"),
         (lambda: nn.Conv2d(3, 4, 3, dilation=0), ValueError, "dilation"),
         (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "padding"),
+        (lambda: nn.Conv2d(3, 4, 3, padding="full"), ValueError, "Conv2d: padding must be .* got 'full'"),
+        (lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"), ValueError, "Conv2d: padding_mode must be .* got 'mirror'"),
         (lambda: nn.Conv2d(3, 4, 3, groups=0), ValueError, "groups"),
+        (lambda: nn.Conv2d(2**31 - 1, 2**31 - 1, 3), MemoryError, "Conv2d: the weight of shape"),
         (lambda: nn.Conv2d(3, 4, 3, dtype=np.int32), TypeError, "Conv2d: dtype must be float32 or float64, got int32"),
         (lambda: nn.Linear(3, 4, dtype=np.float16), TypeError, "Linear: dtype must be float32 or float64, got float16"),
         (lambda: nn.Linear(0, 4), ValueError, "Linear: in_features must be at least 1, got 0"),
-        (lambda: nn.Linear(4, 1.5), TypeError, "Linear: out_features must be an integer, got 1.5"),
+        (lambda: nn.Linear(4, 1.5), TypeError, "Linear: out_features must be an int, got 1.5"),
         (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p must be a probability in \[0, 1\], got 1.5"),
         (lambda: nn.Dropout(float("nan")), ValueError, "Dropout: p must be"),
         (lambda: nn.Parameter([1.0]), TypeError, "data must be a NumPy array, got list"),

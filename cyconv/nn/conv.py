@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from cyconv import functional as F
+from cyconv._geometry import check_conv_channels, check_padding_argument, check_padding_mode, pair
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
@@ -52,6 +52,8 @@ class Conv2d(Module):
         If a size is no integer or `dtype` is not floating.
     ValueError
         If a number is out of its range, or the channels are not divisible by `groups`.
+    MemoryError
+        If the weight could not be addressed.
 
     Notes
     -----
@@ -75,20 +77,19 @@ class Conv2d(Module):
         dtype: DTypeLike = np.float32,
         rng: Any = None,
     ) -> None:
-        self.in_channels = _integer(in_channels, "in_channels")
-        self.out_channels = _integer(out_channels, "out_channels")
-        self.groups = _integer(groups, "groups")
-        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
-            if channels % self.groups:
-                raise ValueError(f"Conv2d: {name} must be divisible by groups, got {channels} and groups={self.groups}")
-        self.kernel_size = _pair(kernel_size, "kernel_size")
-        self.stride = _pair(stride, "stride")
-        self.dilation = _pair(dilation, "dilation")
-        self.padding = padding if isinstance(padding, (str, tuple)) else _pair(padding, "padding", least=0)
-        self.padding_mode = padding_mode
+        owner = type(self).__name__
+        channels = check_conv_channels(owner, in_channels, out_channels, groups)
+        self.in_channels, self.out_channels, self.groups = channels
+        self.kernel_size = pair(owner, "kernel_size", kernel_size, 2, 1)
+        self.stride = pair(owner, "stride", stride, 2, 1)
+        self.dilation = pair(owner, "dilation", dilation, 2, 1)
+        sides = check_padding_argument(owner, padding, 2)
+        symmetric = not isinstance(sides, str) and all(low == high for low, high in sides)
+        self.padding = tuple(low for low, _ in sides) if symmetric else sides
+        self.padding_mode = check_padding_mode(owner, padding_mode)
         self.algorithm = algorithm
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, type(self).__name__)
+        self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, owner)
 
     def forward(self, input: Any) -> Any:
         """Return the feature maps (N, K, P, Q) of images (N, C, H, W), or (K, P, Q) of one (C, H, W)."""
@@ -142,20 +143,3 @@ class Conv2d(Module):
             f"algorithm={self.algorithm!r}" if self.algorithm != "auto" else "",
         ]
         return ", ".join(part for part in parts if part)
-
-
-def _integer(value: Any, name: str, least: int = 1) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"Conv2d: {name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"Conv2d: {name} must be at least {least}, got {number}")
-    return number
-
-
-def _pair(value: Any, name: str, least: int = 1) -> tuple[int, int]:
-    entries = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(entries) != 2:
-        raise ValueError(f"Conv2d: {name} must be an integer or two, got {value!r}")
-    return _integer(entries[0], name, least), _integer(entries[1], name, least)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyconv._geometry import check_total
 from cyconv.nn.module import Array, Parameter
 
 _T = TypeVar("_T", Array, Parameter)
@@ -144,6 +145,7 @@ def weight_and_bias(
     The weight comes from ``kaiming_uniform_(a=sqrt(5))``, which is uniform in ±1/sqrt(fan_in); so is the bias.
     """
     kind = float_dtype(dtype, owner)
+    check_total(owner, "the weight", shape)
     generator = np.random.default_rng(rng)
     weight = kaiming_uniform_(Parameter(np.empty(shape, kind)), a=math.sqrt(5), rng=generator)
     if not bias:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from cyconv import functional as F
+from cyconv._geometry import integer
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
@@ -41,16 +41,17 @@ class Linear(Module):
         If the sizes are not integers or `dtype` is not floating.
     ValueError
         If a size is less than 1.
+    MemoryError
+        If the weight could not be addressed.
     """
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: DTypeLike = np.float32, rng: Any = None
     ) -> None:
-        self.in_features = _size(in_features, "in_features")
-        self.out_features = _size(out_features, "out_features")
-        self.weight, self.bias = weight_and_bias(
-            (self.out_features, self.in_features), bias, dtype, rng, type(self).__name__
-        )
+        owner = type(self).__name__
+        self.in_features = integer(owner, "in_features", in_features, 1)
+        self.out_features = integer(owner, "out_features", out_features, 1)
+        self.weight, self.bias = weight_and_bias((self.out_features, self.in_features), bias, dtype, rng, owner)
 
     def forward(self, input: Any) -> Any:
         """Return (*, out_features) for an input (*, in_features)."""
@@ -75,13 +76,3 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-def _size(value: Any, name: str) -> int:
-    try:
-        size = operator.index(value)
-    except TypeError:
-        raise TypeError(f"Linear: {name} must be an integer, got {value!r}") from None
-    if size < 1:
-        raise ValueError(f"Linear: {name} must be at least 1, got {size}")
-    return size
