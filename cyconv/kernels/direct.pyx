@@ -29,14 +29,13 @@ from cyconv.kernels.simd cimport (
     tile,
     transpose,
 )
+from cyconv.kernels.source cimport Source, block_size, channel_start, copy_block, index, lay_out
 
 cnp.import_array()
 
 # What the plan needs to know of the instruction set.
 TILE_PIXELS = CYCONV_TILE_PIXELS
 LANES = {"f": LANES_f32, "d": LANES_f64}
-
-ctypedef Py_ssize_t index
 
 
 cdef struct Phase:
@@ -48,22 +47,16 @@ cdef struct Phase:
 
 
 cdef struct Shape:
-    # Source and destination arrays: channels, height, width; strides in elements
-    index source_channels, source_height, source_width
+    Source source
     index out_channels, out_height, out_width
     index groups, group_in, group_out
-    bint channels_last
     # Output pixel i of a phase reads source pixel i * step + displacement of the tap
     index step_row, step_column
     # and stands at out_step * i + phase.row
     index out_step_row, out_step_column
     index phases, taps  # taps: of all phases together
-    # Source block
-    bint packed
     index first_row, first_column  # smallest displacement of any tap
     index block_rows, block_columns  # of the output
-    index need_rows, need_columns  # of the source, for a whole block
-    index pitch, plane, pixel  # distance of rows, channels, pixels in the block as the tile reads it
     # Channel vectors of a group, blocks of them, blocks in one task
     index vectors, channel_blocks, task_blocks
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
@@ -93,10 +86,12 @@ cdef class Walk:
         cdef index width = LANES[dtype]
         cdef index itemsize = 4 if dtype == "f" else 8
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
-        s.source_channels, s.source_height, s.source_width = source
+        s.source.channels, s.source.height, s.source.width = source
+        s.source.channels_last, s.source.packed = channels_last, packed
         s.out_channels, s.out_height, s.out_width = out
-        s.groups, s.channels_last, s.packed, s.rectified = groups, channels_last, packed, rectified
-        s.group_in, s.group_out = s.source_channels // groups, s.out_channels // groups
+        s.groups, s.rectified = groups, rectified
+        s.group_in, s.group_out = s.source.channels // groups, s.out_channels // groups
+        s.source.group_channels = s.group_in
         s.step_row, s.step_column = step
         s.out_step_row, s.out_step_column = out_step
         s.block_rows, s.block_columns = block
@@ -113,8 +108,7 @@ cdef class Walk:
         self.fill_tables(phases)
         self.packed_size = groups * s.vectors * width * s.taps * s.group_in
         scratch = s.block_rows * s.block_columns * 2 * width
-        source_block = 0 if not packed else s.group_in * s.plane if not channels_last else s.need_rows * s.pitch
-        self.thread_bytes = ((scratch + source_block + width) * itemsize + 4095) // 4096 * 4096
+        self.thread_bytes = ((scratch + block_size(&s.source) + width) * itemsize + 4095) // 4096 * 4096
 
     cdef lay_out_source(self, phases, index itemsize):
         """Where rows, pixels and channels of a source block lie."""
@@ -122,20 +116,9 @@ cdef class Walk:
         rows = [tap[0] for phase in phases for tap in phase[2]] or [0]
         columns = [tap[1] for phase in phases for tap in phase[2]] or [0]
         s.first_row, s.first_column = min(rows), min(columns)
-        s.need_rows = (s.block_rows // s.out_step_row - 1) * s.step_row + max(rows) - min(rows) + 1
-        s.need_columns = (s.block_columns // s.out_step_column - 1) * s.step_column + max(columns) - min(columns) + 1
-        if not s.packed:
-            s.pixel = s.source_channels if s.channels_last else 1
-            s.pitch = s.source_width * s.pixel
-            s.plane = 1 if s.channels_last else s.source_height * s.source_width
-        elif s.channels_last:
-            s.pixel, s.plane = s.group_in, 1
-            s.pitch = s.need_columns * s.group_in
-        else:
-            s.pixel, s.pitch = 1, s.need_columns
-            # An odd number of cache lines between channels: powers of two would all fall into one set of the cache.
-            line = 64 // itemsize
-            s.plane = ((s.need_rows * s.pitch + line - 1) // line | 1) * line
+        s.source.rows = (s.block_rows // s.out_step_row - 1) * s.step_row + max(rows) - min(rows) + 1
+        s.source.columns = (s.block_columns // s.out_step_column - 1) * s.step_column + max(columns) - min(columns) + 1
+        lay_out(&s.source, itemsize)
 
     cdef fill_tables(self, phases):
         cdef Shape* s = &self.shape
@@ -159,8 +142,8 @@ cdef class Walk:
             t = 0
             for c in range(s.group_in):
                 for tap_row, tap_column, tap in taps:
-                    phase.table[t] = (c * s.plane + (tap_row - s.first_row) * s.pitch
-                                      + (tap_column - s.first_column) * s.pixel)
+                    phase.table[t] = (c * s.source.plane + (tap_row - s.first_row) * s.source.pitch
+                                      + (tap_column - s.first_column) * s.source.pixel)
                     phase.order[t] = c * self.weight_in + tap
                     t += 1
 
@@ -275,24 +258,20 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     cdef index image = block // s.groups // s.column_blocks // s.row_blocks
     cdef index source_row = row // s.out_step_row * s.step_row + s.first_row
     cdef index source_column = column // s.out_step_column * s.step_column + s.first_column
-    cdef index area = s.source_height * s.source_width, out_area = s.out_height * s.out_width
     cdef index rows = min(s.block_rows, s.out_height - row), columns = min(s.block_columns, s.out_width - column)
     cdef index b, first, last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
     cdef real* copy = scratch + s.block_rows * s.block_columns * 2 * width
     cdef const real* origin
     cdef uint64_t mode = flush_denormals()
-    source += image * s.source_channels * area
-    out += image * s.out_channels * out_area
-    if not s.packed:
-        origin = (source + group * s.group_in * (1 if s.channels_last else area)
-                  + source_row * s.pitch + source_column * s.pixel)
+    source = channel_start(&s.source, source + image * s.source.channels * s.source.height * s.source.width,
+                           group * s.group_in)
+    out += image * s.out_channels * s.out_height * s.out_width
+    if not s.source.packed:
+        origin = source + source_row * s.source.pitch + source_column * s.source.pixel
     else:
         origin = copy
         if held[0] != block:
-            if s.channels_last:
-                pack_channels_last(s, source + group * s.group_in, copy, source_row, source_column)
-            else:
-                pack_planes(s, source + group * s.group_in * area, copy, source_row, source_column)
+            copy_block(&s.source, source, s.group_in, copy, source_row, source_column)
             held[0] = block
     for b in range(task_group * s.task_blocks, last):
         first = group * s.vectors + 2 * b
@@ -302,48 +281,6 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
                     min(2 * width, s.group_out - 2 * b * width), min(2, s.vectors - 2 * b) * width,
                     row, column, rows, columns)
     restore_denormals(mode)
-
-
-cdef void pack_planes(const Shape* s, const real* source, real* copy, index row, index column) noexcept nogil:
-    """Copy the source pixels of a block, [channel][row][column], zeros where there are none."""
-    cdef index c, r, left, right, width = s.source_width
-    cdef const real* plane
-    cdef real* to
-    # Columns [left, right) of the block lie inside the source.
-    left = min(max(-column, 0), s.need_columns)
-    right = max(min(s.need_columns, width - column), left)
-    for c in range(s.group_in):
-        plane = source + c * s.source_height * width
-        to = copy + c * s.plane
-        for r in range(row, row + s.need_rows):
-            if 0 <= r < s.source_height and right > left:
-                memset(to, 0, left * sizeof(real))
-                memcpy(to + left, plane + r * width + column + left, (right - left) * sizeof(real))
-                memset(to + right, 0, (s.need_columns - right) * sizeof(real))
-            else:
-                memset(to, 0, s.need_columns * sizeof(real))
-            to += s.pitch
-
-
-cdef void pack_channels_last(const Shape* s, const real* source, real* copy, index row, index column) noexcept nogil:
-    """Copy the source pixels of a block, [row][column][channel], zeros where there are none."""
-    cdef index r, j, left, right, width = s.source_width, channels = s.group_in
-    cdef const real* line
-    left = min(max(-column, 0), s.need_columns)
-    right = max(min(s.need_columns, width - column), left)
-    for r in range(row, row + s.need_rows):
-        if 0 <= r < s.source_height and right > left:
-            memset(copy, 0, left * channels * sizeof(real))
-            line = source + (r * width + column + left) * s.source_channels
-            if s.groups == 1:
-                memcpy(copy + left * channels, line, (right - left) * channels * sizeof(real))
-            else:
-                for j in range(right - left):
-                    memcpy(copy + (left + j) * channels, line + j * s.source_channels, channels * sizeof(real))
-            memset(copy + right * channels, 0, (s.need_columns - right) * channels * sizeof(real))
-        else:
-            memset(copy, 0, s.need_columns * channels * sizeof(real))
-        copy += s.pitch
 
 
 cdef void compute_block(const Shape* s, const Phase* phases, const real* origin, const real* weights,
@@ -376,7 +313,7 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
     """One stretch of the reduction for the pixels of a phase, cut evenly into tiles; start NULL adds to what is there."""
     cdef index channels = vectors * lanes(origin)
     cdef index ldo = s.out_step_column * channels, out_second = s.out_step_row * out_columns * channels
-    cdef index step = s.step_column * s.pixel, second = s.step_row * s.pitch
+    cdef index step = s.step_column * s.source.pixel, second = s.step_row * s.source.pitch
     # Narrow maps: two rows make one tile.
     cdef int most = CYCONV_TILE_PIXELS
     cdef int pairs = 2 if rows > 1 and (vectors == 1 or 2 * columns <= most) else 1
@@ -411,7 +348,7 @@ cdef void write_block(const Shape* s, real* scratch, real* out, index channel, i
     cdef real* to
     if s.rectified:
         rectify(scratch, rows * columns * ld)
-    if s.channels_last:
+    if s.source.channels_last:
         for r in range(rows):
             to = out + ((row + r) * s.out_width + column) * s.out_channels + channel
             for j in range(columns):
