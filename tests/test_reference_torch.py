@@ -11,6 +11,16 @@ from cyconv import reference as ref
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Arrays this small only wait for torch's threads, seconds of it when the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 CONVS = [  # input, weight, other arguments
     ((2, 3, 8, 7), (4, 3, 3, 3), {}),
     ((2, 3, 8, 7), (4, 3, 3, 3), {"padding": 1}),
