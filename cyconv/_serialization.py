@@ -1,8 +1,8 @@
 """
 Files of named arrays.
 
-A file is an ordinary ``.npz`` (a zip of ``.npy`` entries, readable with ``numpy.load``) with one entry more, the
-version of the format. Nothing is ever unpickled, so a foreign file cannot run code.
+A file is an ordinary ``.npz`` (a zip of ``.npy`` entries, readable with ``numpy.load``) with one entry more: the version
+of the format and the number of arrays, as zipfile does not notice when the end of its directory is gone. Nothing is ever unpickled, so a foreign file cannot run code.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 _VERSION_ENTRY = "__cyconv_format__"
 _VERSION = 1
-# What zipfile, zlib and NumPy raise on bytes that are not what they should be.
-_DAMAGE = (ValueError, EOFError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+# What zipfile, zlib and NumPy raise on bytes that are not what they should be; OSError is a seek to a place before 0.
+_DAMAGE = (ValueError, EOFError, OverflowError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
@@ -102,11 +102,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             f"load: {name} was not written by cyconv.save (it has no entry {_VERSION_ENTRY}); "
             "numpy.load reads other .npz files"
         )
-    version = arrays.pop(_VERSION_ENTRY)
-    if version.shape != () or version.dtype.kind != "i" or not 1 <= version <= _VERSION:
-        raise ValueError(
-            f"load: {name} has format version {version}, this cyconv reads up to {_VERSION}; a later one is needed"
-        )
+    version, *count = np.ravel(arrays.pop(_VERSION_ENTRY)).tolist() or [0]
+    if version != _VERSION:
+        raise ValueError(f"load: {name} has format version {version}, this cyconv reads {_VERSION}; try a later one")
+    if count != [len(arrays)]:
+        raise ValueError(f"load: {name} is no complete cyconv file: it holds {len(arrays)} arrays instead of {count}")
     return arrays
 
 
@@ -115,7 +115,7 @@ def _named_arrays(source: Any) -> dict[str, NDArray[Any]]:
     state = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(state, Mapping):
         raise TypeError(f"save: expected a layer, an optimiser or a mapping to arrays, got {type(state).__name__}")
-    arrays: dict[str, NDArray[Any]] = {_VERSION_ENTRY: np.array(_VERSION)}
+    arrays: dict[str, NDArray[Any]] = {_VERSION_ENTRY: np.array([_VERSION, len(state)])}
     for name, value in state.items():
         if not isinstance(name, str):
             raise TypeError(f"save: a name must be a string, got {name!r}")
