@@ -35,6 +35,7 @@ class Row:
     images: int = 0
     samples: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    disturbed: int = 0  # samples that other processes spoilt
     wrong: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -100,7 +101,8 @@ def hold(row: Row, modules: dict[str, ModuleType], prepare: Prepare, want: tuple
             else:
                 row.wrong[name] = f"error {row.errors[name]:.1e} against float64, {tolerance:.0e} allowed"
     timed = measure({n: right[n] for n in NAMES if n in right}, effort, settle=row.threads > 1)
-    row.samples.update(timed)
+    row.samples.update(timed.samples)
+    row.disturbed = timed.disturbed
     return row
 
 

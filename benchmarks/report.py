@@ -57,7 +57,7 @@ def line(row: Row, names: Sequence[str], peak: float | None) -> str:
     text += "".join(_milliseconds(row.time(n)) for n in names) + work + f"  {best[0] if best else '-':<9}"
     text += _number(row.ratio(peers)) + _number(row.ratio(TORCH), ".2f", 8)
     text += "" if network else _number(row.ratio(TORCH, "cyconv-fn"), ".2f", 8)
-    text += f"{100 * row.noise:6.0f}%"
+    text += f"{100 * row.noise:6.0f}%" + (f"  ! {row.disturbed} samples disturbed" if row.disturbed else "")
     return text + "".join(f"\n  WRONG {name}: {reason}" for name, reason in row.wrong.items())
 
 

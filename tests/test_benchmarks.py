@@ -21,7 +21,7 @@ if "benchmarks" not in sys.modules:
 
 from benchmarks import compare, contest, layers, networks, oracle, peers, report, timing  # noqa: E402
 
-TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0)
+TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0, patience=0.0)
 AWKWARD = layers.Layer("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
 
 
