@@ -1,8 +1,9 @@
 """
 Files of named arrays.
 
-A file is an ordinary ``.npz`` (a zip of ``.npy`` entries, readable with ``numpy.load``) with one entry more: the version
-of the format and the number of arrays, as zipfile does not notice when the end of its directory is gone. Nothing is ever unpickled, so a foreign file cannot run code.
+A file is an ordinary ``.npz`` (a zip of ``.npy`` entries, readable with ``numpy.load``) with one entry more: the
+version of the format and the number of arrays, as zipfile does not notice when the end of its directory is gone.
+Nothing is ever unpickled, so a foreign file cannot run code.
 """
 
 from __future__ import annotations

@@ -224,7 +224,11 @@ def test_foreign_archives_say_so(tmp_path):
     np.savez(path, __cyconv_format__=np.array([2, 1, 0]), a=np.ones(3))
     with pytest.raises(ValueError, match="has format version 2, this cyconv reads 1; try a later one"):
         load(path)
-    for entry, message in (([], "format version 0"), (1, "1 arrays instead of"), ([1, 2], r"1 arrays instead of \[2\]")):
+    for entry, message in (
+        ([], "format version 0"),
+        (1, "1 arrays instead of"),
+        ([1, 2], r"1 arrays instead of \[2\]"),
+    ):
         np.savez(path, __cyconv_format__=np.array(entry, dtype=int), a=np.ones(3))
         with pytest.raises(ValueError, match=message):
             load(path)
