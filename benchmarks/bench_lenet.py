@@ -15,7 +15,7 @@ THREADS = min(2, len(machine.usable_cpus()))
 class Training:
     """One step of SGD with momentum: forward, loss, backward, update."""
 
-    params = (32, 64, 256)
+    params = networks.TRAINING_BATCHES
     param_names = ("batch",)
 
     def setup(self, batch: int) -> None:
@@ -41,7 +41,7 @@ class Training:
 class Inference:
     """Logits of a batch, in eval mode."""
 
-    params = (1, 128)
+    params = networks.INFERENCE_BATCHES
     param_names = ("batch",)
 
     def setup(self, batch: int) -> None:

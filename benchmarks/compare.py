@@ -27,7 +27,7 @@ if not __package__:  # run as a script: this folder is the package `benchmarks`,
     assert _spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(_spec)
 
-from benchmarks import contest, layers, machine, peers, report, timing
+from benchmarks import contest, layers, machine, networks, peers, report, timing
 
 LENET = "lenet"
 
@@ -110,8 +110,8 @@ class Run:
         for threads in self.args.threads:
             print(f"{threads} threads\n{report.header(names, network=True)}", flush=True)
             rows = []
-            for make, batch in [*((contest.lenet_training, b) for b in (32, 64, 256)),
-                                *((contest.lenet_inference, b) for b in (1, 128))]:
+            for make, batch in [*((contest.lenet_training, b) for b in networks.TRAINING_BATCHES),
+                                *((contest.lenet_inference, b) for b in networks.INFERENCE_BATCHES)]:
                 rows.append(make(batch, threads, self.modules, self.effort))
                 print(report.line(rows[-1], names, None), flush=True)
             self.rows += rows

@@ -11,6 +11,7 @@ from .layers import Layer
 
 LEARNING_RATE, MOMENTUM = 0.05, 0.9
 CHECKED_STEPS = 10
+TRAINING_BATCHES, INFERENCE_BATCHES = (32, 64, 256), (1, 128)
 Batch = tuple[np.ndarray, np.ndarray]
 
 

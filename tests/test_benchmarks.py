@@ -139,6 +139,8 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     for name in ("torch", "onnx", "onnxruntime", "openvino", "ncnn"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(timing, "QUICK", TINY)
+    monkeypatch.setattr(networks, "TRAINING_BATCHES", (4,))
+    monkeypatch.setattr(networks, "INFERENCE_BATCHES", (1,))
     out = tmp_path / "out.json"
     code = compare.main(["--quick", "--layers", "lenet c[12] b1$", "--groups", "small", "lenet", "--threads", "1",
                          "--json", str(out), "--direction", "both"])
