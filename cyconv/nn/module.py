@@ -106,9 +106,10 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}: define forward instead of __call__; containers call forward")
         # A call is forward itself, with no Python frame between: at batch 1 a LeNet feels each of them.
-        if "__call__" not in cls.__dict__:
-            cls.__call__ = cls.forward  # type: ignore[method-assign]
+        cls.__call__ = cls.forward  # type: ignore[method-assign]
         if "backward" in cls.__dict__ and "_backward" not in cls.__dict__:
             cls._backward = _collect_from_backward  # type: ignore[method-assign, assignment]
 
