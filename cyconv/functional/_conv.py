@@ -1,0 +1,270 @@
+"""Convolution of images: conv2d and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _plan, _settings
+from .._geometry import ConvGeometry, check_gradient, conv_geometry
+from ._arrays import FLOAT32, FLOAT64, Array, array, in_order, ordered, same_dtype
+from ._conv_direct import Direct
+from ._conv_im2col import Im2col
+from ._conv_reference import Reference
+
+ENGINES = {"direct": Direct, "im2col": Im2col, "reference": Reference}
+
+_engines: dict[tuple[Any, ...], Any] = {}
+# A table of engines larger than this is begun anew: each holds its tap tables.
+_MOST_ENGINES = 1024
+
+
+def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str = "auto") -> Any:
+    """Return what computes this convolution; the same object for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        There is no such algorithm.
+    """
+    key = (geometry, dtype.char, channels_last, algorithm, _settings.epoch())
+    found = _engines.get(key)
+    if found is None:
+        name = _settings.algorithm() if algorithm == "auto" else algorithm
+        if name == "auto":
+            name, _ = _plan.choose(geometry, dtype.char)
+        if name not in ENGINES:
+            raise ValueError(
+                f"{geometry.operation}: algorithm must be one of auto, {', '.join(ENGINES)}, got {algorithm!r}"
+            )
+        if len(_engines) >= _MOST_ENGINES:
+            _engines.clear()
+        found = _engines[key] = ENGINES[name](geometry, dtype, channels_last)
+    return found
+
+
+def _weights(operation: str, weight: Any, bias: Any) -> tuple[Array, Array | None]:
+    weight = np.ascontiguousarray(array(weight, operation, "weight"))
+    if bias is not None:
+        bias = np.ascontiguousarray(array(bias, operation, "bias"))
+    return weight, bias
+
+
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    algorithm: str = "auto",
+) -> Array:
+    """
+    Convolve images with kernels (cross-correlation, as everywhere in deep learning).
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W) or (C, H, W)
+        Images, float32 or float64, in any memory order. C-contiguous and channels-last arrays are read where they
+        lie; others are copied once.
+    weight : array, shape (K, C / groups, R, S)
+        Kernels, of the same dtype.
+    bias : array, shape (K,), optional
+        Added to every pixel of an output channel.
+    stride : int or (int, int)
+        Steps between windows.
+    padding : int, (int, int), ((int, int), (int, int)), "valid", "same" or "same_lower"
+        Zeros around the input: the same on both sides, or (top, bottom), (left, right). "same" gives ceil(H / stride)
+        rows for any stride, with the odd row of padding below; "same_lower" puts it above.
+    dilation : int or (int, int)
+        Distance of the taps of a kernel.
+    groups : int
+        Number of independent convolutions side by side; divides C and K.
+    padding_mode : {"zeros"}
+        What the padding holds.
+    algorithm : {"auto", "direct", "im2col", "reference"}
+        What computes; "auto" follows ``cyconv.explain``.
+
+    Returns
+    -------
+    ndarray, shape (N, K, P, Q) or (K, P, Q)
+        In the dtype and memory order of ``input``; P = (H + 2 · padding − dilation · (R − 1) − 1) // stride + 1.
+
+    Raises
+    ------
+    TypeError
+        An array is not float32 or float64, dtypes are mixed, or an argument is no integer.
+    ValueError
+        Shapes or values do not fit together.
+    MemoryError
+        The output could not be addressed.
+
+    Notes
+    -----
+    y[n, k, p, q] = b[k] + Σ_c Σ_r Σ_s w[k, c, r, s] · x[n, c, p·S + r·D − P, q·S + s·D − P]
+
+    V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import conv2d
+    >>> image = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> box = np.full((1, 1, 3, 3), 1 / 9)
+    >>> conv2d(image, box).round(6)
+    array([[[[ 5.,  6.],
+             [ 9., 10.]]]])
+    """
+    x = array(input, "conv2d", "input")
+    weight, bias = _weights("conv2d", weight, bias)
+    if not (x.dtype is weight.dtype and (bias is None or bias.dtype is x.dtype)):
+        same_dtype("conv2d", input=x, weight=weight, bias=bias)
+    bias_shape = None if bias is None else bias.shape
+    geometry = conv_geometry(
+        "conv2d", 2, x.shape, weight.shape, bias_shape, stride, padding, dilation, groups, padding_mode
+    )
+    if not geometry.batched:
+        x = x[None]
+    x, last = ordered(x)
+    y: Array = engine(geometry, x.dtype, last, algorithm).forward(x, weight, bias)
+    return y if geometry.batched else y[0]
+
+
+def conv2d_backward(
+    grad_output: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    algorithm: str = "auto",
+    input_grad: bool = True,
+) -> tuple[Any, ...]:
+    """
+    Gradients of :func:`conv2d`.
+
+    Parameters
+    ----------
+    grad_output : array
+        Gradient with respect to the output, in its shape and dtype.
+    input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm
+        As in the forward pass. The values of ``bias`` do not matter, only whether there is one.
+    input_grad : bool
+        False leaves out the gradient of the input, which the first layer of a network has no use for.
+
+    Returns
+    -------
+    tuple of ndarray
+        Gradients of ``input`` (None if ``input_grad`` is False), ``weight`` and, if there is one, ``bias``.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As in the forward pass, and if ``grad_output`` has another shape or dtype than the output.
+    """
+    name = "conv2d_backward"
+    x = array(input, name, "input")
+    grad = array(grad_output, name, "grad_output")
+    weight, bias = _weights(name, weight, bias)
+    same_dtype(name, grad_output=grad, input=x, weight=weight, bias=bias)
+    bias_shape = None if bias is None else bias.shape
+    geometry = conv_geometry(
+        name, 2, x.shape, weight.shape, bias_shape, stride, padding, dilation, groups, padding_mode
+    )
+    check_gradient(name, grad.shape, geometry.output_shape if geometry.batched else geometry.output_shape[1:])
+    if not geometry.batched:
+        x, grad = x[None], grad[None]
+    x, last = ordered(x)
+    grad = in_order(grad, last)
+    work = engine(geometry, x.dtype, last, algorithm)
+    dx = work.input_gradient(grad, weight) if input_grad else None
+    if dx is not None and not geometry.batched:
+        dx = dx[0]
+    dw, db = work.weight_gradient(grad, x, bias is not None)
+    return (dx, dw) if db is None else (dx, dw, db)
+
+
+class ConvLayer:
+    """The convolution of one layer: arguments fixed and checked once, engines found by the shape of the input.
+
+    Parameters
+    ----------
+    operation : str
+        What messages name.
+    stride, padding, dilation, groups, padding_mode, algorithm
+        As in :func:`conv2d`.
+    """
+
+    __slots__ = ("_arguments", "_found", "_frozen", "_operation", "algorithm")
+
+    def __init__(
+        self, operation: str, stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str, algorithm: str
+    ) -> None:
+        self._operation = operation
+        self._arguments = (stride, padding, dilation, groups, padding_mode)
+        self.algorithm = algorithm
+        self._found: dict[Any, Any] = {}
+        self._frozen: dict[Any, Any] = {}
+
+    def _engine(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Any]:
+        """Return (batched input in a memory order that kernels read, engine)."""
+        bias_shape = None if bias is None else bias.shape
+        same_dtype(self._operation, input=x, weight=weight, bias=bias)
+        geometry = conv_geometry(self._operation, 2, x.shape, weight.shape, bias_shape, *self._arguments)
+        if not geometry.batched:
+            x = x[None]
+        x, last = ordered(x)
+        return x, engine(geometry, x.dtype, last, self.algorithm)
+
+    def forward(self, input: Any, weight: Array, bias: Array | None, frozen: bool, rectified: bool = False) -> Array:
+        """
+        Return the output of the layer.
+
+        Parameters
+        ----------
+        input : array
+            Images.
+        weight, bias : ndarray, ndarray or None
+            Contiguous arrays of one dtype.
+        frozen : bool
+            The weight is not written to: its packed form is kept for the next call with the same array.
+        rectified : bool
+            Apply a ReLU to the output.
+        """
+        x = input
+        # The usual case first: a C-contiguous array seen before. A dictionary finds its engine.
+        if type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned:
+            key = (x.shape, x.dtype, _settings.epoch())
+            work = self._found.get(key)
+            if work is None:
+                y_engine = self._engine(array(x, self._operation, "input"), weight, bias)[1]
+                if len(self._found) > 64:
+                    self._found.clear()
+                work = self._found[key] = y_engine
+        else:
+            x, work = self._engine(array(x, self._operation, "input"), weight, bias)
+        packed = None
+        if frozen:
+            kept = self._frozen.get(work)
+            if kept is None or kept[0] is not weight:
+                if len(self._frozen) > 8:
+                    self._frozen.clear()
+                kept = self._frozen[work] = (weight, work.pack(weight))
+            packed = kept[1]
+        y: Array = work.forward(x, weight, bias, packed, rectified)
+        return y if work.geometry.batched else y[0]
+
+    def thaw(self) -> None:
+        """Forget packed weights: they are going to change."""
+        self._frozen.clear()
+
+
+__all__ = ["FLOAT32", "FLOAT64", "ConvLayer", "conv2d", "conv2d_backward", "engine"]

@@ -1,0 +1,81 @@
+"""Convolution by the walks of the register tile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _plan, _settings, kernels
+from .._geometry import ConvGeometry
+from ._arrays import Array, empty
+
+
+class Direct:
+    """One convolution by direct summation: geometry, dtype and memory order fixed, kernels set up when first needed."""
+
+    name = "direct"
+
+    def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
+        self.geometry = geometry
+        self.dtype = dtype
+        self.channels_last = channels_last
+        kernel = kernels.load("direct")
+        self._target = _plan.Target(dtype.char, kernel.LANES[dtype.char], kernel.TILE_PIXELS)
+        self._work = 2 * geometry.macs
+        self._forward: dict[bool, tuple[int, Any]] = {}
+        self._backward: tuple[int, Any] | None = None
+        self._weights: tuple[int, Any] | None = None
+
+    def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
+        """Return (images, walk) of the forward pass."""
+        found = self._forward.get(rectified)
+        if found is None:
+            images, arguments = _plan.forward(self.geometry, self._target, self.channels_last)
+            found = self._forward[rectified] = (images, kernels.load("direct").Walk(rectified=rectified, **arguments))
+        return found
+
+    def pack(self, weight: Array) -> Array:
+        """Return ``weight`` in the order in which the forward pass streams it."""
+        _, walk = self.forward_walk()
+        packed = np.empty(walk.packed_size, self.dtype)
+        walk.pack(weight, packed, _settings.threads_for(4 * packed.size))
+        return packed
+
+    def forward(
+        self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
+    ) -> Array:
+        """Return the output, through a ReLU if ``rectified``; ``packed``: what ``pack`` returned for ``weight``."""
+        images, walk = self._forward.get(rectified) or self.forward_walk(rectified)
+        y = empty(self.geometry.output_shape, self.dtype, self.channels_last)
+        if packed is None:
+            packed = self.pack(weight)
+        walk.run(y, x, packed, bias, images, _settings.threads_for(self._work))
+        return y
+
+    def input_gradient(self, grad: Array, weight: Array) -> Array:
+        """Return the gradient of the input."""
+        if self._backward is None:
+            images, arguments = _plan.input_gradient(self.geometry, self._target, self.channels_last)
+            self._backward = (images, kernels.load("direct").Walk(rectified=False, **arguments))
+        images, walk = self._backward
+        packed = np.empty(walk.packed_size, self.dtype)
+        walk.pack(weight, packed, _settings.threads_for(8 * packed.size))
+        dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
+        walk.run(dx, grad, packed, None, images, _settings.threads_for(self._work))
+        return dx
+
+    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
+        """Return the gradients of the weight and, if ``bias``, of the bias."""
+        if self._weights is None:
+            images, arguments = _plan.weight_gradient(self.geometry, self._target, self.channels_last)
+            self._weights = (images, kernels.load("weight_gradient").WeightGradient(**arguments))
+        images, kernel = self._weights
+        dw = np.empty(self.geometry.weight_shape, self.dtype)
+        db = np.empty(self.geometry.out_channels, self.dtype) if bias else None
+        kernel.run(dw, db, grad, x, images, _settings.threads_for(self._work))
+        return dw, db
+
+    def workspace(self) -> int:
+        """Return the private bytes of each thread in the forward pass."""
+        return int(self.forward_walk()[1].thread_bytes)

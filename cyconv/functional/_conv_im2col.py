@@ -1,0 +1,63 @@
+"""Convolution by a matrix of columns and BLAS: the method that everybody knows, and the yardstick."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _settings, kernels
+from .._geometry import ConvGeometry
+from ._arrays import Array, empty
+
+
+class Im2col:
+    """One convolution by im2col and GEMM; columns are made for as many output pixels as the workspace limit allows."""
+
+    name = "im2col"
+
+    def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
+        self.geometry = geometry
+        self.dtype = dtype
+        self.channels_last = channels_last
+        self._work = 2 * geometry.macs
+        self._kernel = kernels.load("im2col").Columns(
+            dtype=dtype.char,
+            source=(geometry.in_channels, *geometry.input),
+            out=(geometry.out_channels, *geometry.output),
+            kernel=geometry.kernel,
+            stride=geometry.stride,
+            padding=geometry.padding,
+            dilation=geometry.dilation,
+            groups=geometry.groups,
+            channels_last=channels_last,
+            workspace=_settings.max_workspace(),
+        )
+
+    def pack(self, weight: Array) -> Array:
+        """Return ``weight`` itself: BLAS packs on its own."""
+        return weight
+
+    def forward(
+        self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
+    ) -> Array:
+        """Return the output, through a ReLU if ``rectified``."""
+        y = empty(self.geometry.output_shape, self.dtype, self.channels_last)
+        self._kernel.forward(y, x, weight, bias, self.geometry.batch, _settings.threads_for(self._work))
+        return np.maximum(y, 0, out=y) if rectified else y
+
+    def input_gradient(self, grad: Array, weight: Array) -> Array:
+        """Return the gradient of the input."""
+        dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
+        self._kernel.input_gradient(dx, grad, weight, self.geometry.batch, _settings.threads_for(self._work))
+        return dx
+
+    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
+        """Return the gradients of the weight and, if ``bias``, of the bias."""
+        dw = np.empty(self.geometry.weight_shape, self.dtype)
+        self._kernel.weight_gradient(dw, grad, x, self.geometry.batch, _settings.threads_for(self._work))
+        return dw, grad.sum((0, 2, 3), dtype=np.float64).astype(self.dtype) if bias else None
+
+    def workspace(self) -> int:
+        """Return the private bytes of each thread."""
+        return int(self._kernel.thread_bytes)

@@ -1,0 +1,116 @@
+"""Fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _settings, kernels
+from .._geometry import check_gradient, check_linear
+from ._arrays import Array, array, same_dtype
+
+_product = kernels.load("matmul").product
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Array:
+    """
+    Fully connected layer: y = x Wᵀ + b.
+
+    Parameters
+    ----------
+    input : array, shape (..., in_features)
+        float32 or float64.
+    weight : array, shape (out_features, in_features)
+        Of the same dtype.
+    bias : array, shape (out_features,), optional
+        Added to every row.
+
+    Returns
+    -------
+    ndarray, shape (..., out_features)
+
+    Raises
+    ------
+    TypeError
+        An array is not float32 or float64, or dtypes are mixed.
+    ValueError
+        Shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import linear
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 1.0], [1.0, -1.0], [0.0, 3.0]]), np.array([0.0, 0.0, 1.0]))
+    array([[ 3., -1.,  7.]])
+    """
+    x, w, b = _operands("linear", input, weight, bias)
+    return _forward("linear", x, w, b, False)
+
+
+def linear_backward(
+    grad_output: Any, input: Any, weight: Any, bias: Any = None, *, input_grad: bool = True
+) -> tuple[Any, ...]:
+    """
+    Gradients of :func:`linear`.
+
+    Parameters
+    ----------
+    grad_output : array, shape (..., out_features)
+        Gradient with respect to the output.
+    input, weight, bias
+        As in the forward pass. The values of ``bias`` do not matter, only whether there is one.
+    input_grad : bool
+        False leaves out the gradient of the input.
+
+    Returns
+    -------
+    tuple of ndarray
+        Gradients of ``input`` (None if ``input_grad`` is False), ``weight`` and, if there is one, ``bias``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in the forward pass, and if ``grad_output`` has another shape or dtype than the output.
+    """
+    name = "linear_backward"
+    x, w, b = _operands(name, input, weight, bias)
+    grad = array(grad_output, name, "grad_output")
+    if grad.dtype is not x.dtype:
+        same_dtype(name, grad_output=grad, input=x)
+    rows, features, outputs, shape = check_linear(name, x.shape, w.shape, None if b is None else b.shape)
+    check_gradient(name, grad.shape, shape)
+    g = np.ascontiguousarray(grad).reshape(rows, outputs)
+    threads = _settings.threads_for(2.0 * rows * features * outputs)
+    dx = None
+    if input_grad:
+        dx = np.empty((rows, features), x.dtype)
+        _product(dx, g, w, None, a_transposed=False, b_transposed=False, rectified=False, threads=threads)
+        dx = dx.reshape(x.shape)
+    dw = np.empty((outputs, features), x.dtype)
+    flat = x.reshape(rows, features)
+    _product(dw, g, flat, None, a_transposed=True, b_transposed=False, rectified=False, threads=threads)
+    return (dx, dw) if b is None else (dx, dw, g.sum(0))
+
+
+def _operands(operation: str, input: Any, weight: Any, bias: Any) -> tuple[Array, Array, Array | None]:
+    x = array(input, operation, "input")
+    w = array(weight, operation, "weight")
+    b = None if bias is None else array(bias, operation, "bias")
+    if not (x.dtype is w.dtype and (b is None or b.dtype is x.dtype)):
+        same_dtype(operation, input=x, weight=w, bias=b)
+    if not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x)
+    if not w.flags.c_contiguous:
+        w = np.ascontiguousarray(w)
+    return x, w, b if b is None else np.ascontiguousarray(b)
+
+
+def _forward(operation: str, x: Array, weight: Array, bias: Array | None, rectified: bool) -> Array:
+    bias_shape = None if bias is None else bias.shape
+    rows, features, outputs, shape = check_linear(operation, x.shape, weight.shape, bias_shape)
+    y = np.empty((rows, outputs), x.dtype)
+    threads = _settings.threads_for(2.0 * rows * features * outputs)
+    flat = x.reshape(rows, features)
+    _product(y, flat, weight, bias, a_transposed=False, b_transposed=True, rectified=rectified, threads=threads)
+    return y.reshape(shape)
