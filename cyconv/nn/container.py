@@ -106,6 +106,7 @@ class Sequential(_Children):
 
     Examples
     --------
+    >>> from cyconv.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
     >>> model = Sequential(Conv2d(1, 6, 5, padding=2), ReLU(), MaxPool2d(2), Flatten(), Linear(6 * 14 * 14, 10))
     >>> model[0].weight.shape
     (6, 1, 5, 5)
