@@ -13,6 +13,7 @@ The exit status is 1 when any answer differed from the float64 computation (that
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -44,12 +45,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--algorithm", default="auto", help="force cyconv's algorithm (default: auto)")
     parser.add_argument("--peers", nargs="+", choices=peers.PEERS, help="only these libraries")
     parser.add_argument("--quick", action="store_true", help="three short rounds")
-    parser.add_argument("--rounds", type=int, help="how many rounds (default: 7, quick: 3)")
+    parser.add_argument("--rounds", type=int, help="how many rounds (default: 7, quick: 3; 0: check the answers only)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything measured, and the machine")
     parser.add_argument("--list", action="store_true", help="print the layers and stop")
     args = parser.parse_args(argv)
-    if min(args.threads) < 1 or (args.rounds is not None and args.rounds < 1):
-        parser.error("--threads and --rounds must be at least 1")
+    if min(args.threads) < 1 or (args.rounds is not None and args.rounds < 0):
+        parser.error("--threads must be at least 1, --rounds at least 0")
     return args
 
 
@@ -59,7 +60,7 @@ class Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         effort = timing.QUICK if args.quick else timing.FULL
-        self.effort = timing.Effort(args.rounds or effort.rounds, effort.sample, effort.warm, effort.settle)
+        self.effort = effort if args.rounds is None else dataclasses.replace(effort, rounds=args.rounds)
         self.modules, self.missing = peers.load(args.peers)
         self.names = report.present(self.modules)
         self.peak: dict[int, float] = {}

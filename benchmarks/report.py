@@ -21,9 +21,9 @@ def _number(value: float | None, form: str = ".2f", width: int = 6) -> str:
 
 def _milliseconds(seconds: float | None) -> str:
     if seconds is None:
-        return "-".rjust(9)
+        return "-".rjust(10)
     digits = 1 if seconds >= 1 else 3 if seconds >= 1e-3 else 4
-    return f"{seconds * 1e3:9.{digits}f}"
+    return f"{seconds * 1e3:10.{digits}f}"
 
 
 def present(modules: Iterable[str]) -> list[str]:
@@ -34,7 +34,7 @@ def present(modules: Iterable[str]) -> list[str]:
 
 
 def header(names: Sequence[str], network: bool = False) -> str:
-    times = "".join(f"{name:>9}" for name in names)
+    times = "".join(f"{name:>10}" for name in names)
     work = " images/s" if network else "    GF/s  peak"
     return (f"{'layer':<23}{'geometry':<27}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
             f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)")
