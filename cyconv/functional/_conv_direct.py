@@ -21,7 +21,9 @@ class Direct:
         self.dtype = dtype
         self.channels_last = channels_last
         kernel = kernels.load("direct")
-        self._target = _plan.Target(dtype.char, kernel.LANES[dtype.char], kernel.TILE_PIXELS)
+        self._target = _plan.Target(
+            dtype.char, kernel.LANES[dtype.char], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS
+        )
         self._work = 2 * geometry.macs
         self._forward: dict[bool, tuple[int, Any]] = {}
         self._backward: tuple[int, Any] | None = None

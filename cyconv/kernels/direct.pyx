@@ -10,6 +10,7 @@ is read by another, and every output is summed by one task in one order: the num
 """
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -21,8 +22,11 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    PIXEL_CHANNELS,
+    PIXEL_VECTORS,
     flush_denormals,
     lanes,
+    pixel_tile,
     real,
     rectify,
     restore_denormals,
@@ -36,6 +40,7 @@ cnp.import_array()
 # What the plan needs to know of the instruction set.
 TILE_PIXELS = CYCONV_TILE_PIXELS
 LANES = {"f": LANES_f32, "d": LANES_f64}
+MOST_PIXEL_CHANNELS = PIXEL_CHANNELS
 
 
 cdef struct Phase:
@@ -57,8 +62,10 @@ cdef struct Shape:
     index phases, taps  # taps: of all phases together
     index first_row, first_column  # smallest displacement of any tap
     index block_rows, block_columns  # of the output
-    # Channel vectors of a group, blocks of them, blocks in one task
-    index vectors, channel_blocks, task_blocks
+    # Output channels of a group: width of a block, number of blocks, blocks in one task; padded to whole vectors
+    index block_channels, channel_blocks, task_blocks, padded_channels
+    bint pixel_vectors  # vectors over pixels instead of over output channels
+    index scratch  # elements of the results of one block
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
     bint rectified
     index images
@@ -80,7 +87,8 @@ cdef class Walk:
         self.phases = NULL
 
     def __init__(self, *, str dtype, source, out, index groups, bint channels_last, step, out_step, phases, block,
-                 index task_blocks, index reduction, bint packed, bint rectified, weight_strides, bint weight_rows):
+                 index task_blocks, index reduction, bint packed, bint pixel_vectors, bint rectified, weight_strides,
+                 bint weight_rows):
         """``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each."""
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
@@ -96,8 +104,15 @@ cdef class Walk:
         s.out_step_row, s.out_step_column = out_step
         s.block_rows, s.block_columns = block
         s.reduction = reduction
-        s.vectors = (s.group_out + width - 1) // width
-        s.channel_blocks = (s.vectors + 1) // 2
+        s.pixel_vectors = pixel_vectors
+        if pixel_vectors:
+            s.channel_blocks = (s.group_out + PIXEL_CHANNELS - 1) // PIXEL_CHANNELS
+            s.block_channels = (s.group_out + s.channel_blocks - 1) // s.channel_blocks
+            s.padded_channels = s.group_out
+        else:
+            s.block_channels = 2 * width
+            s.padded_channels = (s.group_out + width - 1) // width * width
+        s.channel_blocks = (s.group_out + s.block_channels - 1) // s.block_channels
         s.task_blocks = task_blocks
         s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
         s.row_blocks = (s.out_height + s.block_rows - 1) // s.block_rows
@@ -106,9 +121,10 @@ cdef class Walk:
         self.weight_rows = weight_rows
         self.lay_out_source(phases, itemsize)
         self.fill_tables(phases)
-        self.packed_size = groups * s.vectors * width * s.taps * s.group_in
-        scratch = s.block_rows * s.block_columns * 2 * width
-        self.thread_bytes = ((scratch + block_size(&s.source) + width) * itemsize + 4095) // 4096 * 4096
+        self.packed_size = groups * s.padded_channels * s.taps * s.group_in
+        s.scratch = 0 if pixel_vectors else s.block_rows * s.block_columns * s.block_channels
+        # A vector of pixels may begin in the last row of the block and end behind it.
+        self.thread_bytes = ((s.scratch + block_size(&s.source) + 2 * width) * itemsize + 4095) // 4096 * 4096
 
     cdef lay_out_source(self, phases, index itemsize):
         """Where rows, pixels and channels of a source block lie."""
@@ -191,13 +207,12 @@ cdef int pack_weights(Walk walk, const real* weight, real* packed, int threads) 
 
 cdef void pack_block(const Shape* s, const Phase* phases, const real* weight, real* packed, index weight_out,
                      index weight_group, bint rows, index block) noexcept nogil:
-    """One block of two vectors of output channels: [reduction][channel], missing channels zero."""
-    cdef index width = lanes(weight)
-    cdef index group = block // s.channel_blocks, first = block % s.channel_blocks * 2
-    cdef index channels = min(2, s.vectors - first) * width, length = s.taps * s.group_in
-    cdef index have = min(channels, s.group_out - first * width)
-    cdef real* to = packed + (group * s.vectors + first) * width * length
-    cdef const real* source = weight + group * weight_group + first * width * weight_out
+    """One block of output channels: [reduction][channel], missing channels zero."""
+    cdef index group = block // s.channel_blocks, first = block % s.channel_blocks * s.block_channels
+    cdef index channels = min(s.block_channels, s.padded_channels - first), length = s.taps * s.group_in
+    cdef index have = min(channels, s.group_out - first)
+    cdef real* to = packed + (group * s.padded_channels + first) * length
+    cdef const real* source = weight + group * weight_group + first * weight_out
     cdef index p, t, k
     cdef const real* column
     cdef int32_t* order
@@ -219,11 +234,13 @@ cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, 
                   int threads) except -1:
     cdef Shape s = walk.shape
     cdef Phase* phases = walk.phases
-    cdef index width = lanes(source), i, k
+    cdef index i, k
     cdef index tasks = images * s.row_blocks * s.column_blocks * s.groups * s.task_groups
-    cdef index padded = s.groups * s.vectors * width, per_thread = walk.thread_bytes
+    cdef index padded = s.groups * s.padded_channels, per_thread = walk.thread_bytes
     if threads > tasks:
         threads = <int>max(tasks, 1)
+    # Small tasks go in bunches: fetching each would cost as much as computing it.
+    cdef index chunk = max(1, tasks // (16 * threads))
     cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
     cdef Workspace memory = take(start_bytes + threads * (per_thread + 64) + 4096)
     cdef real* start = <real*>memory.data
@@ -235,14 +252,14 @@ cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, 
         if bias != NULL:
             for i in range(s.groups):
                 for k in range(s.group_out):
-                    start[i * s.vectors * width + k] = bias[i * s.group_out + k]
+                    start[i * s.padded_channels + k] = bias[i * s.group_out + k]
         for i in range(threads):
             held[8 * i] = -1
         if threads == 1:
             for i in range(tasks):
                 run_task(&s, phases, out, source, packed, start, <real*>private, held, i)
         else:
-            for i in prange(tasks, schedule="dynamic", num_threads=threads):
+            for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
                 run_task(&s, phases, out, source, packed, start, <real*>(private + threadid() * per_thread),
                          held + 8 * threadid(), i)
     return 0
@@ -250,7 +267,6 @@ cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, 
 
 cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* source, const real* packed,
                    const real* start, real* scratch, index* held, index task) noexcept nogil:
-    cdef index width = lanes(source)
     cdef index task_group = task % s.task_groups, block = task // s.task_groups
     cdef index group = block % s.groups
     cdef index column = block // s.groups % s.column_blocks * s.block_columns
@@ -259,8 +275,10 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     cdef index source_row = row // s.out_step_row * s.step_row + s.first_row
     cdef index source_column = column // s.out_step_column * s.step_column + s.first_column
     cdef index rows = min(s.block_rows, s.out_height - row), columns = min(s.block_columns, s.out_width - column)
-    cdef index b, first, last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
-    cdef real* copy = scratch + s.block_rows * s.block_columns * 2 * width
+    cdef index b, first, have, channels, last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
+    cdef const real* weights
+    cdef const real* bias
+    cdef real* copy = scratch + s.scratch
     cdef const real* origin
     cdef uint64_t mode = flush_denormals()
     source = channel_start(&s.source, source + image * s.source.channels * s.source.height * s.source.width,
@@ -274,12 +292,18 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
             copy_block(&s.source, source, s.group_in, copy, source_row, source_column)
             held[0] = block
     for b in range(task_group * s.task_blocks, last):
-        first = group * s.vectors + 2 * b
-        compute_block(s, phases, origin, packed + first * width * s.taps * s.group_in, start + first * width,
-                      <int>min(2, s.vectors - 2 * b), scratch, rows, columns)
-        write_block(s, scratch, out, group * s.group_out + 2 * b * width,
-                    min(2 * width, s.group_out - 2 * b * width), min(2, s.vectors - 2 * b) * width,
-                    row, column, rows, columns)
+        first = b * s.block_channels
+        have = min(s.block_channels, s.group_out - first)
+        channels = min(s.block_channels, s.padded_channels - first)
+        weights = packed + (group * s.padded_channels + first) * s.taps * s.group_in
+        bias = start + group * s.padded_channels + first
+        if s.pixel_vectors:
+            compute_rows(s, &phases[0], origin, weights, bias, <int>channels,
+                         out + ((group * s.group_out + first) * s.out_height + row) * s.out_width + column, rows,
+                         columns)
+        else:
+            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, rows, columns)
+            write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
     restore_denormals(mode)
 
 
@@ -339,6 +363,34 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
             q += pixels * step
             o += pixels * ldo
         i += height
+
+
+cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* bias,
+                       int channels, real* out, index rows, index columns) noexcept nogil:
+    """A block of output pixels of a few channels, vectors over pixels, straight into the planes of the output."""
+    cdef index width = lanes(origin), i, j, count = 0, k
+    cdef int group = PIXEL_VECTORS(channels)
+    cdef index start[8]
+    cdef index to[8]
+    cdef index stored = min(width, columns), pieces = (columns + width - 1) // width
+    cdef index second = s.step_row * s.source.pitch
+    cdef real floor = 0 if s.rectified else -INFINITY
+    for i in range(rows):
+        for j in range(pieces):
+            # The last vector of a row ends with the row: what it shares with the one before is computed twice.
+            k = min(j * width, columns - stored)
+            start[count] = i * second + k
+            to[count] = i * s.out_width + k
+            count += 1
+            if count == group:
+                pixel_tile(channels, origin, start, phase.table, phase.taps, weights, bias, floor, out,
+                           s.out_height * s.out_width, to, stored)
+                count = 0
+    if count > 0:
+        for i in range(count, group):
+            start[i], to[i] = start[count - 1], to[count - 1]
+        pixel_tile(channels, origin, start, phase.table, phase.taps, weights, bias, floor, out,
+                   s.out_height * s.out_width, to, stored)
 
 
 cdef void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld, index row,

@@ -31,6 +31,14 @@
 #define CYCONV_TILE_PIXELS 6
 #endif
 
+/* The pixel-vector tile: up to PIXEL_CHANNELS output channels x PIXEL_VECTORS(channels) vectors of pixels. */
+#define PIXEL_CHANNELS 6
+#if CYCONV_TILE_PIXELS == 14
+#define PIXEL_VECTORS(channels) ((channels) <= 2 ? 8 : 4) /* 6 x 4 accumulators + 4 pixels + 1 weight = 29 of 32 */
+#else
+#define PIXEL_VECTORS(channels) ((channels) == 1 ? 8 : (channels) == 2 ? 4 : 2) /* 6 x 2 + 2 + 1 = 15 of 16 */
+#endif
+
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "cyconv supports little-endian machines only"
 #endif

@@ -100,6 +100,88 @@ CYCONV_INLINE void NAME(tile)(int rows, int columns, int vectors, TILE_ARGUMENTS
     NAME(tiles)[rows - 1][vectors - 1][columns - 1](a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);
 }
 
+/* Store the first n <= LANES elements of v. */
+CYCONV_INLINE void NAME(store_part)(T *p, VEC v, ptrdiff_t n)
+{
+#if defined(__AVX512F__)
+    if (sizeof(T) == 4)
+        _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+    else
+        _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+#else
+    for (ptrdiff_t i = 0; i < n; i++)
+        p[i] = v[i];
+#endif
+}
+
+/* The pixel-vector form.  For k < channels and j < vectors
+ *
+ *     out[k * plane + to[j] + lane] = bias[k] + sum over t < n of  w[t * channels + k] x[table[t] + from[j] + lane]
+ *
+ * then max(., floor): 0 for a ReLU, -infinity for none; NaN passes. `width` lanes of each vector are stored. */
+CYCONV_INLINE void NAME(pixel_tile_body)(const int channels, const int vectors, const T *x, const ptrdiff_t *from,
+                                         const int32_t *table, ptrdiff_t n, const T *w, const T *bias, T floor, T *out,
+                                         ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width)
+{
+    VEC acc[6 * PIXEL_VECTORS(6) > 2 * PIXEL_VECTORS(1) ? 6 * PIXEL_VECTORS(6) : 2 * PIXEL_VECTORS(1)];
+    const T *base[8];
+    CYCONV_UNROLL
+    for (int j = 0; j < vectors; j++)
+        base[j] = x + from[j];
+    CYCONV_UNROLL
+    for (int i = 0; i < channels * vectors; i++)
+        acc[i] = (VEC){0};
+    for (ptrdiff_t t = 0; t < n; t++) {
+        ptrdiff_t at = table[t];
+        VEC v[8];
+        CYCONV_UNROLL
+        for (int j = 0; j < vectors; j++)
+            v[j] = NAME(load)(base[j] + at);
+        CYCONV_UNROLL
+        for (int k = 0; k < channels; k++) {
+            T s = w[k];
+            CYCONV_UNROLL
+            for (int j = 0; j < vectors; j++)
+                acc[k * vectors + j] += s * v[j];
+        }
+        w += channels;
+    }
+    CYCONV_UNROLL
+    for (int k = 0; k < channels; k++) {
+        CYCONV_UNROLL
+        for (int j = 0; j < vectors; j++) {
+            VEC sum = acc[k * vectors + j] + bias[k];
+            NAME(ivec) below = sum < floor;
+            sum = (VEC)(((NAME(ivec))sum & ~below) | ((NAME(ivec))(sum - sum + floor) & below));
+            if (width == LANES)
+                NAME(store)(out + k * plane + to[j], sum);
+            else
+                NAME(store_part)(out + k * plane + to[j], sum, width);
+        }
+    }
+}
+
+#define PIXEL_ARGUMENTS                                                                                                 \
+    const T *x, const ptrdiff_t *from, const int32_t *table, ptrdiff_t n, const T *w, const T *bias, T floor, T *out,   \
+        ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width
+#define PIXEL_TILE(k)                                                                                                   \
+    static __attribute__((noinline, unused)) void NAME(pixel_tile_##k)(PIXEL_ARGUMENTS)                                 \
+    {                                                                                                                   \
+        NAME(pixel_tile_body)(k, PIXEL_VECTORS(k), x, from, table, n, w, bias, floor, out, plane, to, width);           \
+    }
+PIXEL_TILE(1)
+PIXEL_TILE(2)
+PIXEL_TILE(3)
+PIXEL_TILE(4)
+PIXEL_TILE(5)
+PIXEL_TILE(6)
+CYCONV_INLINE void NAME(pixel_tile)(int channels, PIXEL_ARGUMENTS)
+{
+    static void (*const tiles[6])(PIXEL_ARGUMENTS) = {NAME(pixel_tile_1), NAME(pixel_tile_2), NAME(pixel_tile_3),
+                                                      NAME(pixel_tile_4), NAME(pixel_tile_5), NAME(pixel_tile_6)};
+    tiles[channels - 1](x, from, table, n, w, bias, floor, out, plane, to, width);
+}
+
 /* Elements i of a and b alternately: the low half of the pairs, then the high half. log2(LANES) rounds of it transpose. */
 CYCONV_INLINE VEC NAME(pairs)(VEC a, VEC b, const int high)
 {
@@ -192,6 +274,8 @@ static __attribute__((noinline, unused)) T NAME(burn)(ptrdiff_t n, T factor)
 
 #undef TILE
 #undef TILE_ARGUMENTS
+#undef PIXEL_TILE
+#undef PIXEL_ARGUMENTS
 #undef FUNCTION
 #undef ENTRY
 #undef TILE_HALF
