@@ -12,9 +12,9 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cyconv.data import Array
-from cyconv.training import History
+Array = NDArray[Any]
 
 __all__ = ["confusion_matrix", "feature_maps", "filters", "learning_curves", "mistakes", "training_report"]
 
@@ -53,7 +53,7 @@ def _tiles(figure: Any, count: int, columns: int | None) -> list[Any]:
 # ------------------------------------------------------------------------------------------------ learning
 
 
-def learning_curves(history: History, figure: Any = None) -> Any:
+def learning_curves(history: Any, figure: Any = None) -> Any:
     """
     Draw loss and accuracy over the epochs.
 
@@ -301,7 +301,7 @@ def mistakes(
 
 
 def training_report(
-    history: History,
+    history: Any,
     weight: Array,
     image: Array,
     maps: list[tuple[str, Array]],

@@ -188,14 +188,15 @@ def fit(
                     meter.add(weigh(value, len(x_batch)), output, y_batch, loss)
                     show.advance(len(x_batch), meter)
                     if ctrl_c.pressed:
-                        history.interrupted = True
-                        return history
+                        break
+                if meter.seen < len(x):
+                    break
                 _close_epoch(model, loss, optimizer, validation, meter, history)
                 show.end(meter, history)
                 stop = [callback(model, history) for callback in callbacks]
-                history.interrupted = ctrl_c.pressed
                 if ctrl_c.pressed or any(stop):
                     break
+            history.interrupted = ctrl_c.pressed
     finally:
         show.close()
         optimizer.lr = start_rate

@@ -141,9 +141,8 @@ def main(argv: list[str] | None = None) -> int:
     results = {}
     for name, kernel in KERNELS.items():
         results[name] = apply(kernel, image)
-        print(
-            f"{name:8} {'×'.join(map(str, kernel.shape))}  differs from SciPy by {check(kernel, image, results[name]):.1e}"
-        )
+        difference = check(kernel, image, results[name])
+        print(f"{name:8} {'×'.join(map(str, kernel.shape))}  differs from SciPy by {difference:.1e}")
     draw(image, results).savefig(args.out, dpi=110)
     print(f"picture: {args.out}")
     return 0

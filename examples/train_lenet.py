@@ -177,9 +177,7 @@ def run(args: argparse.Namespace) -> int:
     read = predict(model, test[0]).argmax(1)
     right = int((read == test[1]).sum())
     print(f"\n{summary(model, train[0].shape[1:])}\n")
-    print(
-        f"trained for {seconds:.1f} s; test accuracy {right / len(read):.2%} ({right:,} of {len(read):,} held-out digits)"
-    )
+    print(f"trained for {seconds:.1f} s; test accuracy {right / len(read):.2%} ({right:,} of {len(read):,} digits)")
     page = args.out / "report.png"
     picture(model, history, test, read).savefig(page, dpi=120)
     print(f"weights: {weights}\npicture: {page}")
