@@ -135,8 +135,8 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError:
         print('image_kernels: the pictures need matplotlib: pip install "cyconv[examples]"', file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"image_kernels: {error}", file=sys.stderr)
+    except (OSError, SyntaxError) as error:  # what Pillow raises for a file that is no PNG
+        print(f"image_kernels: {args.image}: {error}", file=sys.stderr)
         return 1
     results = {}
     for name, kernel in KERNELS.items():
