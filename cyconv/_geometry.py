@@ -20,6 +20,7 @@ LARGEST = 2**31 - 1
 LARGEST_ARRAY = 2**44
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+ALGORITHMS = ("auto", "direct", "im2col", "reference")
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -171,6 +172,13 @@ def check_padding_argument(operation: str, value: Any, rank: int) -> Any:
             (integer(operation, "padding", low, 0), integer(operation, "padding", high, 0)) for low, high in value
         )
     return tuple((size, size) for size in pair(operation, "padding", value, rank, 0))
+
+
+def check_algorithm(operation: str, algorithm: Any) -> str:
+    """Return ``algorithm``; ValueError unless there is one of that name."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"{operation}: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    return str(algorithm)
 
 
 def check_padding_mode(operation: str, mode: Any) -> str:

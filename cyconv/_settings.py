@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ._geometry import check_algorithm
 from .kernels import _threads
 
 #: Largest workspace of one thread, in bytes, unless asked otherwise.
@@ -21,7 +22,6 @@ DEFAULT_WORKSPACE = 64 << 20
 SERIAL_WORK = 400_000
 
 PRECISIONS = ("high", "strict")
-ALGORITHMS = ("auto", "direct", "im2col", "reference")
 
 
 def _quota_of_cgroup() -> float:
@@ -159,9 +159,7 @@ def configure(
     """
     before = (_state.algorithm, _state.workspace, _state.precision)
     if algorithm is not None:
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
-        _state.algorithm = algorithm
+        _state.algorithm = check_algorithm("configure", algorithm)
     if max_workspace is not None:
         if isinstance(max_workspace, bool) or not isinstance(max_workspace, int) or max_workspace < 1 << 16:
             raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")

@@ -4,10 +4,11 @@ Each has a twin ``<name>_backward(grad_output, <the same arguments>)``, which re
 arguments in their order; an argument given as None has no entry.
 """
 
-from ._conv import conv2d, conv2d_backward
+from ._conv import ConvLayer, conv2d, conv2d_backward
 from ._linear import linear, linear_backward
 
 __all__ = [
+    "ConvLayer",
     "conv2d",
     "conv2d_backward",
     "linear",

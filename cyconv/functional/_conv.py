@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import _plan, _settings
-from .._geometry import ConvGeometry, check_gradient, conv_geometry
-from ._arrays import FLOAT32, FLOAT64, Array, array, in_order, ordered, same_dtype
+from .._geometry import ConvGeometry, check_algorithm, check_gradient, conv_geometry
+from ._arrays import Array, array, in_order, ordered, same_dtype
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference
@@ -31,13 +31,11 @@ def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, al
     key = (geometry, dtype.char, channels_last, algorithm, _settings.epoch())
     found = _engines.get(key)
     if found is None:
-        name = _settings.algorithm() if algorithm == "auto" else algorithm
+        name = check_algorithm(geometry.operation, algorithm)
+        if name == "auto":
+            name = _settings.algorithm()
         if name == "auto":
             name, _ = _plan.choose(geometry, dtype.char)
-        if name not in ENGINES:
-            raise ValueError(
-                f"{geometry.operation}: algorithm must be one of auto, {', '.join(ENGINES)}, got {algorithm!r}"
-            )
         if len(_engines) >= _MOST_ENGINES:
             _engines.clear()
         found = _engines[key] = ENGINES[name](geometry, dtype, channels_last)
@@ -193,7 +191,7 @@ def conv2d_backward(
 
 
 class ConvLayer:
-    """The convolution of one layer: arguments fixed and checked once, engines found by the shape of the input.
+    """The convolution of one layer: arguments checked once, engines found by the shape of the input.
 
     Parameters
     ----------
@@ -203,28 +201,45 @@ class ConvLayer:
         As in :func:`conv2d`.
     """
 
-    __slots__ = ("_arguments", "_found", "_frozen", "_operation", "algorithm")
+    __slots__ = ("_arguments", "_frozen", "_known", "_operation")
 
     def __init__(
         self, operation: str, stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str, algorithm: str
     ) -> None:
         self._operation = operation
-        self._arguments = (stride, padding, dilation, groups, padding_mode)
-        self.algorithm = algorithm
-        self._found: dict[Any, Any] = {}
-        self._frozen: dict[Any, Any] = {}
+        self._arguments = (stride, padding, dilation, groups, padding_mode, algorithm)
+        self._known: dict[Any, Any] = {}
+        self._frozen: tuple[Any, Any, Any] = (None, None, None)
 
-    def _engine(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies find their engines themselves.
+        return ConvLayer, (self._operation, *self._arguments)
+
+    def _prepare(self, input: Any, weight: Array, bias: Array | None) -> tuple[Array, Any]:
         """Return (batched input in a memory order that kernels read, engine)."""
-        bias_shape = None if bias is None else bias.shape
+        x = input
+        usual = type(x) is np.ndarray and x.flags.c_contiguous
+        if usual:
+            # A C-contiguous array of a shape seen before: a dictionary finds its engine.
+            work = self._known.get((x.shape, x.dtype, weight.shape, weight.dtype, _settings.epoch()))
+            if work is not None and x.flags.aligned:
+                return x, work
+        x = array(x, self._operation, "input")
         same_dtype(self._operation, input=x, weight=weight, bias=bias)
-        geometry = conv_geometry(self._operation, 2, x.shape, weight.shape, bias_shape, *self._arguments)
-        if not geometry.batched:
-            x = x[None]
-        x, last = ordered(x)
-        return x, engine(geometry, x.dtype, last, self.algorithm)
+        bias_shape = None if bias is None else bias.shape
+        *arguments, algorithm = self._arguments
+        geometry = conv_geometry(self._operation, 2, x.shape, weight.shape, bias_shape, *arguments)
+        ready, last = ordered(x if geometry.batched else x[None])
+        work = engine(geometry, x.dtype, last, algorithm)
+        if usual:
+            if len(self._known) >= 64:
+                self._known.clear()
+            self._known[x.shape, x.dtype, weight.shape, weight.dtype, _settings.epoch()] = work
+        return ready, work
 
-    def forward(self, input: Any, weight: Array, bias: Array | None, frozen: bool, rectified: bool = False) -> Array:
+    def forward(
+        self, input: Any, weight: Array, bias: Array | None, frozen: bool = False, rectified: bool = False
+    ) -> Array:
         """
         Return the output of the layer.
 
@@ -233,38 +248,46 @@ class ConvLayer:
         input : array
             Images.
         weight, bias : ndarray, ndarray or None
-            Contiguous arrays of one dtype.
+            C-contiguous arrays of one dtype.
         frozen : bool
-            The weight is not written to: its packed form is kept for the next call with the same array.
+            Keep the packed form of the weight for the next call, and make the array read-only, so that the kept form
+            cannot be out of date; ``thaw`` ends that.
         rectified : bool
             Apply a ReLU to the output.
         """
-        x = input
-        # The usual case first: a C-contiguous array seen before. A dictionary finds its engine.
-        if type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned:
-            key = (x.shape, x.dtype, _settings.epoch())
-            work = self._found.get(key)
-            if work is None:
-                y_engine = self._engine(array(x, self._operation, "input"), weight, bias)[1]
-                if len(self._found) > 64:
-                    self._found.clear()
-                work = self._found[key] = y_engine
-        else:
-            x, work = self._engine(array(x, self._operation, "input"), weight, bias)
+        x, work = self._prepare(input, weight, bias)
         packed = None
         if frozen:
-            kept = self._frozen.get(work)
-            if kept is None or kept[0] is not weight:
-                if len(self._frozen) > 8:
-                    self._frozen.clear()
-                kept = self._frozen[work] = (weight, work.pack(weight))
-            packed = kept[1]
+            for_weight, for_work, packed = self._frozen
+            if for_weight is not weight or for_work is not work:
+                self.thaw()
+                packed = work.pack(weight)
+                if weight.flags.writeable:
+                    weight.flags.writeable = False
+                    self._frozen = (weight, work, packed)
         y: Array = work.forward(x, weight, bias, packed, rectified)
         return y if work.geometry.batched else y[0]
 
+    def backward(
+        self, grad_output: Any, input: Any, weight: Array, bias: Array | None, input_grad: bool
+    ) -> tuple[Array | None, Array, Array | None]:
+        """Return the gradients of input (None unless ``input_grad``), weight and bias (None if there is none)."""
+        x, work = self._prepare(input, weight, bias)
+        geometry = work.geometry
+        grad = array(grad_output, self._operation, "grad_output")
+        check_gradient(self._operation, grad.shape, geometry.output_shape[0 if geometry.batched else 1 :])
+        if grad.dtype is not x.dtype:
+            same_dtype(self._operation, grad_output=grad, input=x)
+        grad = in_order(grad if geometry.batched else grad[None], work.channels_last)
+        dx = None
+        if input_grad:
+            dx = work.input_gradient(grad, weight)
+            dx = dx if geometry.batched else dx[0]
+        return (dx, *work.weight_gradient(grad, x if geometry.batched else x.reshape(geometry.input_shape), bias is not None))
+
     def thaw(self) -> None:
-        """Forget packed weights: they are going to change."""
-        self._frozen.clear()
-
-
-__all__ = ["FLOAT32", "FLOAT64", "ConvLayer", "conv2d", "conv2d_backward", "engine"]
+        """Forget the packed weight, and make the array writable again."""
+        weight = self._frozen[0]
+        if weight is not None:
+            weight.flags.writeable = True
+        self._frozen = (None, None, None)

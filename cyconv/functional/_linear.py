@@ -13,7 +13,7 @@ from ._arrays import Array, array, same_dtype
 _product = kernels.load("matmul").product
 
 
-def linear(input: Any, weight: Any, bias: Any = None) -> Array:
+def linear(input: Any, weight: Any, bias: Any = None, *, rectified: bool = False) -> Array:
     """
     Fully connected layer: y = x Wᵀ + b.
 
@@ -25,6 +25,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Array:
         Of the same dtype.
     bias : array, shape (out_features,), optional
         Added to every row.
+    rectified : bool
+        Apply a ReLU to the result, while it is at hand.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Array:
     array([[ 3., -1.,  7.]])
     """
     x, w, b = _operands("linear", input, weight, bias)
-    return _forward("linear", x, w, b, False)
+    return _forward("linear", x, w, b, rectified)
 
 
 def linear_backward(
@@ -85,32 +87,38 @@ def linear_backward(
     dx = None
     if input_grad:
         dx = np.empty((rows, features), x.dtype)
-        _product(dx, g, w, None, a_transposed=False, b_transposed=False, rectified=False, threads=threads)
+        _product(dx, g, w, None, False, False, False, threads)
         dx = dx.reshape(x.shape)
     dw = np.empty((outputs, features), x.dtype)
     flat = x.reshape(rows, features)
-    _product(dw, g, flat, None, a_transposed=True, b_transposed=False, rectified=False, threads=threads)
+    _product(dw, g, flat, None, True, False, False, threads)
     return (dx, dw) if b is None else (dx, dw, g.sum(0))
 
 
 def _operands(operation: str, input: Any, weight: Any, bias: Any) -> tuple[Array, Array, Array | None]:
     x = array(input, operation, "input")
     w = array(weight, operation, "weight")
-    b = None if bias is None else array(bias, operation, "bias")
-    if not (x.dtype is w.dtype and (b is None or b.dtype is x.dtype)):
-        same_dtype(operation, input=x, weight=w, bias=b)
+    b = bias
+    if b is not None:
+        b = array(b, operation, "bias")
+        if b.dtype is not x.dtype or not b.flags.c_contiguous:
+            same_dtype(operation, input=x, weight=w, bias=b)
+            b = np.ascontiguousarray(b)
+    if x.dtype is not w.dtype:
+        same_dtype(operation, input=x, weight=w)
     if not x.flags.c_contiguous:
         x = np.ascontiguousarray(x)
     if not w.flags.c_contiguous:
         w = np.ascontiguousarray(w)
-    return x, w, b if b is None else np.ascontiguousarray(b)
+    return x, w, b
 
 
 def _forward(operation: str, x: Array, weight: Array, bias: Array | None, rectified: bool) -> Array:
-    bias_shape = None if bias is None else bias.shape
-    rows, features, outputs, shape = check_linear(operation, x.shape, weight.shape, bias_shape)
-    y = np.empty((rows, outputs), x.dtype)
+    rows, features, outputs, shape = check_linear(operation, x.shape, weight.shape, None if bias is None else bias.shape)
+    y = np.empty(shape, x.dtype)
     threads = _settings.threads_for(2.0 * rows * features * outputs)
-    flat = x.reshape(rows, features)
-    _product(y, flat, weight, bias, a_transposed=False, b_transposed=True, rectified=rectified, threads=threads)
-    return y.reshape(shape)
+    if len(shape) == 2:
+        _product(y, x, weight, bias, False, True, rectified, threads)
+    else:
+        _product(y.reshape(rows, outputs), x.reshape(rows, features), weight, bias, False, True, rectified, threads)
+    return y

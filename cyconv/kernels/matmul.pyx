@@ -16,8 +16,10 @@ from cyconv.kernels._workspace cimport Workspace, take
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     flush_denormals,
+    inner_products,
     lanes,
     real,
+    rectify,
     restore_denormals,
     tile,
     transpose,
@@ -31,6 +33,8 @@ ctypedef Py_ssize_t index
 DEF STRETCH = 1024
 # Rows of a task: several tiles share a panel, and a matrix of many rows gives many tasks.
 DEF TASK_ROWS = 56
+# With up to this many rows of a, a transposed b is read where it lies: packing it costs as much as 8 rows bring back.
+DEF FEW_ROWS = 8
 
 
 cdef struct Product:
@@ -42,7 +46,7 @@ cdef struct Product:
     bint rectified
 
 
-def product(cnp.ndarray out, cnp.ndarray a, cnp.ndarray b, bias, *, bint a_transposed, bint b_transposed,
+def product(cnp.ndarray out, cnp.ndarray a, cnp.ndarray b, bias, bint a_transposed, bint b_transposed,
             bint rectified, int threads):
     """out (rows, columns) = a b + bias, then ReLU if ``rectified``; all C-contiguous.
 
@@ -56,12 +60,47 @@ def product(cnp.ndarray out, cnp.ndarray a, cnp.ndarray b, bias, *, bint a_trans
     p.table_step = p.rows if a_transposed else 1
     p.b_transposed, p.rectified = b_transposed, rectified
     p.ldb = p.length if b_transposed else p.columns
-    if cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT:
+    if b_transposed and not a_transposed and p.rows <= FEW_ROWS:
+        if cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT:
+            run_few_rows[float](&p, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(a),
+                                <const float*>cnp.PyArray_DATA(b), <const float*>bias_data, threads)
+        else:
+            run_few_rows[double](&p, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(a),
+                                 <const double*>cnp.PyArray_DATA(b), <const double*>bias_data, threads)
+    elif cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT:
         run_product[float](&p, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(a),
                            <const float*>cnp.PyArray_DATA(b), <const float*>bias_data, threads)
     else:
         run_product[double](&p, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(a),
                             <const double*>cnp.PyArray_DATA(b), <const double*>bias_data, threads)
+
+
+cdef int run_few_rows(const Product* p, real* out, const real* a, const real* b, const real* bias,
+                      int threads) except -1:
+    cdef index width = lanes(a), blocks = (p.columns + width - 1) // width, i
+    if threads > blocks:
+        threads = <int>max(blocks, 1)
+    with nogil:
+        if threads == 1:
+            for i in range(blocks):
+                few_rows(p, out, a, b, bias, i * width)
+        else:
+            for i in prange(blocks, schedule="static", num_threads=threads):
+                few_rows(p, out, a, b, bias, i * width)
+    return 0
+
+
+cdef void few_rows(const Product* p, real* out, const real* a, const real* b, const real* bias,
+                   index column) noexcept nogil:
+    """One vector of columns of the product, by inner products with rows of the transposed b."""
+    cdef index columns = min(lanes(a), p.columns - column), i
+    cdef const real* start = NULL if bias == NULL else bias + column
+    cdef uint64_t mode = flush_denormals()
+    for i in range(p.rows):
+        inner_products(a + i * p.length, b + column * p.length, p.length, columns, start, out + i * p.columns + column)
+        if p.rectified:
+            rectify(out + i * p.columns + column, columns)
+    restore_denormals(mode)
 
 
 cdef int run_product(Product* p, real* out, const real* a, const real* b, const real* bias, int threads) except -1:

@@ -34,6 +34,10 @@ cdef extern from "simd.h" nogil:
                        Py_ssize_t ldt) noexcept
     void transpose_f64(const double* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, double* to,
                        Py_ssize_t ldt) noexcept
+    void inner_products_f32(const float* x, const float* w, Py_ssize_t n, Py_ssize_t rows, const float* bias,
+                            float* out) noexcept
+    void inner_products_f64(const double* x, const double* w, Py_ssize_t n, Py_ssize_t rows, const double* bias,
+                            double* out) noexcept
     void rectify_f32(float* x, Py_ssize_t n) noexcept
     void rectify_f64(double* x, Py_ssize_t n) noexcept
     float burn_f32(Py_ssize_t n, float factor) noexcept
@@ -80,3 +84,12 @@ cdef inline void rectify(real* x, Py_ssize_t n) noexcept nogil:
         rectify_f32(x, n)
     else:
         rectify_f64(x, n)
+
+
+cdef inline void inner_products(const real* x, const real* w, Py_ssize_t n, Py_ssize_t rows, const real* bias,
+                                real* out) noexcept nogil:
+    """out[i] = bias[i] + x . w[i] for i < rows, at most one vector of them."""
+    if real is float:
+        inner_products_f32(x, w, n, rows, bias, out)
+    else:
+        inner_products_f64(x, w, n, rows, bias, out)

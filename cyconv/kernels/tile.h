@@ -100,6 +100,21 @@ CYCONV_INLINE void NAME(tile)(int rows, int columns, int vectors, TILE_ARGUMENTS
     NAME(tiles)[rows - 1][vectors - 1][columns - 1](a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);
 }
 
+/* Load the first n <= LANES elements, zeros behind them. */
+CYCONV_INLINE VEC NAME(load_part)(const T *p, ptrdiff_t n)
+{
+#if defined(__AVX512F__)
+    if (sizeof(T) == 4)
+        return (VEC)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+    return (VEC)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#else
+    VEC v = {0};
+    for (ptrdiff_t i = 0; i < n; i++)
+        v[i] = p[i];
+    return v;
+#endif
+}
+
 /* Store the first n <= LANES elements of v. */
 CYCONV_INLINE void NAME(store_part)(T *p, VEC v, ptrdiff_t n)
 {
@@ -215,6 +230,43 @@ CYCONV_INLINE void NAME(transpose_registers)(VEC *v)
         for (int i = 0; i < LANES; i++)
             v[i] = next[i];
     }
+}
+
+/* out[i] = bias[i] + sum over t < n of x[t] w[i * n + t] for i < rows <= LANES: inner products with rows of a matrix,
+ * vectors along the reduction. For a few x, where packing the matrix would cost more than the product. */
+static __attribute__((noinline, unused)) void NAME(inner_products)(const T *x, const T *w, ptrdiff_t n, ptrdiff_t rows,
+                                                                   const T *bias, T *out)
+{
+    VEC acc[LANES], v;
+    const T *row[LANES];
+    ptrdiff_t t = 0;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++) {
+        acc[i] = (VEC){0};
+        row[i] = w + (i < rows ? i : rows - 1) * n;
+    }
+    for (; t + LANES <= n; t += LANES) {
+        v = NAME(load)(x + t);
+        CYCONV_UNROLL
+        for (int i = 0; i < LANES; i++)
+            acc[i] += v * NAME(load)(row[i] + t);
+    }
+    if (t < n) {
+        v = NAME(load_part)(x + t, n - t);
+        CYCONV_UNROLL
+        for (int i = 0; i < LANES; i++)
+            acc[i] += v * NAME(load_part)(row[i] + t, n - t);
+    }
+    NAME(transpose_registers)(acc);
+    CYCONV_UNROLL
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        CYCONV_UNROLL
+        for (int i = 0; i < half; i++)
+            acc[i] += acc[i + half];
+    }
+    if (bias)
+        acc[0] += NAME(load_part)(bias, rows);
+    NAME(store_part)(out, acc[0], rows);
 }
 
 /* to[j * ldt + i] = from[i * ldf + j] for i < rows, j < columns. */

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cyconv import functional as F
-from cyconv._geometry import check_conv_channels, check_padding_argument, check_padding_mode, pair
+from cyconv._geometry import check_algorithm, check_conv_channels, check_padding_argument, check_padding_mode, pair
+from cyconv.functional import ConvLayer
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
@@ -90,22 +90,16 @@ class Conv2d(Module):
         self.algorithm = algorithm
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, owner)
+        self._conv = ConvLayer(
+            owner, self.stride, sides, self.dilation, self.groups, self.padding_mode, check_algorithm(owner, algorithm)
+        )
 
     def forward(self, input: Any) -> Any:
         """Return the feature maps (N, K, P, Q) of images (N, C, H, W), or (K, P, Q) of one (C, H, W)."""
         bias = self.bias
-        output = F.conv2d(
-            input,
-            self.weight.data,
-            None if bias is None else bias.data,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.padding_mode,
-            algorithm=self.algorithm,
-        )
-        self._saved = input if self.training else None
+        training = self.training
+        output = self._conv.forward(input, self.weight.data, None if bias is None else bias.data, not training)
+        self._saved = input if training else None
         return output
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
@@ -113,23 +107,16 @@ class Conv2d(Module):
             raise self._nothing_remembered()
         weight: Parameter = self.weight
         bias = self.bias
-        gradients = F.conv2d_backward(
-            grad_output,
-            self._saved,
-            weight.data,
-            None if bias is None else bias.data,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.padding_mode,
-            algorithm=self.algorithm,
-            input_grad=input_grad,
+        grad_input, grad_weight, grad_bias = self._conv.backward(
+            grad_output, self._saved, weight.data, None if bias is None else bias.data, input_grad
         )
-        pending.append((weight, gradients[1]))
+        pending.append((weight, grad_weight))
         if bias is not None:
-            pending.append((bias, gradients[2]))
-        return gradients[0]
+            pending.append((bias, grad_bias))
+        return grad_input
+
+    def _thaw(self) -> None:
+        self._conv.thaw()
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""

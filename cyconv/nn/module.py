@@ -248,7 +248,12 @@ class Module:
             raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
         for module in self.modules():
             module.training = bool(mode)
+            if mode:
+                module._thaw()
         return self
+
+    def _thaw(self) -> None:
+        """Forget what was prepared from the parameters for eval mode: they may change now."""
 
     def eval(self) -> Module:
         """Set eval mode here and in all modules below; return self."""
@@ -338,6 +343,8 @@ class Module:
                 f"{type(self).__name__}.load_state_dict: the state does not fit, nothing was changed\n  "
                 + "\n  ".join(problems)
             )
+        for module in self.modules():
+            module._thaw()
         for name, array in given.items():
             np.copyto(own[name], array, casting="same_kind")
         return IncompatibleKeys(missing, surplus)
