@@ -1,7 +1,9 @@
-"""The examples, as a user starts them."""
+"""The examples, as a user starts them, and the code in the documents."""
 
+import contextlib
 import gzip
 import importlib.util
+import io
 import os
 import re
 import signal
@@ -21,7 +23,8 @@ from cyconv.training import predict
 for needed in ("matplotlib", "mlxtend", "tqdm"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def module(name):
@@ -246,3 +249,20 @@ def test_image_kernels_without_the_picture_or_matplotlib(tmp_path, monkeypatch, 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert kernels.main([]) == 1
     assert 'pip install "cyconv[examples]"' in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ documents
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+def test_the_code_in_the_documents(document, tmp_path, monkeypatch):
+    """Blocks run in order in one namespace, and print what stands behind the print."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / document).read_text(encoding="utf-8"), re.M | re.S)
+    assert blocks
+    namespace = {}
+    for block in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(block, document, "exec"), namespace)
+        assert printed.getvalue().splitlines() == re.findall(r"^print\(.*\)  # (.*)$", block, re.M)
