@@ -32,8 +32,11 @@ def _figure(figure: Any, width: float, height: float) -> Any:
 
 
 def _grid(count: int, columns: int | None) -> tuple[int, int]:
-    """Return rows and columns for so many tiles; twice as wide as high when nobody says."""
-    columns = min(count, columns or math.ceil(math.sqrt(2 * count)))
+    """Return rows and columns for so many tiles; about twice as wide as high when nobody says."""
+    if columns is None:
+        # As few columns as these rows allow: six tiles are 3 + 3 and not 4 + 2.
+        columns = math.ceil(count / math.ceil(count / math.ceil(math.sqrt(2 * count))))
+    columns = min(count, columns)
     return math.ceil(count / columns), columns
 
 
@@ -238,7 +241,7 @@ def confusion_matrix(labels: Array, predictions: Array, figure: Any = None, *, n
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = np.ma.masked_where(right | (counts == 0), counts)
     ax.imshow(np.ma.masked_where(~right, share), cmap="Blues", vmin=0, vmax=1.15)
-    ax.imshow(wrong, cmap="Oranges", vmin=-0.5, vmax=max(int(wrong.max() or 0), 4) * 1.3)
+    ax.imshow(wrong, cmap="Oranges", vmin=-0.5, vmax=max(int(wrong.max() or 0), 4) * 1.7)
     if classes <= 30:
         for row, column in np.argwhere(counts):
             ax.text(
