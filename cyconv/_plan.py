@@ -17,6 +17,9 @@ BLOCK_PIXELS = 392
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
 STRETCH_BYTES = 512 << 10
+#: Products of a stretch at most: rounding errors of one running sum grow with the root of its length, to about 3e-6 of
+#: the largest result in float32 here. Stretches are added to each other.
+STRETCH_TERMS = 4096
 #: Tasks at least, where the work can be cut so: enough for a few cores to come out even.
 TASKS = 16
 
@@ -112,7 +115,7 @@ def _walk(
         "block": block,
         "task_blocks": _task_blocks(pixel_tasks, math.ceil(group_out / channels)),
         "pixel_vectors": pixel_vectors,
-        "reduction": STRETCH_BYTES // (2 * target.lanes * target.itemsize),
+        "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
         "packed": packed,
     }
 

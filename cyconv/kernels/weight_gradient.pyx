@@ -49,6 +49,7 @@ cdef struct Shape:
     index task_channels, channel_tasks  # input channels of a task
     index chunks, images
     index step, out_step  # from scalar to scalar of a tile: in the source block, in lines of the sums
+    bint along_kernel  # the scalars of a tile are columns of the kernel, not channels
     index lines  # of the sums of one block of output channels: one for each weight, and one for the bias
 
 
@@ -121,9 +122,9 @@ cdef class WeightGradient:
         # Two rows of scalars fill a tile of one vector, or one of two vectors when they are short.
         pairs = 2 if height > 1 and (narrow or 2 * width <= most) else 1
         across = -(-s.task_channels // most)
-        along_kernel = min(width, most) * pairs > s.task_channels / across
+        s.along_kernel = min(width, most) * pairs > s.task_channels / across
         found = []
-        if along_kernel:
+        if s.along_kernel:
             s.step, s.out_step = column, 1
             for c in range(s.task_channels):
                 for r in range(0, height, pairs):
@@ -253,7 +254,7 @@ cdef void run_task(const Shape* s, const int32_t* table, const Piece* pieces, in
 
 cdef inline int piece_columns(const Shape* s, const Piece* p, index channels) noexcept nogil:
     """Columns of a tile; a last task with fewer channels cuts the tiles that run along channels."""
-    if s.out_step == 1:
+    if s.along_kernel:
         return p.columns
     return <int>min(p.columns, channels - p.out // s.taps)
 

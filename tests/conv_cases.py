@@ -1,0 +1,193 @@
+"""Convolutions that hurt: sizes around the register tile of the loaded kernels, and the one check that all of them pass.
+
+Every failure ends with a line that repeats it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tolerances import assert_close
+
+from cyconv import _plan, kernels, reference
+from cyconv import functional as F
+from cyconv._geometry import conv_geometry
+
+DTYPES = ("float32", "float64")
+ORDERS = ("C", "channels-last")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution; the arrays follow from it. ``n`` None: without a batch dimension."""
+
+    n: int | None = 2
+    c: int = 3
+    k: int = 4
+    size: tuple[int, int] = (7, 6)
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: Any = 0
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    bias: bool = True
+
+    def __repr__(self) -> str:
+        """Only what differs from a plain case, as it can be typed."""
+        plain = type(self).__dataclass_fields__
+        given = (f"{name}={value!r}" for name, value in vars(self).items() if value != plain[name].default)
+        return f"Case({', '.join(given)})"
+
+    @property
+    def how(self) -> tuple[Any, ...]:
+        """What stands behind the arrays in a call."""
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def geometry(self) -> Any:
+        """Return the geometry of the forward pass."""
+        x = (self.c, *self.size) if self.n is None else (self.n, self.c, *self.size)
+        return conv_geometry("conv2d", 2, x, (self.k, self.c // self.groups, *self.kernel), None, *self.how, "zeros")
+
+    def arrays(self, dtype: str, order: str = "C") -> tuple[Any, ...]:
+        """Return (input, weight, bias or None, gradient of the output)."""
+        geometry = self.geometry()
+        rng = np.random.default_rng([geometry.macs % 2**32, self.c, self.k])
+        batched = slice(None) if geometry.batched else 0
+
+        def draw(*shape: int) -> Any:
+            return rng.standard_normal(shape).astype(dtype)
+
+        x, grad = (in_order(draw(*s), order)[batched] for s in (geometry.input_shape, geometry.output_shape))
+        return x, draw(*geometry.weight_shape), draw(self.k) if self.bias else None, grad
+
+
+def in_order(x: Any, order: str) -> Any:
+    """Return (N, C, H, W) ``x`` in that memory order."""
+    if order == "C":
+        return np.ascontiguousarray(x)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def memory_order(x: Any) -> str:
+    """Return the memory order of (N, C, H, W) or (C, H, W) ``x``; "C" where it is both."""
+    return "C" if x.flags.c_contiguous else "channels-last" if np.moveaxis(x, -3, -1).flags.c_contiguous else "other"
+
+
+@functools.lru_cache(maxsize=512)
+def expected(case: Case, dtype: str) -> tuple[Any, tuple[Any, ...]]:
+    """Return the oracle's output and gradients."""
+    x, weight, bias, grad = case.arrays(dtype)
+    return (reference.conv2d(x, weight, bias, *case.how),
+            reference.conv2d_backward(grad, x, weight, bias, *case.how))
+
+
+def scale_of_bias_gradient(case: Case) -> float:
+    """A bias gradient adds up numbers that cancel: what its rounding errors are to be measured by."""
+    geometry = case.geometry()
+    pixels = geometry.batch * geometry.output[0] * geometry.output[1]
+    return float(np.sqrt(max(pixels, 1)))
+
+
+def check(case: Case, dtype: str, order: str, algorithm: str = "direct") -> None:
+    """Output and all gradients of a case against the oracle, in the memory order of the input."""
+    x, weight, bias, grad = case.arrays(dtype, order)
+    want, gradients = expected(case, dtype)
+    try:
+        got = F.conv2d(x, weight, bias, *case.how, algorithm=algorithm)
+        assert_close(got, want, algorithm=algorithm)
+        back = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
+        assert len(back) == len(gradients)
+        for name, mine, theirs in zip(("input", "weight", "bias"), back, gradients, strict=False):
+            scale = None
+            if name == "bias":
+                scale = max(scale_of_bias_gradient(case), float(np.abs(theirs).max(initial=0)))
+            try:
+                assert_close(mine, theirs, algorithm=algorithm, scale=scale)
+            except AssertionError as error:
+                raise AssertionError(f"gradient of the {name}: {error}") from None
+        for name, result, source in (("output", got, x), ("gradient of the input", back[0], x)):
+            if min(source.shape) > 1 and result.size and min(result.shape) > 1:
+                assert memory_order(result) == memory_order(source), f"{name} has another memory order"
+    except Exception as error:
+        raise AssertionError(f"{error}\nagain: check({case}, {dtype!r}, {order!r}, {algorithm!r})") from error
+
+
+def target(dtype: str) -> _plan.Target:
+    """Return what plans must know of the loaded kernels."""
+    kernel = kernels.load("direct")
+    letter = np.dtype(dtype).char
+    return _plan.Target(letter, kernel.LANES[letter], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS)
+
+
+def awkward(dtype: str) -> dict[str, Case]:
+    """Return the cases by name; their sizes follow the vectors and the tile of the loaded kernels."""
+    kernel = target(dtype)
+    lanes, tile, few = kernel.lanes, kernel.pixels, kernel.pixel_channels
+    stretch = _plan.forward(Case().geometry(), kernel, False)[1]["reduction"]
+    cases = {
+        "one pixel": Case(1, 1, 1, (1, 1), (1, 1)),
+        "no images": Case(0, 3, 5, (4, 5), (2, 2)),
+        "no batch dimension": Case(None, 3, 5, (6, 7), (2, 3), padding=1),
+        "no bias": Case(bias=False),
+        "kernel = input": Case(2, 5, 3, (4, 7), (4, 7)),
+        "kernel = padded input": Case(2, 3, 5, (3, 2), (5, 6), padding=((0, 2), (3, 1))),
+        "stride > kernel": Case(2, 3, 4, (11, 13), (2, 1), (3, 4)),
+        "stride > input": Case(2, 3, 4, (5, 6), (2, 2), (9, 7)),
+        "strides differ": Case(2, 4, 5, (11, 9), (3, 3), (1, 2), padding=1),
+        "padding above": Case(2, 3, 4, (5, 4), padding=((2, 0), (0, 0))),
+        "padding below": Case(2, 3, 4, (5, 4), padding=((0, 3), (0, 0))),
+        "padding left": Case(2, 3, 4, (5, 4), padding=((0, 0), (2, 0))),
+        "padding right": Case(2, 3, 4, (5, 4), padding=((0, 0), (0, 3))),
+        "padding > kernel": Case(1, 2, 3, (3, 4), (2, 2), padding=(5, 4)),
+        "windows of padding alone": Case(1, 2, 3, (2, 2), (2, 2), (2, 2), padding=6),
+        "same": Case(2, 3, 4, (7, 8), (3, 4), (2, 3), padding="same"),
+        "same_lower": Case(2, 3, 4, (7, 8), (4, 4), (2, 3), padding="same_lower"),
+        "dilation": Case(2, 3, 4, (13, 11), (3, 2), padding=(2, 1), dilation=(3, 4)),
+        "dilation and stride, even": Case(2, 3, 4, (15, 14), (3, 3), (2, 2), padding=2, dilation=(2, 4)),
+        "dilation and stride, coprime": Case(2, 3, 4, (17, 16), (3, 4), (3, 2), padding=1, dilation=(2, 3)),
+        "groups": Case(2, 6, 9, (7, 5), padding=1, groups=3),
+        "groups, several vectors each": Case(1, 4, 6 * lanes + 2, (5, 6), (2, 2), groups=2),
+        "depthwise": Case(2, lanes + 1, lanes + 1, (9, 8), padding=1, groups=lanes + 1),
+        "depthwise, two each": Case(2, 5, 10, (8, 9), (3, 5), (2, 1), padding=2, groups=5),
+        "1 x 1": Case(3, 7, 2 * lanes + 3, (5, 7), (1, 1)),
+        "1 x 1, few outputs": Case(3, 7, 3, (5, 7), (1, 1)),
+        "1 x 1, fewer pixels than a vector": Case(3, 5, 2, (1, 3), (1, 1)),
+        "1 x 1, groups": Case(3, 6, 8, (5, 7), (1, 1), groups=2),
+        "1 x 1, stride": Case(2, 5, 7, (6, 9), (1, 1), (2, 3)),
+        "1 x 1, stride down": Case(2, 5, 3, (6, 9), (1, 1), (2, 1)),
+        "1 x 1, padding": Case(2, 5, 7, (4, 5), (1, 1), padding=1),
+        "1 x 1, many pixels": Case(2, 3, lanes + 1, (30, 41), (1, 1)),
+        "primes": Case(3, 11, 23, (19, 29), (5, 3), padding=(3, 2)),
+        "row": Case(2, 3, 5, (1, 37), (1, 5), padding=(0, 2)),
+        "column": Case(2, 3, 5, (37, 1), (5, 1), padding=(2, 0)),
+        "long rows": Case(1, 2, lanes + 1, (2, 2 * _plan.BLOCK_PIXELS + 3), (1, 3)),
+        "long rows, few outputs": Case(1, 2, 2, (2, 2 * _plan.BLOCK_PIXELS + 3), (2, 3), padding=1),
+        "long rows, stride": Case(1, 2, 3, (2, 4 * _plan.BLOCK_PIXELS + 7), (2, 3), (1, 2)),
+        "several blocks of rows": Case(1, 3, 2 * lanes + 1, (3 * _plan.BLOCK_PIXELS // 20, 23), padding=1),
+        "several blocks of rows, stride": Case(1, 3, lanes + 1, (71, 43), (3, 2), (2, 2), padding=1),
+        "blocks of rows cut by the source": Case(1, 160, 3, (9, 57), padding=1),
+        "several stretches of the reduction": Case(1, stretch // 9 + 3, 5, (3, 4), padding=1),
+        "several stretches, channel vectors": Case(1, stretch // 4 + 5, lanes + 1, (3, 2), (2, 2)),
+        "stretch exactly": Case(1, stretch // 4, 2, (3, 2), (2, 2)),
+        "many outputs, few pixels": Case(1, 3, 9 * lanes + 1, (3, 3), (2, 2)),
+        "many images of few pixels": Case(19, 3, 5, (4, 3), (2, 2)),
+        "channels of several tasks": Case(2, 2 * 80 + 3, 3, (4, 5), (3, 3), padding=1),
+        "channels of several tasks, 1 x 1": Case(2, 2 * 80 + 3, lanes + 2, (4, 5), (1, 1)),
+        "kernel wider than a tile": Case(1, 2, 3, (3, 3 * tile), (2, 2 * tile + 1), padding=(0, 1)),
+        "kernel of half a tile": Case(1, 2, lanes + 1, (5, 2 * tile), (3, tile // 2), padding=(0, 1)),
+        "tall kernel": Case(1, 2, lanes, (19, 4), (11, 2), padding=(1, 0)),
+    }
+    for k in (lanes - 1, lanes, lanes + 1, 2 * lanes - 1, 2 * lanes, 2 * lanes + 1, 3 * lanes):
+        cases[f"{k} outputs"] = Case(2, 3, k, (5, 6), (3, 2), padding=1)
+    for width in (tile // 2, tile // 2 + 1, tile - 1, tile, tile + 1, 2 * tile + 1):
+        cases[f"{width} columns"] = Case(2, 3, lanes + 1, (4, width), (2, 1))
+        cases[f"{width} columns, one vector of outputs"] = Case(
+            2, 3, lanes, (5, width), (1, 1), padding=((0, 1), (0, 0)))
+    for width in (lanes - 1, lanes, lanes + 1, 2 * lanes + 3, 8 * lanes + 1):
+        cases[f"few outputs, {width} columns"] = Case(2, 3, 2, (5, width), padding=1)
+    for k in range(1, 2 * few + 2):
+        cases[f"{k} outputs over pixels"] = Case(1, 2, k, (4, 4 * lanes + 1), (2, 2), padding=((0, 1), (1, 0)))
+    return cases

@@ -1,0 +1,357 @@
+"""Convolution kernels against the oracle: every dtype, memory order and algorithm, at the sizes where kernels go wrong."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conv_cases import DTYPES, ORDERS, Case, awkward, check, expected, in_order, memory_order, target
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import assert_close
+
+from cyconv import _plan, _settings, kernels, reference
+from cyconv import functional as F
+from cyconv.functional import _conv
+
+ALGORITHMS = sorted(_conv.ENGINES)
+NAMES = sorted(awkward("float32").keys() & awkward("float64").keys())
+TABLE = [(dtype, name) for dtype in DTYPES for name in awkward(dtype)]
+
+
+@pytest.fixture
+def fresh_engines(monkeypatch):
+    """No engine is left from before, and none stays: a plan that a test bends is made for this test alone."""
+    monkeypatch.setattr(_conv, "_engines", {})
+
+
+@pytest.fixture
+def walks(fresh_engines, monkeypatch):
+    """A list that collects the plan of every kernel that is set up."""
+    made = []
+    for module, name in (("direct", "Walk"), ("weight_gradient", "WeightGradient")):
+        kernel = kernels.load(module)
+
+        def recorder(*, _real=getattr(kernel, name), _name=name, **plan):
+            made.append(SimpleNamespace(what=_name, **plan))
+            return _real(**plan)
+
+        monkeypatch.setattr(kernel, name, recorder)
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------- the awkward table
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("dtype", "name"), TABLE)
+def test_direct_agrees_with_the_oracle(dtype, name, order):
+    check(awkward(dtype)[name], dtype, order, "direct")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("dtype", "name"), TABLE)
+def test_im2col_agrees_with_the_oracle(dtype, name, order):
+    check(awkward(dtype)[name], dtype, order, "im2col")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", [
+    Case(), Case(None, 4, 6, (5, 7), (2, 3), (2, 1), ((1, 0), (0, 2)), (1, 2), 2), Case(0), Case(bias=False),
+], ids=str)
+def test_the_reference_can_be_asked_for(case, dtype, order):
+    check(case, dtype, order, "reference")
+
+
+def test_by_hand():
+    """No oracle here: numbers that fit on a sheet of paper, in every algorithm."""
+    ramp = np.arange(16.0).reshape(1, 1, 4, 4)
+    for algorithm in ("auto", *ALGORITHMS):
+        got = F.conv2d(ramp, np.ones((1, 1, 2, 2)), np.array([0.5]), 2, algorithm=algorithm)
+        np.testing.assert_array_equal(got, [[[[10.5, 18.5], [42.5, 50.5]]]])
+        dx, dw, db = F.conv2d_backward(got, ramp, np.full((1, 1, 2, 2), 2.0), np.zeros(1), 2, algorithm=algorithm)
+        np.testing.assert_array_equal(dx[0, 0], np.kron(got[0, 0], np.full((2, 2), 2.0)))
+        np.testing.assert_array_equal(dw[0, 0], [[10.5 * 0 + 18.5 * 2 + 42.5 * 8 + 50.5 * 10,
+                                                  10.5 * 1 + 18.5 * 3 + 42.5 * 9 + 50.5 * 11],
+                                                 [10.5 * 4 + 18.5 * 6 + 42.5 * 12 + 50.5 * 14,
+                                                  10.5 * 5 + 18.5 * 7 + 42.5 * 13 + 50.5 * 15]])
+        np.testing.assert_array_equal(db, [122.0])
+
+
+# --------------------------------------------------------------------------------------------- proof that a path has run
+
+
+def run_all(dtype, order="C", algorithm="direct"):
+    for case in awkward(dtype).values():
+        x, weight, bias, grad = case.arrays(dtype, order)
+        F.conv2d(x, weight, bias, *case.how, algorithm=algorithm)
+        F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
+    """Each cut that a plan can make is made by some case: a table that no longer did so would go on passing."""
+    run_all(dtype)
+    run_all(dtype, "channels-last")
+    forms = [plan for plan in walks if plan.what == "Walk"]
+    weights = [plan for plan in walks if plan.what == "WeightGradient"]
+    lanes = target(dtype).lanes
+
+    def blocks(plan, axis):
+        return -(-plan.out[1 + axis] // plan.block[axis])
+
+    reached = {
+        "pixel vectors": any(p.pixel_vectors for p in forms),
+        "channel vectors": any(not p.pixel_vectors for p in forms),
+        "pixel vectors in an input gradient": any(p.pixel_vectors and not p.weight_rows for p in forms),
+        "pixel vectors, several blocks of channels": any(
+            p.pixel_vectors and p.out[0] // p.groups > target(dtype).pixel_channels for p in forms),
+        "pixel vectors, a row in several blocks": any(p.pixel_vectors and blocks(p, 1) > 1 for p in forms),
+        "pixel vectors, several blocks of rows": any(p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
+        "pixel vectors, source where it lies": any(p.pixel_vectors and not p.packed for p in forms),
+        "pixel vectors, a row shorter than a vector": any(p.pixel_vectors and p.out[2] < lanes for p in forms),
+        "channel vectors, a row in several blocks": any(not p.pixel_vectors and blocks(p, 1) > 1 for p in forms),
+        "channel vectors, several blocks of rows": any(not p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
+        "several stretches": any(
+            not p.pixel_vectors and len(p.phases[0][2]) * p.source[0] // p.groups > p.reduction for p in forms),
+        "several phases": any(len(p.phases) > 1 for p in forms),
+        "a phase without taps": any(not taps for p in forms for _, _, taps in p.phases),
+        "several blocks of channels in a task": any(p.task_blocks > 1 for p in forms),
+        "several tasks for the channels": any(
+            not p.pixel_vectors and p.task_blocks * 2 * lanes < p.out[0] // p.groups for p in forms),
+        "source where it lies": any(not p.packed for p in forms),
+        "flattened": any(p.out[1] == 1 and not p.packed and p.out[2] > lanes for p in forms),
+        "one chunk": any(p.chunks == 1 for p in weights),
+        "several chunks": any(p.chunks > 1 for p in weights),
+        "channels in several tasks": any(p.task_channels < p.source[0] // p.groups for p in weights),
+        "weight gradient, source where it lies": any(not p.packed for p in weights),
+        "weight gradient, a row in several blocks": any(blocks(p, 1) > 1 for p in weights),
+        "weight gradient, several blocks of rows": any(blocks(p, 0) > 1 for p in weights),
+    }
+    assert [what for what, was in reached.items() if not was] == []
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_algorithm_asked_for_is_the_one_that_runs(fresh_engines, monkeypatch, algorithm, name):
+    ran = []
+    for method in ("forward", "input_gradient", "weight_gradient"):
+        real = getattr(_conv.ENGINES[name], method)
+        monkeypatch.setattr(_conv.ENGINES[name], method,
+                            lambda self, *a, _real=real, _method=method: (ran.append(_method), _real(self, *a))[1])
+    check(Case(), "float32", "C", algorithm)
+    assert ran == (["forward", "input_gradient", "weight_gradient"] if algorithm == name else [])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_auto_follows_the_setting(algorithm):
+    import cyconv
+
+    geometry = Case().geometry()
+    with cyconv.configure(algorithm=algorithm):
+        work = _conv.engine(geometry, np.dtype("float32"), False)
+        assert work.name == algorithm
+        assert _conv.engine(geometry, np.dtype("float32"), False) is work
+        x, weight, bias, _ = Case().arrays("float32")
+        got = F.conv2d(x, weight, bias)
+        np.testing.assert_array_equal(got, F.conv2d(x, weight, bias, algorithm=algorithm))
+    assert _conv.engine(geometry, np.dtype("float32"), False).name == _plan.choose(geometry, "f")[0]
+    other = next(name for name in ALGORITHMS if name != algorithm)
+    with cyconv.configure(algorithm=other):
+        assert _conv.engine(geometry, np.dtype("float32"), False, algorithm).name == algorithm
+
+
+def test_an_unknown_algorithm_is_named():
+    x, weight, _, grad = Case().arrays("float32")
+    with pytest.raises(ValueError, match=r"^conv2d: algorithm must be one of auto, .*direct.*, got 'fft'$"):
+        F.conv2d(x, weight, algorithm="fft")
+    with pytest.raises(ValueError, match=r"^conv2d_backward: algorithm must be one of auto, .*, got 'fft'$"):
+        F.conv2d_backward(grad, x, weight, algorithm="fft")
+
+
+# ------------------------------------------------------------------------------------------------- plans of another kind
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("over_pixels", [False, True])
+@pytest.mark.parametrize("case", [
+    Case(2, 3, 1, (5, 40), padding=1), Case(2, 3, 7, (5, 9), (2, 2)), Case(1, 2, 40, (6, 17), (3, 1)),
+    Case(2, 6, 9, (7, 21), groups=3, padding=((0, 2), (1, 0))), Case(2, 3, 5, (6, 5), (1, 1)), Case(1, 2, 3, (9, 35), (2, 3), (2, 1)),
+    Case(1, 7, 13, (2, 3), (1, 1)),
+], ids=str)
+def test_both_forms_of_the_tile_serve_any_geometry(walks, monkeypatch, case, over_pixels, dtype):
+    monkeypatch.setattr(_plan, "_prefer_pixel_vectors", lambda *_: over_pixels)
+    check(case, dtype, "C")
+    # The form over pixels needs an NCHW output that is walked pixel by pixel.
+    forms = [plan.pixel_vectors for plan in walks if plan.what == "Walk"]
+    unit = case.stride == (1, 1)
+    assert forms == [over_pixels and case.stride[1] == 1, over_pixels and unit]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rectified_forward_is_the_forward_pass_through_a_relu(fresh_engines, monkeypatch, dtype):
+    for over_pixels, order in itertools.product((False, True), ORDERS):
+        monkeypatch.setattr(_plan, "_prefer_pixel_vectors", lambda *_, form=over_pixels: form)
+        _conv._engines.clear()
+        case = Case(2, 3, 5, (6, 19), padding=1)
+        x, weight, bias, _ = case.arrays(dtype, order)
+        x[0, 0, 2, 3] = np.nan
+        for name in ALGORITHMS:
+            work = _conv.engine(case.geometry(), x.dtype, order != "C", name)
+            got = work.forward(x, weight, bias, None, True)
+            with np.errstate(invalid="ignore"):
+                assert_close(got, np.maximum(reference.conv2d(x, weight, bias, *case.how), 0), algorithm=name)
+            assert memory_order(got) == order
+            assert np.isnan(got).any()
+            assert (got == 0).any()
+
+
+def test_packed_weights_serve_many_calls():
+    case = Case(2, 3, 5, (6, 19), padding=1)
+    x, weight, bias, _ = case.arrays("float32")
+    for name in ALGORITHMS:
+        work = _conv.engine(case.geometry(), x.dtype, False, name)
+        packed = work.pack(weight)
+        for _ in range(2):
+            np.testing.assert_array_equal(work.forward(x, weight, bias, packed), work.forward(x, weight, bias))
+
+
+# --------------------------------------------------------------------------------------------------- geometries at random
+
+
+@st.composite
+def cases(draw):
+    """A convolution that fits, small enough for hundreds of them."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    kernel, stride, dilation = (
+        draw(st.tuples(st.integers(1, most), st.integers(1, most))) for most in (5, 4, 3))
+    padding = draw(st.one_of(
+        st.sampled_from(["same", "same_lower", "valid"]),
+        st.integers(0, 3),
+        st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2),
+    ))
+    sides = padding if isinstance(padding, tuple) else ((padding,) * 2,) * 2 if isinstance(padding, int) else ((0, 0),) * 2
+    least = [max(d * (r - 1) + 1 - low - high, 1) for r, d, (low, high) in zip(kernel, dilation, sides, strict=True)]
+    size = tuple(low + draw(st.integers(0, extra)) for low, extra in zip(least, (12, 40), strict=True))
+    return Case(draw(st.sampled_from([1, 2, 3, 0, None])), groups * draw(st.integers(1, 5)),
+                groups * draw(st.integers(1, 40)), size, kernel, stride, padding, dilation, groups, draw(st.booleans()))
+
+
+@given(cases(), st.sampled_from(DTYPES), st.sampled_from(ORDERS), st.sampled_from(["direct", "im2col"]))
+def test_any_geometry(case, dtype, order, algorithm):
+    check(case, dtype, order, algorithm)
+
+
+@given(cases(), st.sampled_from(DTYPES), st.sampled_from(ORDERS), st.integers(1, 60), st.integers(1, 4000),
+       st.integers(1, 9), st.integers(1, 40), st.booleans())
+def test_any_cut_of_the_work(case, dtype, order, pixels, source_bytes, terms, tasks, over_pixels):
+    """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans happen to use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_conv, "_engines", {})
+        patch.setattr(_plan, "BLOCK_PIXELS", pixels)
+        patch.setattr(_plan, "BLOCK_BYTES", source_bytes)
+        patch.setattr(_plan, "STRETCH_TERMS", terms)
+        patch.setattr(_plan, "TASKS", tasks)
+        patch.setattr(_plan, "_prefer_pixel_vectors", lambda *_: over_pixels)
+        patch.setattr(_settings, "SERIAL_WORK", 0)
+        check(case, dtype, order, "direct")
+
+
+@given(cases(), st.sampled_from(DTYPES), st.sampled_from(ORDERS), st.integers(1, 20_000))
+def test_any_workspace_for_im2col(case, dtype, order, workspace):
+    """Columns made for a few pixels at a time, or for all of them at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_conv, "_engines", {})
+        patch.setattr(_settings, "max_workspace", lambda: workspace)
+        patch.setattr(_settings, "SERIAL_WORK", 0)
+        check(case, dtype, order, "im2col")
+
+
+# ----------------------------------------------------------------------------------- gradients without the oracle's gradients
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("case", [
+    Case(2, 3, 5, (9, 8), (3, 2), (2, 3), ((0, 2), (1, 0)), (2, 1), bias=False),
+    Case(1, 6, 40, (11, 17), padding=1, groups=2, bias=False), Case(2, 4, 3, (5, 37), (1, 1), bias=False),
+], ids=str)
+def test_adjoint_identity(case, algorithm, order):
+    """⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, and = ⟨w, gradient of w⟩, since conv is linear in x and in w."""
+    x, weight, _, y = case.arrays("float64", order)
+    dx, dw = F.conv2d_backward(y, x, weight, None, *case.how, algorithm=algorithm)
+    product = np.vdot(F.conv2d(x, weight, None, *case.how, algorithm=algorithm), y)
+    size = np.sqrt(np.sum(x * x) * np.sum(dx * dx))
+    assert abs(product - np.vdot(x, dx)) < 1e-14 * size
+    assert abs(product - np.vdot(weight, dw)) < 1e-14 * size
+    assert abs(product) > 1e-6 * size  # not 0 = 0
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+def test_directional_differences(algorithm):
+    case = Case(2, 4, 6, (7, 9), (3, 2), (2, 1), ((1, 0), (0, 2)), (1, 2), 2)
+    x, weight, bias, grad = case.arrays("float64")
+    gradients = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
+    rng = np.random.default_rng(0)
+    at = [x, weight, bias]
+    for i, gradient in enumerate(gradients):
+        direction = rng.standard_normal(at[i].shape)
+        ends = []
+        for h in (1e-4, -1e-4):
+            moved = [*at]
+            moved[i] = at[i] + h * direction
+            ends.append(np.vdot(F.conv2d(*moved, *case.how, algorithm=algorithm), grad))
+        assert (ends[0] - ends[1]) / 2e-4 == pytest.approx(np.vdot(gradient, direction), rel=1e-9)
+
+
+def test_input_grad_false_leaves_only_that_out():
+    case = Case()
+    x, weight, bias, grad = case.arrays("float32")
+    for algorithm in ALGORITHMS:
+        full = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
+        part = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm, input_grad=False)
+        assert part[0] is None
+        for mine, theirs in zip(part[1:], full[1:], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+# ----------------------------------------------------------------------------------------------------------- the helpers
+
+
+def test_a_failure_says_how_to_repeat_it(monkeypatch):
+    monkeypatch.setattr(_conv.Direct, "forward", lambda self, x, *_: np.zeros(self.geometry.output_shape, x.dtype))
+    case = Case(1, 6, 4, (5, 8), (2, 3), (2, 1), ((1, 0), (0, 2)), groups=2, bias=False)
+    with pytest.raises(AssertionError, match="again: ") as caught:
+        check(case, "float64", "channels-last")
+    line = str(caught.value).splitlines()[-1]
+    with pytest.raises(AssertionError):
+        eval(line.removeprefix("again: "))
+    monkeypatch.undo()
+    eval(line.removeprefix("again: "))
+
+
+@pytest.mark.parametrize("wrong", ["input", "weight", "bias"])
+def test_a_wrong_gradient_is_noticed(monkeypatch, wrong):
+    real = F.conv2d_backward
+
+    def broken(*arguments, **options):
+        gradients = dict(zip(("input", "weight", "bias"), real(*arguments, **options), strict=True))
+        gradients[wrong] = gradients[wrong] * np.float32(1 + 3e-5)
+        return tuple(gradients.values())
+
+    monkeypatch.setattr(F, "conv2d_backward", broken)
+    with pytest.raises(AssertionError, match=f"gradient of the {wrong}: error"):
+        check(Case(), "float32", "C")
+
+
+def test_a_result_in_the_wrong_memory_order_is_noticed(monkeypatch):
+    real = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *a, **o: in_order(real(*a, **o), "C"))
+    check(Case(), "float32", "C")
+    with pytest.raises(AssertionError, match="output has another memory order"):
+        check(Case(), "float32", "channels-last")
+
+
+def test_expected_is_kept():
+    assert expected(Case(), "float32")[0] is expected(Case(), "float32")[0]
