@@ -98,8 +98,11 @@ def _walk(
     group_in, group_out = source[0] // groups, out[0] // groups
     row_bytes = group_in * step[0] / out_step[0] * source[2] * target.itemsize if packed else 0
     block = _out_block(out[1], out[2], out_step, row_bytes, target.pixels)
-    pixel_vectors = _prefer_pixel_vectors(group_out, out[2], target) and (
-        not channels_last and step[1] == 1 and out_step == (1, 1)
+    pixel_vectors = (
+        _prefer_pixel_vectors(group_out, out[2], target)
+        and (not channels_last and step[1] == 1 and out_step == (1, 1))
+        # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
+        and (packed or out[2] >= target.lanes)
     )
     channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
     pixel_tasks = images * groups * math.ceil(out[1] / block[0]) * math.ceil(out[2] / block[1])

@@ -1,4 +1,4 @@
-"""Convolutions that hurt: sizes around the register tile of the loaded kernels, and the one check that all of them pass.
+"""Convolutions that hurt: sizes around the register tile of the loaded kernels, and the one check that all must pass.
 
 Every failure ends with a line that repeats it.
 """
@@ -80,8 +80,7 @@ def memory_order(x: Any) -> str:
 def expected(case: Case, dtype: str) -> tuple[Any, tuple[Any, ...]]:
     """Return the oracle's output and gradients."""
     x, weight, bias, grad = case.arrays(dtype)
-    return (reference.conv2d(x, weight, bias, *case.how),
-            reference.conv2d_backward(grad, x, weight, bias, *case.how))
+    return (reference.conv2d(x, weight, bias, *case.how), reference.conv2d_backward(grad, x, weight, bias, *case.how))
 
 
 def scale_of_bias_gradient(case: Case) -> float:
@@ -185,7 +184,8 @@ def awkward(dtype: str) -> dict[str, Case]:
     for width in (tile // 2, tile // 2 + 1, tile - 1, tile, tile + 1, 2 * tile + 1):
         cases[f"{width} columns"] = Case(2, 3, lanes + 1, (4, width), (2, 1))
         cases[f"{width} columns, one vector of outputs"] = Case(
-            2, 3, lanes, (5, width), (1, 1), padding=((0, 1), (0, 0)))
+            2, 3, lanes, (5, width), (1, 1), padding=((0, 1), (0, 0))
+        )
     for width in (lanes - 1, lanes, lanes + 1, 2 * lanes + 3, 8 * lanes + 1):
         cases[f"few outputs, {width} columns"] = Case(2, 3, 2, (5, width), padding=1)
     for k in range(1, 2 * few + 2):

@@ -13,8 +13,13 @@ import cyconv
 INSTALLED = Path(cyconv.__path__[0]).parent
 
 
-def run_python(*arguments: str, cwd: Path | str = "/", timeout: float = 120, path: Path | None = INSTALLED,
-               **environment: str | None) -> subprocess.CompletedProcess[str]:
+def run_python(
+    *arguments: str,
+    cwd: Path | str = "/",
+    timeout: float = 120,
+    path: Path | None = INSTALLED,
+    **environment: str | None,
+) -> subprocess.CompletedProcess[str]:
     """Run Python with the arguments, the package on its path and ``environment`` added (None: taken out).
 
     Warnings are errors there, as they are here. A process that hangs ends in ``subprocess.TimeoutExpired``.
@@ -25,8 +30,16 @@ def run_python(*arguments: str, cwd: Path | str = "/", timeout: float = 120, pat
         inherited.pop(name, None)
         if value is not None:
             inherited[name] = value
-    return subprocess.run([sys.executable, "-W", "error", *arguments], cwd=cwd, env=inherited, timeout=timeout,
-                          capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=cwd,
+        env=inherited,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def output_of(*arguments: str, **options: object) -> str:

@@ -1,4 +1,4 @@
-"""Convolution kernels against the oracle: every dtype, memory order and algorithm, at the sizes where kernels go wrong."""
+"""Convolution kernels against the oracle: every dtype, memory order and algorithm, at sizes where kernels go wrong."""
 
 import itertools
 from types import SimpleNamespace
@@ -15,7 +15,6 @@ from cyconv import functional as F
 from cyconv.functional import _conv
 
 ALGORITHMS = sorted(_conv.ENGINES)
-NAMES = sorted(awkward("float32").keys() & awkward("float64").keys())
 TABLE = [(dtype, name) for dtype in DTYPES for name in awkward(dtype)]
 
 
@@ -29,14 +28,18 @@ def fresh_engines(monkeypatch):
 def walks(fresh_engines, monkeypatch):
     """A list that collects the plan of every kernel that is set up."""
     made = []
-    for module, name in (("direct", "Walk"), ("weight_gradient", "WeightGradient")):
-        kernel = kernels.load(module)
 
-        def recorder(*, _real=getattr(kernel, name), _name=name, **plan):
-            made.append(SimpleNamespace(what=_name, **plan))
-            return _real(**plan)
+    def record(kernel, name):
+        real = getattr(kernel, name)
+
+        def recorder(**plan):
+            made.append(SimpleNamespace(what=name, **plan))
+            return real(**plan)
 
         monkeypatch.setattr(kernel, name, recorder)
+
+    record(kernels.load("direct"), "Walk")
+    record(kernels.load("weight_gradient"), "WeightGradient")
     return made
 
 
@@ -57,9 +60,16 @@ def test_im2col_agrees_with_the_oracle(dtype, name, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [
-    Case(), Case(None, 4, 6, (5, 7), (2, 3), (2, 1), ((1, 0), (0, 2)), (1, 2), 2), Case(0), Case(bias=False),
-], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(),
+        Case(None, 4, 6, (5, 7), (2, 3), (2, 1), ((1, 0), (0, 2)), (1, 2), 2),
+        Case(0),
+        Case(bias=False),
+    ],
+    ids=str,
+)
 def test_the_reference_can_be_asked_for(case, dtype, order):
     check(case, dtype, order, "reference")
 
@@ -72,14 +82,17 @@ def test_by_hand():
         np.testing.assert_array_equal(got, [[[[10.5, 18.5], [42.5, 50.5]]]])
         dx, dw, db = F.conv2d_backward(got, ramp, np.full((1, 1, 2, 2), 2.0), np.zeros(1), 2, algorithm=algorithm)
         np.testing.assert_array_equal(dx[0, 0], np.kron(got[0, 0], np.full((2, 2), 2.0)))
-        np.testing.assert_array_equal(dw[0, 0], [[10.5 * 0 + 18.5 * 2 + 42.5 * 8 + 50.5 * 10,
-                                                  10.5 * 1 + 18.5 * 3 + 42.5 * 9 + 50.5 * 11],
-                                                 [10.5 * 4 + 18.5 * 6 + 42.5 * 12 + 50.5 * 14,
-                                                  10.5 * 5 + 18.5 * 7 + 42.5 * 13 + 50.5 * 15]])
+        np.testing.assert_array_equal(
+            dw[0, 0],
+            [
+                [10.5 * 0 + 18.5 * 2 + 42.5 * 8 + 50.5 * 10, 10.5 * 1 + 18.5 * 3 + 42.5 * 9 + 50.5 * 11],
+                [10.5 * 4 + 18.5 * 6 + 42.5 * 12 + 50.5 * 14, 10.5 * 5 + 18.5 * 7 + 42.5 * 13 + 50.5 * 15],
+            ],
+        )
         np.testing.assert_array_equal(db, [122.0])
 
 
-# --------------------------------------------------------------------------------------------- proof that a path has run
+# -------------------------------------------------------------------------------------------- proof that a path has run
 
 
 def run_all(dtype, order="C", algorithm="direct"):
@@ -106,7 +119,8 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
         "channel vectors": any(not p.pixel_vectors for p in forms),
         "pixel vectors in an input gradient": any(p.pixel_vectors and not p.weight_rows for p in forms),
         "pixel vectors, several blocks of channels": any(
-            p.pixel_vectors and p.out[0] // p.groups > target(dtype).pixel_channels for p in forms),
+            p.pixel_vectors and p.out[0] // p.groups > target(dtype).pixel_channels for p in forms
+        ),
         "pixel vectors, a row in several blocks": any(p.pixel_vectors and blocks(p, 1) > 1 for p in forms),
         "pixel vectors, several blocks of rows": any(p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
         "pixel vectors, source where it lies": any(p.pixel_vectors and not p.packed for p in forms),
@@ -114,12 +128,14 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
         "channel vectors, a row in several blocks": any(not p.pixel_vectors and blocks(p, 1) > 1 for p in forms),
         "channel vectors, several blocks of rows": any(not p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
         "several stretches": any(
-            not p.pixel_vectors and len(p.phases[0][2]) * p.source[0] // p.groups > p.reduction for p in forms),
+            not p.pixel_vectors and len(p.phases[0][2]) * p.source[0] // p.groups > p.reduction for p in forms
+        ),
         "several phases": any(len(p.phases) > 1 for p in forms),
         "a phase without taps": any(not taps for p in forms for _, _, taps in p.phases),
         "several blocks of channels in a task": any(p.task_blocks > 1 for p in forms),
         "several tasks for the channels": any(
-            not p.pixel_vectors and p.task_blocks * 2 * lanes < p.out[0] // p.groups for p in forms),
+            not p.pixel_vectors and p.task_blocks * 2 * lanes < p.out[0] // p.groups for p in forms
+        ),
         "source where it lies": any(not p.packed for p in forms),
         "flattened": any(p.out[1] == 1 and not p.packed and p.out[2] > lanes for p in forms),
         "one chunk": any(p.chunks == 1 for p in weights),
@@ -138,8 +154,11 @@ def test_the_algorithm_asked_for_is_the_one_that_runs(fresh_engines, monkeypatch
     ran = []
     for method in ("forward", "input_gradient", "weight_gradient"):
         real = getattr(_conv.ENGINES[name], method)
-        monkeypatch.setattr(_conv.ENGINES[name], method,
-                            lambda self, *a, _real=real, _method=method: (ran.append(_method), _real(self, *a))[1])
+        monkeypatch.setattr(
+            _conv.ENGINES[name],
+            method,
+            lambda self, *a, _real=real, _method=method: (ran.append(_method), _real(self, *a))[1],
+        )
     check(Case(), "float32", "C", algorithm)
     assert ran == (["forward", "input_gradient", "weight_gradient"] if algorithm == name else [])
 
@@ -170,16 +189,23 @@ def test_an_unknown_algorithm_is_named():
         F.conv2d_backward(grad, x, weight, algorithm="fft")
 
 
-# ------------------------------------------------------------------------------------------------- plans of another kind
+# ------------------------------------------------------------------------------------------------ plans of another kind
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("over_pixels", [False, True])
-@pytest.mark.parametrize("case", [
-    Case(2, 3, 1, (5, 40), padding=1), Case(2, 3, 7, (5, 9), (2, 2)), Case(1, 2, 40, (6, 17), (3, 1)),
-    Case(2, 6, 9, (7, 21), groups=3, padding=((0, 2), (1, 0))), Case(2, 3, 5, (6, 5), (1, 1)), Case(1, 2, 3, (9, 35), (2, 3), (2, 1)),
-    Case(1, 7, 13, (2, 3), (1, 1)),
-], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(2, 3, 1, (5, 40), padding=1),
+        Case(2, 3, 7, (5, 9), (2, 2)),
+        Case(1, 2, 40, (6, 17), (3, 1)),
+        Case(2, 6, 9, (7, 21), groups=3, padding=((0, 2), (1, 0))),
+        Case(2, 3, 5, (6, 5), (1, 1)),
+        Case(1, 2, 3, (9, 35), (2, 3), (2, 1)),
+    ],
+    ids=str,
+)
 def test_both_forms_of_the_tile_serve_any_geometry(walks, monkeypatch, case, over_pixels, dtype):
     monkeypatch.setattr(_plan, "_prefer_pixel_vectors", lambda *_: over_pixels)
     check(case, dtype, "C")
@@ -187,6 +213,18 @@ def test_both_forms_of_the_tile_serve_any_geometry(walks, monkeypatch, case, ove
     forms = [plan.pixel_vectors for plan in walks if plan.what == "Walk"]
     unit = case.stride == (1, 1)
     assert forms == [over_pixels and case.stride[1] == 1, over_pixels and unit]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_vectors_over_pixels_are_not_taken_where_they_would_read_behind_the_array(monkeypatch, dtype):
+    monkeypatch.setattr(_plan, "_prefer_pixel_vectors", lambda *_: True)
+    kernel = target(dtype)
+    for pixels in (1, kernel.lanes - 1, kernel.lanes, kernel.lanes + 1):
+        for plan in (_plan.forward, _plan.input_gradient):
+            _, lying = plan(Case(1, 7, 13, (1, pixels), (1, 1)).geometry(), kernel, False)
+            assert (lying["pixel_vectors"], lying["packed"]) == (pixels >= kernel.lanes, False)
+            _, copied = plan(Case(1, 7, 13, (1, pixels), (1, 3), padding=1).geometry(), kernel, False)
+            assert (copied["pixel_vectors"], copied["packed"]) == (True, True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -217,25 +255,36 @@ def test_packed_weights_serve_many_calls():
             np.testing.assert_array_equal(work.forward(x, weight, bias, packed), work.forward(x, weight, bias))
 
 
-# --------------------------------------------------------------------------------------------------- geometries at random
+# ------------------------------------------------------------------------------------------------- geometries at random
 
 
 @st.composite
 def cases(draw):
     """A convolution that fits, small enough for hundreds of them."""
     groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    kernel, stride, dilation = (
-        draw(st.tuples(st.integers(1, most), st.integers(1, most))) for most in (5, 4, 3))
-    padding = draw(st.one_of(
-        st.sampled_from(["same", "same_lower", "valid"]),
-        st.integers(0, 3),
-        st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2),
-    ))
-    sides = padding if isinstance(padding, tuple) else ((padding,) * 2,) * 2 if isinstance(padding, int) else ((0, 0),) * 2
+    kernel, stride, dilation = (draw(st.tuples(st.integers(1, most), st.integers(1, most))) for most in (5, 4, 3))
+    padding = draw(
+        st.one_of(
+            st.sampled_from(["same", "same_lower", "valid"]),
+            st.integers(0, 3),
+            st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2),
+        )
+    )
+    sides = padding if isinstance(padding, tuple) else ((padding if isinstance(padding, int) else 0,) * 2,) * 2
     least = [max(d * (r - 1) + 1 - low - high, 1) for r, d, (low, high) in zip(kernel, dilation, sides, strict=True)]
     size = tuple(low + draw(st.integers(0, extra)) for low, extra in zip(least, (12, 40), strict=True))
-    return Case(draw(st.sampled_from([1, 2, 3, 0, None])), groups * draw(st.integers(1, 5)),
-                groups * draw(st.integers(1, 40)), size, kernel, stride, padding, dilation, groups, draw(st.booleans()))
+    return Case(
+        draw(st.sampled_from([1, 2, 3, 0, None])),
+        groups * draw(st.integers(1, 5)),
+        groups * draw(st.integers(1, 40)),
+        size,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+        draw(st.booleans()),
+    )
 
 
 @given(cases(), st.sampled_from(DTYPES), st.sampled_from(ORDERS), st.sampled_from(["direct", "im2col"]))
@@ -243,10 +292,18 @@ def test_any_geometry(case, dtype, order, algorithm):
     check(case, dtype, order, algorithm)
 
 
-@given(cases(), st.sampled_from(DTYPES), st.sampled_from(ORDERS), st.integers(1, 60), st.integers(1, 4000),
-       st.integers(1, 9), st.integers(1, 40), st.booleans())
+@given(
+    cases(),
+    st.sampled_from(DTYPES),
+    st.sampled_from(ORDERS),
+    st.integers(1, 60),
+    st.integers(1, 4000),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.booleans(),
+)
 def test_any_cut_of_the_work(case, dtype, order, pixels, source_bytes, terms, tasks, over_pixels):
-    """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans happen to use."""
+    """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_conv, "_engines", {})
         patch.setattr(_plan, "BLOCK_PIXELS", pixels)
@@ -268,15 +325,20 @@ def test_any_workspace_for_im2col(case, dtype, order, workspace):
         check(case, dtype, order, "im2col")
 
 
-# ----------------------------------------------------------------------------------- gradients without the oracle's gradients
+# ----------------------------------------------------------------------------- gradients without the oracle's gradients
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("algorithm", ["direct", "im2col"])
-@pytest.mark.parametrize("case", [
-    Case(2, 3, 5, (9, 8), (3, 2), (2, 3), ((0, 2), (1, 0)), (2, 1), bias=False),
-    Case(1, 6, 40, (11, 17), padding=1, groups=2, bias=False), Case(2, 4, 3, (5, 37), (1, 1), bias=False),
-], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(2, 3, 5, (9, 8), (3, 2), (2, 3), ((0, 2), (1, 0)), (2, 1), bias=False),
+        Case(1, 6, 40, (11, 17), padding=1, groups=2, bias=False),
+        Case(2, 4, 3, (5, 37), (1, 1), bias=False),
+    ],
+    ids=str,
+)
 def test_adjoint_identity(case, algorithm, order):
     """⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, and = ⟨w, gradient of w⟩, since conv is linear in x and in w."""
     x, weight, _, y = case.arrays("float64", order)
@@ -316,7 +378,7 @@ def test_input_grad_false_leaves_only_that_out():
             np.testing.assert_array_equal(mine, theirs)
 
 
-# ----------------------------------------------------------------------------------------------------------- the helpers
+# ---------------------------------------------------------------------------------------------------------- the helpers
 
 
 def test_a_failure_says_how_to_repeat_it(monkeypatch):
