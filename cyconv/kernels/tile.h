@@ -100,6 +100,15 @@ CYCONV_INLINE void NAME(tile)(int rows, int columns, int vectors, TILE_ARGUMENTS
     NAME(tiles)[rows - 1][vectors - 1][columns - 1](a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);
 }
 
+/* max(v, floor), NaN passing. */
+CYCONV_INLINE VEC NAME(at_least)(VEC v, T floor)
+{
+    NAME(ivec) below = v < floor;
+    VEC least = {0};
+    least += floor;
+    return (VEC)(((NAME(ivec))v & ~below) | ((NAME(ivec))least & below));
+}
+
 /* Load the first n <= LANES elements, zeros behind them. */
 CYCONV_INLINE VEC NAME(load_part)(const T *p, ptrdiff_t n)
 {
@@ -165,9 +174,7 @@ CYCONV_INLINE void NAME(pixel_tile_body)(const int channels, const int vectors, 
     for (int k = 0; k < channels; k++) {
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++) {
-            VEC sum = acc[k * vectors + j] + bias[k];
-            NAME(ivec) below = sum < floor;
-            sum = (VEC)(((NAME(ivec))sum & ~below) | ((NAME(ivec))(sum - sum + floor) & below));
+            VEC sum = NAME(at_least)(acc[k * vectors + j] + bias[k], floor);
             if (width == LANES)
                 NAME(store)(out + k * plane + to[j], sum);
             else
@@ -273,26 +280,37 @@ static __attribute__((noinline, unused)) void NAME(inner_products)(const T *x, c
 static __attribute__((noinline, unused)) void NAME(transpose)(const T *from, ptrdiff_t ldf, ptrdiff_t rows,
                                                               ptrdiff_t columns, T *to, ptrdiff_t ldt)
 {
-    ptrdiff_t j = 0;
-    for (; j + LANES <= columns; j += LANES) {
-        ptrdiff_t i = 0;
-        for (; i + LANES <= rows; i += LANES) {
+    for (ptrdiff_t j = 0; j < columns; j += LANES) {
+        ptrdiff_t wide = columns - j < LANES ? columns - j : LANES;
+        for (ptrdiff_t i = 0; i < rows; i += LANES) {
+            ptrdiff_t high = rows - i < LANES ? rows - i : LANES;
             VEC v[LANES];
-            CYCONV_UNROLL
-            for (int r = 0; r < LANES; r++)
-                v[r] = NAME(load)(from + (i + r) * ldf + j);
-            NAME(transpose_registers)(v);
-            CYCONV_UNROLL
-            for (int r = 0; r < LANES; r++)
-                NAME(store)(to + (j + r) * ldt + i, v[r]);
+            if (wide == LANES && high == LANES) {
+                CYCONV_UNROLL
+                for (int r = 0; r < LANES; r++)
+                    v[r] = NAME(load)(from + (i + r) * ldf + j);
+                NAME(transpose_registers)(v);
+                CYCONV_UNROLL
+                for (int r = 0; r < LANES; r++)
+                    NAME(store)(to + (j + r) * ldt + i, v[r]);
+            }
+#if defined(__AVX512F__)
+            else {
+                /* Narrow maps are all remainder: part loads and stores instead of single elements. */
+                for (int r = 0; r < LANES; r++)
+                    v[r] = r < high ? NAME(load_part)(from + (i + r) * ldf + j, wide) : (VEC){0};
+                NAME(transpose_registers)(v);
+                for (int r = 0; r < wide; r++)
+                    NAME(store_part)(to + (j + r) * ldt + i, v[r], high);
+            }
+#else
+            else
+                for (ptrdiff_t c = 0; c < wide; c++)
+                    for (ptrdiff_t r = 0; r < high; r++)
+                        to[(j + c) * ldt + i + r] = from[(i + r) * ldf + j + c];
+#endif
         }
-        for (; i < rows; i++)
-            for (int c = 0; c < LANES; c++)
-                to[(j + c) * ldt + i] = from[i * ldf + j + c];
     }
-    for (; j < columns; j++)
-        for (ptrdiff_t i = 0; i < rows; i++)
-            to[j * ldt + i] = from[i * ldf + j];
 }
 
 /* x[i] = max(x[i], 0), NaN passing. */

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
 
 
@@ -29,6 +30,7 @@ class _Children(Module):
     """Children in order, by number or by name; they are ordinary attributes, and `_layers` follows these."""
 
     _layers: tuple[Module, ...] = ()
+    _steps: tuple[Callable[[Any], Any], ...] | None = None
 
     def __init__(self, *modules: Any) -> None:
         if len(modules) == 1 and isinstance(modules[0], OrderedDict):
@@ -55,10 +57,12 @@ class _Children(Module):
         super().__setattr__(name, value)
         if isinstance(value, Module) or isinstance(before, Module):
             self._layers = tuple(self.children())
+            self._steps = None
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._layers = tuple(self.children())
+        self._steps = None
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -86,6 +90,17 @@ class _Children(Module):
         except ValueError:
             setattr(self, name, before)
             raise
+
+
+def _rectified_step(layer: Any, relu: ReLU) -> Callable[[Any], Any]:
+    """Return the forward pass of a layer and the ReLU behind it: the ReLU is applied while the output is at hand."""
+
+    def step(input: Any) -> Any:
+        output = layer._forward_rectified(input)
+        relu._saved = output if relu.training else None
+        return output
+
+    return step
 
 
 class Sequential(_Children):
@@ -128,9 +143,25 @@ class Sequential(_Children):
 
     def forward(self, input: Any) -> Any:
         """Return what the last layer makes of the input."""
-        for layer in self._layers:
-            input = layer.forward(input)  # 0.03 µs less than a call, which goes through a slot of the type
+        for step in self._steps or self._arrange():
+            input = step(input)
         return input
+
+    def _arrange(self) -> tuple[Callable[[Any], Any], ...]:
+        """Return what forward calls, one after the other: a layer and the ReLU behind it are one step."""
+        steps: list[Callable[[Any], Any]] = []
+        before: Module | None = None
+        for layer in self._layers:
+            if type(layer) is ReLU and before is not None and hasattr(before, "_forward_rectified"):
+                steps[-1] = _rectified_step(before, layer)
+            else:
+                steps.append(layer.forward)
+            before = layer
+        self._steps = tuple(steps)
+        return self._steps
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_steps"}
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         layers = self._layers

@@ -102,6 +102,13 @@ class Conv2d(Module):
         self._saved = input if training else None
         return output
 
+    def _forward_rectified(self, input: Any) -> Any:
+        bias = self.bias
+        training = self.training
+        output = self._conv.forward(input, self.weight.data, None if bias is None else bias.data, not training, True)
+        self._saved = input if training else None
+        return output
+
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         if self._saved is None:
             raise self._nothing_remembered()

@@ -60,6 +60,12 @@ class Linear(Module):
         self._saved = input if self.training else None
         return output
 
+    def _forward_rectified(self, input: Any) -> Any:
+        bias = self.bias
+        output = F.linear(input, self.weight.data, None if bias is None else bias.data, rectified=True)
+        self._saved = input if self.training else None
+        return output
+
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         if self._saved is None:
             raise self._nothing_remembered()
