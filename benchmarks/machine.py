@@ -56,8 +56,8 @@ def _gemm_peak(dtype: np.dtype[Any], seconds: float) -> float:
             return best
 
 
-def _undisturbed_peak(probe: ctypes.CDLL, threads: int, dtype: str, seconds: float) -> float:
-    """The best of five bursts in which no other process took the CPU away, or of twenty bursts altogether."""
+def _undisturbed_peak(probe: ctypes.CDLL, threads: int, dtype: str, seconds: float) -> tuple[float, bool]:
+    """The best of five bursts in which no other process took the CPU away, or of twenty bursts altogether (False)."""
     best, left_alone = 0.0, 0
     for _ in range(20):
         before = preemptions()
@@ -65,16 +65,16 @@ def _undisturbed_peak(probe: ctypes.CDLL, threads: int, dtype: str, seconds: flo
         left_alone += preemptions() - before <= 2
         if left_alone == 5:
             break
-    return best
+    return best, left_alone > 0
 
 
 def fma_peak(threads: int, dtype: str = "float32", seconds: float = 0.25) -> tuple[float, str]:
     """The machine's FLOP/s at this number of threads, and how it was measured."""
     probe = _probe()
     if probe is not None:
-        best = _undisturbed_peak(probe, threads, dtype, seconds)
+        best, alone = _undisturbed_peak(probe, threads, dtype, seconds)
         if best > 0:
-            return best, "multiply-add loop"
+            return best, "multiply-add loop" if alone else "multiply-add loop, disturbed by other processes"
     try:
         kernel_peak = importlib.import_module("cyconv.kernels").fma_peak
     except (ImportError, AttributeError):
@@ -83,11 +83,11 @@ def fma_peak(threads: int, dtype: str = "float32", seconds: float = 0.25) -> tup
 
 
 def handover_ns() -> float | None:
-    """Nanoseconds for a cache line to pass from one core to another, median of five; None where it cannot be known."""
+    """Nanoseconds for a cache line to pass from one core to another, least of five; None where it cannot be known."""
     probe = _probe()
     if probe is None or len(usable_cpus()) < 2:
         return None
-    return float(np.median([probe.handover(20000) for _ in range(5)]))
+    return min(float(probe.handover(20000)) for _ in range(5))
 
 
 def preemptions() -> int:
