@@ -6,14 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from .. import _plan, _settings
+from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry, check_algorithm, check_gradient, conv_geometry
 from ._arrays import Array, array, in_order, ordered, same_dtype
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference
+from ._conv_winograd import WinogradF2, WinogradF4
 
-ENGINES = {"direct": Direct, "im2col": Im2col, "reference": Reference}
+ENGINES = {
+    "direct": Direct,
+    "winograd_f2": WinogradF2,
+    "winograd_f4": WinogradF4,
+    "im2col": Im2col,
+    "reference": Reference,
+}
 
 _engines: dict[tuple[Any, ...], Any] = {}
 # A table of engines larger than this is begun anew: each holds its tap tables.
@@ -35,7 +42,8 @@ def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, al
         if name == "auto":
             name = _settings.algorithm()
         if name == "auto":
-            name, _ = _plan.choose(geometry, dtype.char)
+            lanes = kernels.load("direct").LANES[dtype.char]
+            name, _ = _plan.choose(geometry, dtype.char, lanes, _settings.precision())
         if len(_engines) >= _MOST_ENGINES:
             _engines.clear()
         found = _engines[key] = ENGINES[name](geometry, dtype, channels_last)
@@ -84,7 +92,7 @@ def conv2d(
         Number of independent convolutions side by side; divides C and K.
     padding_mode : {"zeros"}
         What the padding holds.
-    algorithm : {"auto", "direct", "im2col", "reference"}
+    algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference"}
         What computes; "auto" follows ``cyconv.explain``.
 
     Returns

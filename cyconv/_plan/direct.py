@@ -1,15 +1,12 @@
-"""From a geometry to the walk of a kernel: which algorithm, how large the blocks are, which pixel every tap reads.
-
-Pure Python on numbers, no arrays. Nothing here depends on the number of threads, so neither do results.
-"""
+"""Plans of direct convolution: how large the blocks are, and which pixel every tap reads."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from ._geometry import ConvGeometry
+from .._geometry import ConvGeometry
+from ._common import TASKS, Target, even
 
 #: Output pixels of a block: its results for two vectors of channels take 48 KB at most, and stay near the core.
 BLOCK_PIXELS = 392
@@ -20,35 +17,6 @@ STRETCH_BYTES = 512 << 10
 #: Products of a stretch at most: rounding errors of one running sum grow with the root of its length, to about 3e-6 of
 #: the largest result in float32 here. Stretches are added to each other.
 STRETCH_TERMS = 4096
-#: Tasks at least, where the work can be cut so: enough for a few cores to come out even.
-TASKS = 16
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a plan must know of the kernels that will run it."""
-
-    dtype: str  #: "f" or "d"
-    lanes: int  #: elements of a vector
-    pixels: int  #: scalars of a register tile of two vectors
-    pixel_channels: int  #: channels of a register tile with vectors over pixels
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return 4 if self.dtype == "f" else 8
-
-
-def choose(geometry: ConvGeometry, dtype: str) -> tuple[str, str]:
-    """Return the algorithm that ``auto`` takes, and why."""
-    return "direct", "the register tile reads the input where it lies: no column matrix is written and read again"
-
-
-def even(total: int, most: int) -> int:
-    """Return the size of the fewest equal blocks of at most ``most`` that cover ``total``."""
-    blocks = math.ceil(total / max(most, 1))
-    return math.ceil(total / max(blocks, 1))
-
 
 def _out_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float, pixels: int) -> tuple[int, int]:
     """Return (rows, columns) of the output blocks; multiples of ``step``, where the phases repeat.

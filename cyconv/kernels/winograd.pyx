@@ -1,0 +1,336 @@
+"""3x3 convolution of stride 1 by Winograd's algorithm F(2x2, 3x3) or F(4x4, 3x3).
+
+For each block of tiles: the source pixels are brought to [channel vector][row][column][channel] with their padding,
+each tile is transformed to its edge² elements xi, and for each block of output channels the register tile multiplies
+
+    M[xi][tile][k] = sum over c of  V[xi][c][tile] U[xi][c][k]        (U: transformed weights, made beforehand)
+
+and M is transformed back, straight to the output. All of it is private to the task; a task of other output channels
+on the same thread finds V still there. F(2, 3) does 2.25 times fewer multiplications than the sum itself, F(4, 3) 4
+times; a map that is no multiple of 2 or 4 wastes part of its last tiles.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels.simd cimport (
+    CYCONV_TILE_PIXELS,
+    LANES_f32,
+    LANES_f64,
+    flush_denormals,
+    lanes,
+    real,
+    restore_denormals,
+    tile,
+    transpose,
+)
+from cyconv.kernels.source cimport index
+
+cdef extern from "winograd.h" nogil:
+    void winograd_input_f32(int m, const float* x, index row, index column, index tiles, float* to,
+                            index plane) noexcept
+    void winograd_input_f64(int m, const double* x, index row, index column, index tiles, double* to,
+                            index plane) noexcept
+    void winograd_output_f32(int m, const float* x, index ld, index plane, index tiles, int vectors, const float* bias,
+                             float floor, float* to, index row, index column) noexcept
+    void winograd_output_f64(int m, const double* x, index ld, index plane, index tiles, int vectors,
+                             const double* bias, double floor, double* to, index row, index column) noexcept
+    void winograd_weights_f32(int m, const float* x, index channels, int vectors, float* to, index plane) noexcept
+    void winograd_weights_f64(int m, const double* x, index channels, int vectors, double* to, index plane) noexcept
+
+cnp.import_array()
+
+
+cdef struct Shape:
+    index channels, height, width  # of the source
+    index out_channels, out_height, out_width
+    bint channels_last, rectified
+    int m  # output pixels along the edge of a tile
+    index elements  # (m + 2)²
+    index first_row, first_column  # source pixel of output pixel (0, 0): minus the padding
+    # Blocks of tiles: images, rows and columns of tiles in one, and how many blocks there are
+    index block_images, block_rows, block_columns, tile_rows, tile_columns
+    index row_blocks, column_blocks
+    index tiles  # of a whole block
+    index in_vectors  # vectors of input channels
+    index vectors, channel_blocks, task_blocks, task_groups  # of output channels
+    # Elements of the private arrays, and distances in them
+    index copy_pitch, copy_plane, copy_size
+    index v_plane, m_plane, scratch_size
+    index images
+    bint swapped  # weights lie as [reduction channel][output channel], taps in reverse: the input gradient
+
+
+cdef class Winograd:
+    """A 3x3 convolution of one geometry, dtype and memory order, ready to run on arrays of that kind."""
+
+    cdef Shape shape
+    cdef int32_t* table
+    cdef int typenum
+    cdef readonly index packed_size, thread_bytes
+
+    def __cinit__(self):
+        self.table = NULL
+
+    def __init__(self, *, str dtype, source, out, bint channels_last, first, int m, block, index task_blocks,
+                 bint rectified, bint swapped):
+        """``first``: source pixel of output pixel (0, 0); ``block``: images, rows and columns of tiles."""
+        cdef Shape* s = &self.shape
+        cdef index width = LANES_f32 if dtype == "f" else LANES_f64
+        cdef index itemsize = 4 if dtype == "f" else 8
+        cdef index c
+        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        s.channels, s.height, s.width = source
+        s.out_channels, s.out_height, s.out_width = out
+        s.channels_last, s.rectified, s.swapped = channels_last, rectified, swapped
+        s.m, s.elements = m, (m + 2) * (m + 2)
+        s.first_row, s.first_column = first
+        s.block_images, s.block_rows, s.block_columns = block
+        s.tile_rows, s.tile_columns = (s.out_height + m - 1) // m, (s.out_width + m - 1) // m
+        s.row_blocks = (s.tile_rows + s.block_rows - 1) // s.block_rows
+        s.column_blocks = (s.tile_columns + s.block_columns - 1) // s.block_columns
+        s.tiles = s.block_images * s.block_rows * s.block_columns
+        s.in_vectors = (s.channels + width - 1) // width
+        s.vectors = (s.out_channels + width - 1) // width
+        s.channel_blocks = (s.vectors + 1) // 2
+        s.task_blocks = task_blocks
+        s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
+        s.copy_pitch = (s.block_columns * m + 2) * width
+        s.copy_plane = (s.block_rows * m + 2) * s.copy_pitch
+        s.copy_size = s.in_vectors * s.copy_plane
+        # One vector more than needed between the elements: powers of two would fall into one set of the cache.
+        s.v_plane = s.in_vectors * s.tiles * width + width
+        s.m_plane = s.tiles * 2 * width + width
+        s.scratch_size = s.block_rows * m * s.block_columns * m * 2 * width
+        self.packed_size = s.elements * (s.vectors * width * s.channels + s.channel_blocks * width)
+        self.thread_bytes = ((s.copy_size + s.elements * (s.v_plane + s.m_plane) + s.scratch_size) * itemsize
+                             + 4095) // 4096 * 4096
+        self.table = <int32_t*>calloc(s.channels, sizeof(int32_t))
+        if self.table == NULL:
+            raise MemoryError("cyconv: no memory for the channel table")
+        for c in range(s.channels):
+            self.table[c] = c // width * s.tiles * width + c % width
+
+    def __dealloc__(self):
+        free(self.table)
+
+    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
+        """Transform ``weight`` (C-contiguous); ``packed``: 1-D, packed_size."""
+        if self.typenum == cnp.NPY_FLOAT:
+            transform_weights[float](&self.shape, <const float*>cnp.PyArray_DATA(weight),
+                                     <float*>cnp.PyArray_DATA(packed), threads)
+        else:
+            transform_weights[double](&self.shape, <const double*>cnp.PyArray_DATA(weight),
+                                      <double*>cnp.PyArray_DATA(packed), threads)
+
+    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
+        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
+        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
+        if self.typenum == cnp.NPY_FLOAT:
+            run_winograd[float](self, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
+                                <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
+        else:
+            run_winograd[double](self, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
+                                 <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+
+
+# Input channels whose taps are brought into order at a time, on their way to the transform.
+DEF WEIGHT_CHANNELS = 16
+
+
+cdef int transform_weights(const Shape* s, const real* weight, real* packed, int threads) except -1:
+    cdef index blocks = s.channel_blocks, i, width = 2 * lanes(weight)
+    cdef index per_thread = (WEIGHT_CHANNELS * 9 * width * sizeof(real) + 4095) // 4096 * 4096
+    if threads > blocks:
+        threads = <int>blocks
+    cdef Workspace memory = take(threads * per_thread)
+    cdef char* private = <char*>memory.data
+    with nogil:
+        if threads == 1:
+            for i in range(blocks):
+                transform_weight_block(s, weight, packed, <real*>private, i)
+        else:
+            for i in prange(blocks, schedule="dynamic", num_threads=threads):
+                transform_weight_block(s, weight, packed, <real*>(private + threadid() * per_thread), i)
+    return 0
+
+
+cdef void transform_weight_block(const Shape* s, const real* weight, real* packed, real* ordered,
+                                 index block) noexcept nogil:
+    """U[xi][c][k] of one block of two vectors of output channels; a vector more than needed from xi to xi."""
+    cdef index width = lanes(weight), first = 2 * block * width
+    cdef int vectors = <int>min(2, s.vectors - 2 * block)
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, k, i, tap
+    cdef real* to = packed + s.elements * (first * s.channels + block * width)
+    cdef uint64_t mode = flush_denormals()
+    memset(ordered, 0, WEIGHT_CHANNELS * 9 * ld * sizeof(real))
+    for c in range(0, s.channels, WEIGHT_CHANNELS):
+        n = min(WEIGHT_CHANNELS, s.channels - c)
+        if s.swapped:
+            for i in range(n):
+                for k in range(have):
+                    for tap in range(9):
+                        ordered[(i * 9 + tap) * ld + k] = weight[((c + i) * s.out_channels + first + k) * 9 + 8 - tap]
+        else:
+            transpose(weight + (first * s.channels + c) * 9, s.channels * 9, have, n * 9, ordered, ld)
+        if real is float:
+            winograd_weights_f32(s.m, ordered, n, vectors, to + c * ld, s.channels * ld + width)
+        else:
+            winograd_weights_f64(s.m, ordered, n, vectors, to + c * ld, s.channels * ld + width)
+    restore_denormals(mode)
+
+
+cdef int run_winograd(Winograd plan, real* out, const real* source, const real* packed, const real* bias,
+                      index images, int threads) except -1:
+    cdef Shape s = plan.shape
+    cdef index width = lanes(source), i, padded = s.vectors * width, per_thread = plan.thread_bytes
+    cdef index image_blocks = (images + s.block_images - 1) // s.block_images
+    cdef index tasks = image_blocks * s.row_blocks * s.column_blocks * s.task_groups
+    if threads > tasks:
+        threads = <int>max(tasks, 1)
+    cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
+    cdef Workspace memory = take(start_bytes + threads * (per_thread + 64) + 4096)
+    cdef real* start = <real*>memory.data
+    cdef index* held = <index*>(<char*>memory.data + start_bytes)  # which block's V each thread holds
+    cdef char* private = <char*>memory.data + (start_bytes + threads * 64 + 4095) // 4096 * 4096
+    s.images = images
+    with nogil:
+        memset(start, 0, padded * sizeof(real))
+        if bias != NULL:
+            memcpy(start, bias, s.out_channels * sizeof(real))
+        for i in range(threads):
+            held[8 * i] = -1
+        if threads == 1:
+            for i in range(tasks):
+                run_task(&s, plan.table, out, source, packed, start, <real*>private, held, i)
+        else:
+            for i in prange(tasks, schedule="dynamic", num_threads=threads):
+                run_task(&s, plan.table, out, source, packed, start, <real*>(private + threadid() * per_thread),
+                         held + 8 * threadid(), i)
+    return 0
+
+
+cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* source, const real* packed,
+                   const real* start, real* private, index* held, index task) noexcept nogil:
+    cdef index task_group = task % s.task_groups, block = task // s.task_groups
+    cdef index column = block % s.column_blocks * s.block_columns
+    cdef index row = block // s.column_blocks % s.row_blocks * s.block_rows
+    cdef index image = block // s.column_blocks // s.row_blocks * s.block_images
+    cdef index images = min(s.block_images, s.images - image)
+    cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
+    cdef index tiles = images * rows * columns, width = lanes(source), i, b
+    cdef index last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
+    cdef real* copy = private
+    cdef real* v = copy + s.copy_size
+    cdef real* product = v + s.elements * s.v_plane
+    cdef real* scratch = product + s.elements * s.m_plane
+    cdef uint64_t mode = flush_denormals()
+    if held[0] != block:
+        for i in range(images):
+            gather_source(s, source + (image + i) * s.channels * s.height * s.width, copy,
+                          row * s.m + s.first_row, column * s.m + s.first_column, rows * s.m + 2, columns * s.m + 2)
+            transform_input(s, copy, v + i * rows * columns * width, rows, columns)
+        held[0] = block
+    for b in range(task_group * s.task_blocks, last):
+        multiply(s, table, v, packed + s.elements * b * width * (2 * s.channels + 1), <int>min(2, s.vectors - 2 * b),
+                 product, tiles)
+        for i in range(images):
+            write_block(s, product + i * rows * columns * min(2, s.vectors - 2 * b) * width,
+                        out + (image + i) * s.out_channels * s.out_height * s.out_width, start + 2 * b * width,
+                        scratch, b, row, column, rows, columns)
+    restore_denormals(mode)
+
+
+cdef void gather_source(const Shape* s, const real* source, real* copy, index row, index column, index rows,
+                        index columns) noexcept nogil:
+    """[channel vector][row][column][channel] of the source pixels of a block, zeros outside and in missing channels."""
+    cdef index width = lanes(source), left = min(max(-column, 0), columns)
+    cdef index right = max(min(columns, s.width - column), left)
+    cdef index c, r, j, have
+    cdef real* to
+    for c in range(s.in_vectors):
+        have = min(width, s.channels - c * width)
+        for r in range(rows):
+            to = copy + c * s.copy_plane + r * s.copy_pitch
+            if row + r < 0 or row + r >= s.height or right <= left:
+                memset(to, 0, columns * width * sizeof(real))
+                continue
+            if have < width:
+                memset(to, 0, columns * width * sizeof(real))
+            memset(to, 0, left * width * sizeof(real))
+            if s.channels_last:
+                for j in range(left, right):
+                    memcpy(to + j * width, source + ((row + r) * s.width + column + j) * s.channels + c * width,
+                           have * sizeof(real))
+            else:
+                transpose(source + (c * width * s.height + row + r) * s.width + column + left, s.height * s.width,
+                          have, right - left, to + left * width, width)
+            memset(to + right * width, 0, (columns - right) * width * sizeof(real))
+
+
+cdef void transform_input(const Shape* s, const real* copy, real* v, index rows, index columns) noexcept nogil:
+    """V[xi][channel vector][tile][channel] of one image of a block."""
+    cdef index width = lanes(copy), c, r
+    cdef const real* line
+    cdef real* to
+    for c in range(s.in_vectors):
+        for r in range(rows):
+            line = copy + c * s.copy_plane + r * s.m * s.copy_pitch
+            to = v + (c * s.tiles + r * columns) * width
+            if real is float:
+                winograd_input_f32(s.m, line, s.copy_pitch, width, columns, to, s.v_plane)
+            else:
+                winograd_input_f64(s.m, line, s.copy_pitch, width, columns, to, s.v_plane)
+
+
+cdef void multiply(const Shape* s, const int32_t* table, const real* v, const real* weights, int vectors,
+                   real* product, index tiles) noexcept nogil:
+    """M[xi][tile][k] of one block of output channels."""
+    cdef index width = lanes(v), ld = vectors * width, xi, done, n, i, most = CYCONV_TILE_PIXELS
+    cdef index pieces = (tiles + most - 1) // most
+    cdef real zeros[32]
+    for i in range(ld):
+        zeros[i] = 0
+    for xi in range(s.elements):
+        done = 0
+        for i in range(pieces):
+            n = (tiles - done + pieces - i - 1) // (pieces - i)
+            tile(1, <int>n, vectors, v + xi * s.v_plane + done * width, width, 0, table, s.channels,
+                 weights + xi * (s.channels * ld + width), ld, <const real*>zeros, 0, product + xi * s.m_plane + done * ld, ld, 0)
+            done += n
+
+
+cdef void write_block(const Shape* s, const real* product, real* out, const real* bias, real* scratch, index block,
+                      index row, index column, index rows, index columns) noexcept nogil:
+    """Transform one image of a block back and bring it to where it belongs."""
+    cdef index width = lanes(product), first = 2 * block * width, r, j
+    cdef int vectors = <int>min(2, s.vectors - 2 * block)
+    cdef index ld = vectors * width, channels = min(ld, s.out_channels - first)
+    cdef index pitch = columns * s.m * ld, area = s.out_height * s.out_width
+    cdef index top = row * s.m, left = column * s.m
+    cdef index height = min(rows * s.m, s.out_height - top), across = min(columns * s.m, s.out_width - left)
+    cdef real floor = 0 if s.rectified else -INFINITY
+    for r in range(rows):
+        if real is float:
+            winograd_output_f32(s.m, product + r * columns * ld, ld, s.m_plane, columns, vectors, bias, floor,
+                                scratch + r * s.m * pitch, pitch, ld)
+        else:
+            winograd_output_f64(s.m, product + r * columns * ld, ld, s.m_plane, columns, vectors, bias, floor,
+                                scratch + r * s.m * pitch, pitch, ld)
+    if s.channels_last:
+        for r in range(height):
+            for j in range(across):
+                memcpy(out + ((top + r) * s.out_width + left + j) * s.out_channels + first,
+                       scratch + r * pitch + j * ld, channels * sizeof(real))
+    elif across == s.out_width and across == columns * s.m:
+        transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
+    else:
+        for r in range(height):
+            transpose(<const real*>scratch + r * pitch, ld, across, channels,
+                      out + first * area + (top + r) * s.out_width + left, area)
