@@ -20,15 +20,27 @@ LARGEST = 2**31 - 1
 LARGEST_ARRAY = 2**44
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-ALGORITHMS = ("auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference")
+ALGORITHMS = ("auto", "direct", "im2col", "reference")
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def _index(value: Any) -> int | None:
+    """Return an int, or anything that stands for one, as an int; None for all else (True and 1.0 too)."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def integer(operation: str, argument: str, value: Any, minimum: int) -> int:
     """Return ``value`` as an int of at least ``minimum``; TypeError or ValueError that says what came otherwise."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = _index(value)
+    if number is None:
         raise TypeError(f"{operation}: {argument} must be an int, got {value!r}")
-    number = operator.index(value)
     if not minimum <= number <= LARGEST:
         bound = f"at least {minimum}" if number < minimum else f"at most {LARGEST}"
         raise ValueError(f"{operation}: {argument} must be {bound}, got {number}")
@@ -37,14 +49,15 @@ def integer(operation: str, argument: str, value: Any, minimum: int) -> int:
 
 def pair(operation: str, argument: str, value: Any, n: int, minimum: int) -> tuple[int, ...]:
     """Return an int or a sequence of ``n`` ints (or of one) as a tuple of ``n`` ints of at least ``minimum`` each."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if _is_sequence(value):
         if len(value) not in (1, n):
             raise ValueError(f"{operation}: {argument} must be an int or {n} ints, got {value!r}")
         numbers = tuple(integer(operation, argument, item, minimum) for item in value)
         return numbers * n if len(numbers) == 1 else numbers
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = _index(value)
+    if number is None:
         raise TypeError(f"{operation}: {argument} must be an int or {n} ints, got {value!r}")
-    return (integer(operation, argument, value, minimum),) * n
+    return (integer(operation, argument, number, minimum),) * n
 
 
 def output_size(
@@ -165,8 +178,8 @@ def check_padding_argument(operation: str, value: Any, rank: int) -> Any:
         if value not in words:
             raise ValueError(f"{operation}: padding must be ints, pairs or one of {', '.join(words)}, got {value!r}")
         return value
-    if isinstance(value, Sequence) and any(isinstance(item, Sequence) for item in value):
-        if len(value) != rank or not all(isinstance(item, Sequence) and len(item) == 2 for item in value):
+    if _is_sequence(value) and any(isinstance(item, Sequence) for item in value):
+        if len(value) != rank or not all(_is_sequence(item) and len(item) == 2 for item in value):
             raise ValueError(f"{operation}: padding by sides needs {rank} (low, high) pairs, got {value!r}")
         return tuple(
             (integer(operation, "padding", low, 0), integer(operation, "padding", high, 0)) for low, high in value
@@ -176,14 +189,14 @@ def check_padding_argument(operation: str, value: Any, rank: int) -> Any:
 
 def check_algorithm(operation: str, algorithm: Any) -> str:
     """Return ``algorithm``; ValueError unless there is one of that name."""
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"{operation}: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
     return str(algorithm)
 
 
 def check_padding_mode(operation: str, mode: Any) -> str:
     """Return ``mode``; ValueError unless the convolution has it."""
-    if mode not in PADDING_MODES:
+    if not isinstance(mode, str) or mode not in PADDING_MODES:
         raise ValueError(f"{operation}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {mode!r}")
     if mode != "zeros":
         raise ValueError(
@@ -193,8 +206,13 @@ def check_padding_mode(operation: str, mode: Any) -> str:
     return str(mode)
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(_hashable(item) for item in value) if isinstance(value, list | tuple) else value
+def _plain(value: Any) -> Any:
+    """Return ints and words as they are and lists as tuples; TypeError for all else: 1.0 and True equal 1, too."""
+    if type(value) is int or type(value) is str:
+        return value
+    if type(value) is tuple or type(value) is list:
+        return tuple([_plain(item) for item in value])
+    raise TypeError
 
 
 def conv_geometry(
@@ -220,22 +238,21 @@ def conv_geometry(
     MemoryError
         The output could not be addressed.
     """
-    return _conv_geometry(
-        operation,
-        rank,
-        input_shape,
-        weight_shape,
-        bias_shape,
-        _hashable(stride),
-        _hashable(padding),
-        _hashable(dilation),
-        groups,
-        padding_mode,
-    )
+    try:
+        arguments = (_plain(stride), _plain(padding), _plain(dilation), _plain(groups), _plain(padding_mode))
+    except TypeError:
+        # Integers of other kinds become ints; what is no integer is told so.
+        arguments = (
+            pair(operation, "stride", stride, rank, 1),
+            check_padding_argument(operation, padding, rank),
+            pair(operation, "dilation", dilation, rank, 1),
+            integer(operation, "groups", groups, 1),
+            check_padding_mode(operation, padding_mode),
+        )
+    return _conv_geometry(operation, rank, input_shape, weight_shape, bias_shape, *arguments)
 
 
-# typed: 1, 1.0 and True are equal, and only one of them is an int.
-@functools.lru_cache(maxsize=4096, typed=True)
+@functools.lru_cache(maxsize=4096)
 def _conv_geometry(
     operation: str,
     rank: int,
@@ -264,8 +281,8 @@ def _conv_geometry(
     _, _, groups = check_conv_channels(operation, max(channels, 1), max(out_channels, 1), groups)
     if channels != group_in * groups:
         raise ValueError(
-            f"{operation}: weight of shape {weight_shape} with {groups} groups takes {group_in * groups} input channels, "
-            f"but the input of shape {input_shape} has {channels}"
+            f"{operation}: weight of shape {weight_shape} with {groups} groups takes {group_in * groups} "
+            f"input channels, but the input of shape {input_shape} has {channels}"
         )
     if min(out_channels, group_in, *kernel) < 1:
         raise ValueError(f"{operation}: weight has an empty axis: {weight_shape}")

@@ -145,7 +145,7 @@ def configure(
 
     Parameters
     ----------
-    algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference"}, optional
+    algorithm : {"auto", "direct", "im2col", "reference"}, optional
         What convolutions use that were asked for ``"auto"``.
     max_workspace : int, optional
         Largest workspace of one thread, in bytes.
@@ -158,16 +158,19 @@ def configure(
         A value is none of these.
     """
     before = (_state.algorithm, _state.workspace, _state.precision)
+    # All checks first: where one fails, nothing has changed.
     if algorithm is not None:
-        _state.algorithm = check_algorithm("configure", algorithm)
-    if max_workspace is not None:
-        if isinstance(max_workspace, bool) or not isinstance(max_workspace, int) or max_workspace < 1 << 16:
-            raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")
-        _state.workspace = max_workspace
-    if precision is not None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-        _state.precision = precision
+        check_algorithm("configure", algorithm)
+    if max_workspace is not None and (
+        isinstance(max_workspace, bool) or not isinstance(max_workspace, int) or max_workspace < 1 << 16
+    ):
+        raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+    given = (algorithm, max_workspace, precision)
+    _state.algorithm, _state.workspace, _state.precision = (
+        kept if value is None else value for value, kept in zip(given, before, strict=True)
+    )
     _state.epoch += 1
     try:
         yield
