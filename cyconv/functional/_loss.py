@@ -1,0 +1,373 @@
+"""Loss functions: a number for each sample, then none, their mean or their sum."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _settings
+from ..kernels import load
+from ._activation import EXP_WORK, MOVE_WORK, dense, like
+from ._arrays import Array, array, in_order, ordered, same_dtype
+
+_kernel = load("loss")
+_pointwise = load("pointwise")
+INT64 = np.dtype(np.int64)
+
+
+class _Layout(NamedTuple):
+    samples: tuple[int, ...]  # shape of the labels
+    classes: int
+    outer: int  # images, and the product of the other axes
+    inner: int
+    work: int
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(operation: str, shape: tuple[int, ...], target_shape: tuple[int, ...], probabilities: bool) -> _Layout:
+    if not shape:
+        raise ValueError(f"{operation}: input must have shape (N, C), (C,) or (N, C, d1, ...), got ()")
+    axis = 0 if len(shape) == 1 else 1
+    classes = shape[axis]
+    samples = (*shape[:axis], *shape[axis + 1 :])
+    if probabilities:
+        if target_shape != shape:
+            raise ValueError(
+                f"{operation}: target of probabilities must have the shape of input, {shape}, got {target_shape}; "
+                f"class indices must be integers"
+            )
+    elif target_shape != samples:
+        raise ValueError(
+            f"{operation}: target of class indices must have shape {samples} for input of shape {shape}, got {target_shape}"
+        )
+    if classes < 1:
+        raise ValueError(f"{operation}: input of shape {shape} has no classes")
+    return _Layout(samples, classes, math.prod(shape[:axis]), math.prod(shape[axis + 1 :]), math.prod(shape) * EXP_WORK)
+
+
+class _Case(NamedTuple):
+    """A loss of checked arrays, as the kernel takes them."""
+
+    x: Array
+    target: Array
+    weight: Array | None
+    divisor: float  # of the mean
+    samples: tuple[int, ...]
+    outer: int
+    classes: int
+    inner: int
+    threads: int
+
+
+def _check_reduction(operation: str, reduction: Any) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{operation}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def _case(operation: str, input: Any, target: Any, weight: Any, ignore_index: int, logits: bool) -> _Case:
+    x = array(input, operation, "input")
+    t = target if type(target) is np.ndarray else np.asarray(target)
+    kind = t.dtype.kind
+    if kind not in "iuf" or (kind == "f" and not logits):
+        allowed = "integers (class indices)" + (" or floating-point numbers (probabilities)" if logits else "")
+        raise TypeError(f"{operation}: target must be {allowed}, got {t.dtype}")
+    layout = _layout(operation, x.shape, t.shape, kind == "f")
+    w = None if weight is None else _class_weights(operation, weight, x, layout.classes)
+    last = False
+    if not x.flags.c_contiguous:
+        x, last = ordered(x)
+    outer, inner = (layout.outer * layout.inner, 1) if last else (layout.outer, layout.inner)
+    if kind == "f":
+        t = array(t, operation, "target")
+        same_dtype(operation, input=x, target=t)
+        t = in_order(t, last)
+        divisor = float(layout.outer * layout.inner)
+    else:
+        if t.dtype is not INT64 or not t.flags.carray:
+            t = np.require(t, INT64, "CA")
+        divisor, wrong = _kernel.check_targets(t, w, layout.classes, ignore_index)
+        if wrong >= 0:
+            place = tuple(int(i) for i in np.unravel_index(wrong, t.shape))
+            where = f"at {place[0] if len(place) == 1 else place} " if place else ""
+            raise ValueError(
+                f"{operation}: target {where}is {t.flat[wrong]}: expected a class from 0 to {layout.classes - 1}"
+                f" or ignore_index, {ignore_index}"
+            )
+    return _Case(x, t, w, divisor, layout.samples, outer, layout.classes, inner, _settings.threads_for(layout.work))
+
+
+def _class_weights(operation: str, weight: Any, x: Array, classes: int) -> Array:
+    w = array(weight, operation, "weight")
+    same_dtype(operation, input=x, weight=w)
+    if w.shape != (classes,):
+        raise ValueError(f"{operation}: weight must have shape ({classes},), got {w.shape}")
+    return np.ascontiguousarray(w, np.float64)
+
+
+def _check_options(operation: str, reduction: Any, ignore_index: Any, label_smoothing: Any) -> None:
+    _check_reduction(operation, reduction)
+    if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
+        raise TypeError(f"{operation}: ignore_index must be an int, got {ignore_index!r}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{operation}: label_smoothing must be in [0, 1], got {label_smoothing}")
+
+
+def _value(total: float, divisor: float, reduction: str, dtype: np.dtype[Any]) -> Any:
+    if reduction == "mean":
+        # Nothing to average over: what 0/0 and x/0 are to floating-point numbers.
+        total = total / divisor if divisor else total * math.inf
+    return dtype.type(total)
+
+
+def _losses(case: _Case, ignore_index: int, reduction: str, smoothing: float, logits: bool) -> Any:
+    x = case.x
+    each = np.empty(case.samples, x.dtype) if reduction == "none" else None
+    total = _kernel.cross_entropy(
+        each,
+        x,
+        case.target,
+        case.weight,
+        ignore_index,
+        smoothing,
+        logits,
+        case.outer,
+        case.classes,
+        case.inner,
+        case.threads,
+    )
+    return _value(total, case.divisor, reduction, x.dtype) if each is None else each
+
+
+def _gradient(
+    operation: str,
+    grad_output: Any,
+    case: _Case,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+    logits: bool,
+) -> tuple[Array]:
+    x = case.x
+    each, factor = _factor(operation, grad_output, case.samples, reduction, case.divisor, x.dtype)
+    dx = np.empty_like(x)
+    _kernel.cross_entropy_backward(
+        dx,
+        each,
+        factor,
+        x,
+        case.target,
+        case.weight,
+        ignore_index,
+        smoothing,
+        logits,
+        case.outer,
+        case.classes,
+        case.inner,
+        case.threads,
+    )
+    return (dx,)
+
+
+def _factor(
+    operation: str, grad_output: Any, shape: tuple[int, ...], reduction: str, divisor: float, dtype: np.dtype[Any]
+) -> tuple[Array | None, float]:
+    """Return the gradients of the losses: an array of them or None, and a number that they are multiplied by."""
+    if reduction == "none":
+        dy = array(grad_output, operation, "grad_output")
+        if dy.dtype != dtype:
+            raise TypeError(f"{operation}: mixed dtypes: grad_output {dy.dtype}, input {dtype}")
+        if dy.shape != shape:
+            raise ValueError(f"{operation}: grad_output must have the shape of the losses, {shape}, got {dy.shape}")
+        return np.ascontiguousarray(dy), 1.0
+    if np.ndim(grad_output) != 0:
+        raise ValueError(
+            f"{operation}: grad_output must be a number with reduction={reduction!r}, got shape {np.shape(grad_output)}"
+        )
+    g = float(grad_output)
+    if reduction == "sum":
+        return None, g
+    return None, g / divisor if divisor else g * math.inf
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """
+    Cross-entropy of logits: minus the logarithm of the probability that softmax gives to the target's class.
+
+    Parameters
+    ----------
+    input : ndarray, (N, C), (C,) or (N, C, d1, ...), float32 or float64
+    target : ndarray
+        Class indices: integers, (N,), () or (N, d1, ...). Or probabilities: the shape and dtype of `input`.
+    weight : ndarray, (C,), optional
+        A factor for each class, in the dtype of `input`.
+    ignore_index : int
+        Samples of this class index count nowhere; probabilities know none.
+    reduction : {"mean", "sum", "none"}
+        The mean is over the weights of the targets' classes, or for probabilities over the number of samples; NaN
+        where no sample counts.
+    label_smoothing : float
+        In [0, 1]: how much of the target is spread evenly over all classes.
+
+    Returns
+    -------
+    NumPy scalar in the dtype of `input`; with "none" an ndarray in the shape of the class indices
+
+    Raises
+    ------
+    TypeError
+        An array has the wrong dtype, or the dtypes differ.
+    ValueError
+        Shapes do not fit together, or a class index is out of range.
+    """
+    _check_options("cross_entropy", reduction, ignore_index, label_smoothing)
+    case = _case("cross_entropy", input, target, weight, ignore_index, True)
+    return _losses(case, ignore_index, reduction, label_smoothing, True)
+
+
+def cross_entropy_backward(
+    grad_output: Any,
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tuple[Array]:
+    """
+    Return ``(d_input,)`` of :func:`cross_entropy`: softmax(x) minus the target's distribution, for each sample.
+
+    Parameters
+    ----------
+    grad_output : float or ndarray
+        Gradient of the value: a number, or with ``reduction="none"`` an array in the shape of the losses.
+    input, target, weight, ignore_index, reduction, label_smoothing
+        As forward took them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As forward, and if `grad_output` has the wrong shape or dtype.
+    """
+    operation = "cross_entropy_backward"
+    _check_options(operation, reduction, ignore_index, label_smoothing)
+    case = _case(operation, input, target, weight, ignore_index, True)
+    return _gradient(operation, grad_output, case, ignore_index, reduction, label_smoothing, True)
+
+
+def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    """
+    Negative log-likelihood: minus the input at the target's class, times the class's weight.
+
+    Parameters
+    ----------
+    input : ndarray, (N, C), (C,) or (N, C, d1, ...), float32 or float64
+        Logarithms of probabilities.
+    target : ndarray of integers, (N,), () or (N, d1, ...)
+    weight, ignore_index, reduction
+        As in :func:`cross_entropy`.
+
+    Returns
+    -------
+    NumPy scalar in the dtype of `input`; with "none" an ndarray in the shape of `target`
+
+    Raises
+    ------
+    TypeError
+        An array has the wrong dtype, or the dtypes differ.
+    ValueError
+        Shapes do not fit together, or a class index is out of range.
+    """
+    _check_options("nll_loss", reduction, ignore_index, 0.0)
+    case = _case("nll_loss", input, target, weight, ignore_index, False)
+    return _losses(case, ignore_index, reduction, 0.0, False)
+
+
+def nll_loss_backward(
+    grad_output: Any,
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> tuple[Array]:
+    """
+    Return ``(d_input,)`` of :func:`nll_loss`: minus the class's weight at the target's class, else 0.
+
+    Parameters and errors are those of :func:`cross_entropy_backward`.
+    """
+    operation = "nll_loss_backward"
+    _check_options(operation, reduction, ignore_index, 0.0)
+    case = _case(operation, input, target, weight, ignore_index, False)
+    return _gradient(operation, grad_output, case, ignore_index, reduction, 0.0, False)
+
+
+def _squares(operation: str, input: Any, target: Any, reduction: str) -> tuple[Array, Array]:
+    _check_reduction(operation, reduction)
+    x, t = array(input, operation, "input"), array(target, operation, "target")
+    same_dtype(operation, input=x, target=t)
+    if x.shape != t.shape:
+        raise ValueError(f"{operation}: target must have the shape of input, {x.shape}, got {t.shape}")
+    x = dense(x)
+    return x, like(t, x)
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """
+    Squared error: (input - target)^2.
+
+    Parameters
+    ----------
+    input, target : ndarray of one shape and dtype, float32 or float64
+    reduction : {"mean", "sum", "none"}
+        The mean is over all elements.
+
+    Returns
+    -------
+    NumPy scalar in the dtype of `input`; with "none" an ndarray in its shape
+
+    Raises
+    ------
+    TypeError
+        The dtypes differ, or are neither float32 nor float64.
+    ValueError
+        The shapes differ.
+    """
+    x, t = _squares("mse_loss", input, target, reduction)
+    each = np.empty_like(x) if reduction == "none" else None
+    total = _pointwise.squared_error(each, x, t, _settings.threads_for(x.size * MOVE_WORK))
+    return _value(total, float(x.size), reduction, x.dtype) if each is None else each
+
+
+def mse_loss_backward(grad_output: Any, input: Any, target: Any, reduction: str = "mean") -> tuple[Array, Array]:
+    """
+    Return ``(d_input, d_target)`` of :func:`mse_loss`: 2 (input - target) times grad_output, and its negative.
+
+    Parameters
+    ----------
+    grad_output : float or ndarray
+        Gradient of the value: a number, or with ``reduction="none"`` an array in the shape of `input`.
+    input, target, reduction
+        As forward took them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As forward, and if `grad_output` has the wrong shape or dtype.
+    """
+    operation = "mse_loss_backward"
+    x, t = _squares(operation, input, target, reduction)
+    each, factor = _factor(operation, grad_output, x.shape, reduction, float(x.size), x.dtype)
+    each = None if each is None else like(each, x)
+    dx, dt = np.empty_like(x), np.empty_like(x)
+    _pointwise.squared_error_backward(dx, dt, x, t, each, factor, _settings.threads_for(x.size * MOVE_WORK))
+    return dx, dt

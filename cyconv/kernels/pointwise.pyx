@@ -1,0 +1,277 @@
+"""Functions of one element: activations and their gradients, squared errors.
+
+Arrays are flat stretches of memory: the caller has brought all of them into one memory order. They are cut into chunks
+of a fixed length; an element's value does not depend on the chunk it falls into, and sums are added chunk by chunk.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport uint8_t, uint64_t
+
+cimport numpy as cnp
+
+from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
+
+cnp.import_array()
+
+ctypedef Py_ssize_t index
+
+cdef extern from "vecmath.h" nogil:
+    void relu_f32(float* y, const float* x, Py_ssize_t n) noexcept
+    void relu_f64(double* y, const double* x, Py_ssize_t n) noexcept
+    void exp_f32(float* y, const float* x, Py_ssize_t n) noexcept
+    void exp_f64(double* y, const double* x, Py_ssize_t n) noexcept
+    void tanh_f32(float* y, const float* x, Py_ssize_t n) noexcept
+    void tanh_f64(double* y, const double* x, Py_ssize_t n) noexcept
+    void sigmoid_f32(float* y, const float* x, Py_ssize_t n) noexcept
+    void sigmoid_f64(double* y, const double* x, Py_ssize_t n) noexcept
+    void relu_backward_f32(float* dx, const float* dy, const float* x, Py_ssize_t n) noexcept
+    void relu_backward_f64(double* dx, const double* dy, const double* x, Py_ssize_t n) noexcept
+    void tanh_backward_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
+    void tanh_backward_f64(double* dx, const double* dy, const double* y, Py_ssize_t n) noexcept
+    void sigmoid_backward_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
+    void sigmoid_backward_f64(double* dx, const double* dy, const double* y, Py_ssize_t n) noexcept
+
+# Elements of a chunk: two or three streams of it stay in the first-level cache, and a thread has enough to do.
+cdef enum:
+    CHUNK = 8192
+
+ctypedef enum Function:
+    RELU
+    EXP
+    TANH
+    SIGMOID
+
+# A function of x, and a gradient: dx from dy and from the output (for the ReLU: from either).
+ctypedef void (*apply_t)(void* y, const void* x, index n) noexcept nogil
+ctypedef void (*gradient_t)(void* dx, const void* dy, const void* y, index n) noexcept nogil
+
+cdef apply_t functions[4][2]
+functions[<int>RELU] = [<apply_t>relu_f32, <apply_t>relu_f64]
+functions[<int>EXP] = [<apply_t>exp_f32, <apply_t>exp_f64]
+functions[<int>TANH] = [<apply_t>tanh_f32, <apply_t>tanh_f64]
+functions[<int>SIGMOID] = [<apply_t>sigmoid_f32, <apply_t>sigmoid_f64]
+
+cdef gradient_t gradients[4][2]
+gradients[<int>RELU] = [<gradient_t>relu_backward_f32, <gradient_t>relu_backward_f64]
+gradients[<int>TANH] = [<gradient_t>tanh_backward_f32, <gradient_t>tanh_backward_f64]
+gradients[<int>SIGMOID] = [<gradient_t>sigmoid_backward_f32, <gradient_t>sigmoid_backward_f64]
+
+
+def relu(cnp.ndarray y, cnp.ndarray x, int threads):
+    """y = max(x, 0); NaN passes."""
+    apply(RELU, y, x, threads)
+
+
+def exp(cnp.ndarray y, cnp.ndarray x, int threads):
+    """y = exp(x)."""
+    apply(EXP, y, x, threads)
+
+
+def tanh(cnp.ndarray y, cnp.ndarray x, int threads):
+    """y = tanh(x)."""
+    apply(TANH, y, x, threads)
+
+
+def sigmoid(cnp.ndarray y, cnp.ndarray x, int threads):
+    """y = 1 / (1 + exp(-x))."""
+    apply(SIGMOID, y, x, threads)
+
+
+def relu_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, int threads):
+    """dx = 0 where x <= 0, else dy; ``x`` may be the output as well."""
+    differentiate(RELU, dx, dy, x, threads)
+
+
+def tanh_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads):
+    """dx = dy (1 - y^2)."""
+    differentiate(TANH, dx, dy, y, threads)
+
+
+def sigmoid_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads):
+    """dx = dy y (1 - y)."""
+    differentiate(SIGMOID, dx, dy, y, threads)
+
+
+cdef int apply(Function function, cnp.ndarray y, cnp.ndarray x, int threads) except -1:
+    cdef int double_ = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    cdef apply_t f = functions[<int>function][double_]
+    cdef char* to = <char*>cnp.PyArray_DATA(y)
+    cdef const char* source = <const char*>cnp.PyArray_DATA(x)
+    cdef index n = cnp.PyArray_SIZE(x), size = 8 if double_ else 4, chunks = (n + CHUNK - 1) // CHUNK, i
+    # The ReLU only compares: with denormals flushed a tiny negative number would not be below zero.
+    cdef bint flush = function != RELU
+    with nogil:
+        if threads == 1 or chunks < 2:
+            apply_chunk(f, to, source, n, flush)
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                apply_chunk(f, to + i * CHUNK * size, source + i * CHUNK * size, min(CHUNK, n - i * CHUNK), flush)
+    return 0
+
+
+cdef void apply_chunk(apply_t f, void* y, const void* x, index n, bint flush) noexcept nogil:
+    cdef uint64_t mode
+    if not flush:
+        f(y, x, n)
+        return
+    mode = flush_denormals()
+    f(y, x, n)
+    restore_denormals(mode)
+
+
+cdef int differentiate(Function function, cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads) except -1:
+    cdef int double_ = cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE
+    cdef gradient_t f = gradients[<int>function][double_]
+    cdef char* to = <char*>cnp.PyArray_DATA(dx)
+    cdef const char* gradient = <const char*>cnp.PyArray_DATA(dy)
+    cdef const char* output = <const char*>cnp.PyArray_DATA(y)
+    cdef index n = cnp.PyArray_SIZE(y), size = 8 if double_ else 4, chunks = (n + CHUNK - 1) // CHUNK, i, at
+    cdef bint flush = function != RELU
+    with nogil:
+        if threads == 1 or chunks < 2:
+            differentiate_chunk(f, to, gradient, output, n, flush)
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                at = i * CHUNK * size
+                differentiate_chunk(f, to + at, gradient + at, output + at, min(CHUNK, n - i * CHUNK), flush)
+    return 0
+
+
+cdef void differentiate_chunk(gradient_t f, void* dx, const void* dy, const void* y, index n,
+                              bint flush) noexcept nogil:
+    cdef uint64_t mode
+    if not flush:
+        f(dx, dy, y, n)
+        return
+    mode = flush_denormals()
+    f(dx, dy, y, n)
+    restore_denormals(mode)
+
+
+def keep(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, int threads):
+    """y = x times scale where mask (bool) is set, else 0."""
+    cdef const uint8_t* chosen = <const uint8_t*>cnp.PyArray_DATA(mask)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+        run_keep[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, <float>scale,
+                        cnp.PyArray_SIZE(x), threads)
+    else:
+        run_keep[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, scale,
+                         cnp.PyArray_SIZE(x), threads)
+
+
+cdef int run_keep(real* y, const real* x, const uint8_t* mask, real scale, index n, int threads) except -1:
+    cdef index chunks = (n + CHUNK - 1) // CHUNK, i
+    with nogil:
+        if threads == 1 or chunks < 2:
+            keep_chunk(y, x, mask, scale, 0, n)
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                keep_chunk(y, x, mask, scale, i * CHUNK, min(CHUNK, n - i * CHUNK))
+    return 0
+
+
+cdef void keep_chunk(real* y, const real* x, const uint8_t* mask, real scale, index first, index n) noexcept nogil:
+    cdef uint64_t mode = flush_denormals()
+    cdef index i
+    for i in range(first, first + n):
+        y[i] = x[i] * scale if mask[i] else 0
+    restore_denormals(mode)
+
+
+def squared_error(losses, cnp.ndarray x, cnp.ndarray target, int threads):
+    """Return the sum of (x - target)^2 in double precision; with ``losses``, an array or None, also each of them."""
+    cdef void* each = NULL if losses is None else cnp.PyArray_DATA(losses)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+        return sum_squares[float](<float*>each, <const float*>cnp.PyArray_DATA(x),
+                                  <const float*>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(x), threads)
+    return sum_squares[double](<double*>each, <const double*>cnp.PyArray_DATA(x),
+                               <const double*>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(x), threads)
+
+
+cdef double sum_squares(real* losses, const real* x, const real* target, index n, int threads) except? -1:
+    cdef index chunks = (n + CHUNK - 1) // CHUNK, i
+    cdef Workspace memory = take(chunks * sizeof(double))
+    cdef double* partial = <double*>memory.data
+    cdef double total = 0
+    with nogil:
+        if threads == 1:
+            for i in range(chunks):
+                partial[i] = sum_chunk(losses, x, target, i * CHUNK, min(CHUNK, n - i * CHUNK))
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                partial[i] = sum_chunk(losses, x, target, i * CHUNK, min(CHUNK, n - i * CHUNK))
+        for i in range(chunks):
+            total += partial[i]
+    return total
+
+
+cdef double sum_chunk(real* losses, const real* x, const real* target, index first, index n) noexcept nogil:
+    cdef uint64_t mode = flush_denormals()
+    cdef double sums[8]
+    cdef double difference, total
+    cdef index i, k, whole = n - n % 8
+    x += first
+    target += first
+    for k in range(8):
+        sums[k] = 0
+    for i in range(0, whole, 8):
+        for k in range(8):  # eight sums side by side: what a compiler may make a vector of
+            difference = <double>x[i + k] - target[i + k]
+            sums[k] += difference * difference
+    for i in range(whole, n):
+        difference = <double>x[i] - target[i]
+        sums[i - whole] += difference * difference
+    if losses != NULL:
+        losses += first
+        for i in range(n):
+            difference = <double>x[i] - target[i]
+            losses[i] = <real>(difference * difference)
+    total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    restore_denormals(mode)
+    return total
+
+
+def squared_error_backward(cnp.ndarray dx, cnp.ndarray dtarget, cnp.ndarray x, cnp.ndarray target, gradients,
+                           double factor, int threads):
+    """dx = 2 factor (x - target), times ``gradients`` of each loss if there are any, and dtarget = -dx."""
+    cdef void* each = NULL if gradients is None else cnp.PyArray_DATA(gradients)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+        differences[float](<float*>cnp.PyArray_DATA(dx), <float*>cnp.PyArray_DATA(dtarget),
+                           <const float*>cnp.PyArray_DATA(x), <const float*>cnp.PyArray_DATA(target),
+                           <const float*>each, 2 * factor, cnp.PyArray_SIZE(x), threads)
+    else:
+        differences[double](<double*>cnp.PyArray_DATA(dx), <double*>cnp.PyArray_DATA(dtarget),
+                            <const double*>cnp.PyArray_DATA(x), <const double*>cnp.PyArray_DATA(target),
+                            <const double*>each, 2 * factor, cnp.PyArray_SIZE(x), threads)
+
+
+cdef int differences(real* dx, real* dtarget, const real* x, const real* target, const real* gradients, double factor,
+                     index n, int threads) except -1:
+    cdef index chunks = (n + CHUNK - 1) // CHUNK, i
+    with nogil:
+        if threads == 1:
+            for i in range(chunks):
+                differences_chunk(dx, dtarget, x, target, gradients, <real>factor, i * CHUNK, min(CHUNK, n - i * CHUNK))
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                differences_chunk(dx, dtarget, x, target, gradients, <real>factor, i * CHUNK, min(CHUNK, n - i * CHUNK))
+    return 0
+
+
+cdef void differences_chunk(real* dx, real* dtarget, const real* x, const real* target, const real* gradients,
+                            real factor, index first, index n) noexcept nogil:
+    cdef uint64_t mode = flush_denormals()
+    cdef real value
+    cdef index i
+    if gradients == NULL:
+        for i in range(first, first + n):
+            value = (x[i] - target[i]) * factor
+            dx[i] = value
+            dtarget[i] = -value
+    else:
+        for i in range(first, first + n):
+            value = (x[i] - target[i]) * (factor * gradients[i])
+            dx[i] = value
+            dtarget[i] = -value
+    restore_denormals(mode)

@@ -1,0 +1,380 @@
+/* The vector parts of pooling: rows of windows in planes (NCHW), pixels of channels (channels-last).
+ *
+ * `op` is MAXIMUM or SUM and a constant wherever these are inlined. Reads stay below `x_end`, writes below `out_end`:
+ * a vector that would cross is done in part. Before these, a vector may read and write beyond the end of its row:
+ * whoever calls goes through memory upwards, and what was overwritten is written afterwards.
+ */
+#ifndef T /* the first time: once for each element type */
+#ifndef CYCONV_POOL_H
+#define CYCONV_POOL_H
+#include "vecmath.h"
+
+enum { CYCONV_MAXIMUM, CYCONV_SUM };
+
+#define T float
+#define BITS int32_t
+#define SUFFIX f32
+#include "pool.h"
+#undef T
+#undef BITS
+#undef SUFFIX
+
+#define T double
+#define BITS int64_t
+#define SUFFIX f64
+#include "pool.h"
+#undef T
+#undef BITS
+#undef SUFFIX
+
+#endif
+#else /* the template */
+
+#define NAME(x) CYCONV_JOIN(x, SUFFIX)
+#define LANES ((int)(CYCONV_VECTOR_BYTES / sizeof(T)))
+#define VEC NAME(vec)
+#define IVEC NAME(ivec)
+#define NEUTRAL(op) ((op) == CYCONV_MAXIMUM ? (T)-__builtin_inf() : (T)0)
+
+CYCONV_INLINE VEC NAME(join)(const int op, VEC a, VEC b)
+{
+    return op == CYCONV_MAXIMUM ? NAME(pick)(NAME(better)(a, b), b, a) : a + b;
+}
+
+/* Elements 0, 2, 4, ... (or 1, 3, 5, ...) of a and b in a row. */
+CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b, const int odd)
+{
+    IVEC mask;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        mask[i] = 2 * i + odd;
+#if defined(__clang__)
+    VEC r;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        r[i] = mask[i] < LANES ? a[mask[i]] : b[mask[i] - LANES];
+    return r;
+#else
+    return __builtin_shuffle(a, b, mask);
+#endif
+}
+
+CYCONV_INLINE VEC NAME(load_below)(const T *p, const T *end, ptrdiff_t n, T fill)
+{
+    return p + LANES <= end ? NAME(load)(p) : NAME(load_filled)(p, n, fill);
+}
+CYCONV_INLINE void NAME(store_below)(T *p, const T *end, VEC v, ptrdiff_t n)
+{
+    if (p + LANES <= end)
+        NAME(store)(p, v);
+    else
+        NAME(store_part)(p, v, n < end - p ? n : end - p);
+}
+CYCONV_INLINE ptrdiff_t NAME(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* to[j] = op over `rows` rows, `pitch` apart, for j < n; behind it one vector of the neutral element. */
+CYCONV_INLINE void NAME(join_rows)(const int op, T *to, const T *x, const T *x_end, ptrdiff_t pitch, ptrdiff_t rows,
+                                   ptrdiff_t n)
+{
+    for (ptrdiff_t j = 0; j < n; j += LANES) {
+        VEC v = (VEC){0} + NEUTRAL(op);
+        ptrdiff_t left = NAME(least)(n - j, LANES);
+        if (x + (rows - 1) * pitch + j + LANES <= x_end) {
+            for (ptrdiff_t r = 0; r < rows; r++)
+                v = NAME(join)(op, v, NAME(load)(x + r * pitch + j));
+        } else {
+            for (ptrdiff_t r = 0; r < rows; r++)
+                v = NAME(join)(op, v, NAME(load_filled)(x + r * pitch + j, left, NEUTRAL(op)));
+        }
+        NAME(store)(to + j, v);
+    }
+    NAME(store)(to + n, (VEC){0} + NEUTRAL(op));
+}
+
+/* out[q] = op over s < taps of row[q * stride + s * dilation], for q < n; sums times scale[q] * factor. */
+CYCONV_INLINE void NAME(join_columns_in)(const int op, const int stride, T *out, const T *out_end, const T *row,
+                                         ptrdiff_t n, ptrdiff_t taps, ptrdiff_t dilation, const T *scale, T factor)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t q = NAME(step_back)(i, n);
+        VEC v = (VEC){0} + NEUTRAL(op);
+        const T *p = row + q * stride;
+        for (ptrdiff_t s = 0; s < taps; s++, p += dilation)
+            v = NAME(join)(op, v, stride == 1 ? NAME(load)(p)
+                                              : NAME(every_second)(NAME(load)(p), NAME(load)(p + LANES), 0));
+        if (op == CYCONV_SUM)
+            v = v * (NAME(load)(scale + q) * factor);
+        NAME(store_below)(out + q, out_end, v, n - q);
+    }
+}
+CYCONV_INLINE void NAME(join_columns)(const int op, T *out, const T *out_end, const T *row, ptrdiff_t n, ptrdiff_t taps,
+                                      ptrdiff_t stride, ptrdiff_t dilation, const T *scale, T factor)
+{
+    if (stride == 1) {
+        NAME(join_columns_in)(op, 1, out, out_end, row, n, taps, dilation, scale, factor);
+        return;
+    }
+    if (stride == 2) {
+        NAME(join_columns_in)(op, 2, out, out_end, row, n, taps, dilation, scale, factor);
+        return;
+    }
+    for (ptrdiff_t q = 0; q < n; q++) {
+        const T *p = row + q * stride;
+        T v = NEUTRAL(op);
+        for (ptrdiff_t s = 0; s < taps; s++, p += dilation)
+            if (op == CYCONV_SUM)
+                v += *p;
+            else
+                v = (*p > v) | (*p != *p) ? *p : v;
+        out[q] = op == CYCONV_SUM ? v * (scale[q] * factor) : v;
+    }
+}
+
+static __attribute__((noinline, unused)) void NAME(max_rows)(T *to, const T *x, const T *x_end, ptrdiff_t pitch,
+                                                             ptrdiff_t rows, ptrdiff_t n)
+{
+    NAME(join_rows)(CYCONV_MAXIMUM, to, x, x_end, pitch, rows, n);
+}
+static __attribute__((noinline, unused)) void NAME(sum_rows)(T *to, const T *x, const T *x_end, ptrdiff_t pitch,
+                                                             ptrdiff_t rows, ptrdiff_t n)
+{
+    NAME(join_rows)(CYCONV_SUM, to, x, x_end, pitch, rows, n);
+}
+static __attribute__((noinline, unused)) void NAME(max_columns)(T *out, const T *out_end, const T *row, ptrdiff_t n,
+                                                                ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t dilation)
+{
+    NAME(join_columns)(CYCONV_MAXIMUM, out, out_end, row, n, taps, stride, dilation, 0, 1);
+}
+static __attribute__((noinline, unused)) void NAME(sum_columns)(T *out, const T *out_end, const T *row, ptrdiff_t n,
+                                                                ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t dilation,
+                                                                const T *scale, T factor)
+{
+    NAME(join_columns)(CYCONV_SUM, out, out_end, row, n, taps, stride, dilation, scale, factor);
+}
+
+/* One row of 2 x 2 windows at stride 2: joined down the columns first, then the even with the odd columns. */
+CYCONV_INLINE void NAME(join_pairs)(const int op, T *out, const T *out_end, const T *x, const T *x_end, ptrdiff_t pitch,
+                                    ptrdiff_t n, T factor)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t q = NAME(step_back)(i, n);
+        const T *a = x + 2 * q, *b = a + pitch;
+        ptrdiff_t left = 2 * NAME(least)(n - q, LANES);
+        VEC low, high;
+        if (b + 2 * LANES <= x_end) {
+            low = NAME(join)(op, NAME(load)(a), NAME(load)(b));
+            high = left <= LANES ? low : NAME(join)(op, NAME(load)(a + LANES), NAME(load)(b + LANES));
+        } else {
+            ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
+            low = NAME(join)(op, NAME(load_part)(a, first), NAME(load_part)(b, first));
+            high = NAME(join)(op, NAME(load_part)(a + first, rest), NAME(load_part)(b + first, rest));
+        }
+        low = NAME(join)(op, NAME(every_second)(low, high, 0), NAME(every_second)(low, high, 1));
+        NAME(store_below)(out + q, out_end, op == CYCONV_SUM ? low * factor : low, n - q);
+    }
+}
+
+/* `rows` rows of such windows, out rows n apart, source rows 2 pitch apart. */
+static __attribute__((noinline, unused)) void NAME(max_pairs)(T *out, const T *out_end, const T *x, const T *x_end,
+                                                              ptrdiff_t pitch, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t p = 0; p < rows; p++)
+        NAME(join_pairs)(CYCONV_MAXIMUM, out + p * n, out_end, x + 2 * p * pitch, x_end, pitch, n, 1);
+}
+static __attribute__((noinline, unused)) void NAME(sum_pairs)(T *out, const T *out_end, const T *x, const T *x_end,
+                                                              ptrdiff_t pitch, ptrdiff_t rows, ptrdiff_t n, T factor)
+{
+    for (ptrdiff_t p = 0; p < rows; p++)
+        NAME(join_pairs)(CYCONV_SUM, out + p * n, out_end, x + 2 * p * pitch, x_end, pitch, n, factor);
+}
+
+/* Both halves of a and b alternating, to 2 LANES elements below `end`, `n` of which count. */
+CYCONV_INLINE void NAME(store_pairs)(T *p, const T *end, VEC a, VEC b, ptrdiff_t n)
+{
+    NAME(store_below)(p, end, NAME(pairs)(a, b, 0), NAME(least)(n, LANES));
+    if (n > LANES)
+        NAME(store_below)(p + LANES, end, NAME(pairs)(a, b, 1), n - LANES);
+}
+
+/* The gradient of one row of 2 x 2 windows at stride 2, which meet each pixel once: each of the four takes all or nothing. */
+static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, const T *dx_end, const T *dy,
+                                                                       const T *dy_end, const T *x, const T *x_end,
+                                                                       ptrdiff_t width, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
+        const T *top = x + 2 * q, *bottom = top + width;
+        VEC v[4], best, g = NAME(load_below)(dy + q, dy_end, n - q, 0);
+        if (bottom + 2 * LANES <= x_end) {
+            v[0] = NAME(load)(top);
+            v[1] = NAME(load)(top + LANES);
+            v[2] = NAME(load)(bottom);
+            v[3] = NAME(load)(bottom + LANES);
+        } else {
+            ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
+            v[0] = NAME(load_part)(top, first);
+            v[1] = NAME(load_part)(top + first, rest);
+            v[2] = NAME(load_part)(bottom, first);
+            v[3] = NAME(load_part)(bottom + first, rest);
+        }
+        VEC a = NAME(every_second)(v[0], v[1], 0), b = NAME(every_second)(v[0], v[1], 1);
+        VEC c = NAME(every_second)(v[2], v[3], 0), d = NAME(every_second)(v[2], v[3], 1);
+        IVEC second = NAME(better)(a, b);
+        best = NAME(pick)(second, b, a);
+        IVEC third = NAME(better)(best, c);
+        best = NAME(pick)(third, c, best);
+        IVEC fourth = NAME(better)(best, d);
+        a = (VEC)((IVEC)g & ~(second | third | fourth));
+        b = (VEC)((IVEC)g & second & ~(third | fourth));
+        c = (VEC)((IVEC)g & third & ~fourth);
+        d = (VEC)((IVEC)g & fourth);
+        /* The upper row first: where there is but one vector, it may reach into the lower row. */
+        NAME(store_pairs)(dx + 2 * q, dx_end, a, b, left);
+        NAME(store_pairs)(dx + width + 2 * q, dx_end, c, d, left);
+    }
+    for (ptrdiff_t j = 2 * n; j < width; j++)
+        dx[j] = dx[width + j] = 0;
+}
+
+/* One row of a plane into `stride` rows of every stride-th element, so that each tap of neighbouring windows is a
+ * stretch of memory: element j + pad goes to phase (j + pad) % stride, `length` apart, place (j + pad) / stride. */
+static __attribute__((noinline, unused)) void NAME(split_row)(T *to, ptrdiff_t length, const T *x, ptrdiff_t width,
+                                                              ptrdiff_t pad, ptrdiff_t stride)
+{
+    if (stride == 1) {
+        memcpy(to + pad, x, width * sizeof(T));
+        return;
+    }
+    if (stride == 2) {
+        T *first = to + (pad & 1) * length + pad / 2, *second = to + (~pad & 1) * length + (pad + 1) / 2;
+        ptrdiff_t j = 0;
+        for (; j + 2 * LANES <= width; j += 2 * LANES) {
+            VEC a = NAME(load)(x + j), b = NAME(load)(x + j + LANES);
+            NAME(store)(first + j / 2, NAME(every_second)(a, b, 0));
+            NAME(store)(second + j / 2, NAME(every_second)(a, b, 1));
+        }
+        for (; j < width; j++)
+            (j & 1 ? second : first)[j / 2] = x[j];
+        return;
+    }
+    ptrdiff_t phase = pad % stride, place = pad / stride;
+    for (ptrdiff_t j = 0; j < width; j++) {
+        to[phase * length + place] = x[j];
+        if (++phase == stride) {
+            phase = 0;
+            place++;
+        }
+    }
+}
+
+/* Maximum and its tap for a row of windows over split rows: row r of the taps at rows[r], tap s of a row at taps[s].
+ * best and code have room for whole vectors; code comes in as the tap that stands where nothing is larger than -inf. */
+static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *code, const T *base, const ptrdiff_t *rows,
+                                                              ptrdiff_t row_first, ptrdiff_t row_last,
+                                                              const ptrdiff_t *taps, ptrdiff_t tap_count, ptrdiff_t n)
+{
+    for (ptrdiff_t q = 0; q < n; q += LANES) {
+        VEC top = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
+        IVEC which;
+        memcpy(&which, code + q, sizeof(which));
+        for (ptrdiff_t r = row_first; r < row_last; r++) {
+            const T *row = base + rows[r] + q;
+            for (ptrdiff_t s = 0; s < tap_count; s++) {
+                VEC v = NAME(load)(row + taps[s]);
+                IVEC wins = NAME(better)(top, v);
+                top = NAME(pick)(wins, v, top);
+                which = (wins & (BITS)(r * tap_count + s)) | (~wins & which);
+            }
+        }
+        NAME(store)(best + q, top);
+        memcpy(code + q, &which, sizeof(which));
+    }
+}
+
+/* Channels-last: all channels of one output pixel from rows x columns input pixels. */
+CYCONV_INLINE void NAME(join_pixels)(const int op, T *out, const T *out_end, const T *x, const T *x_end, ptrdiff_t rows,
+                                     ptrdiff_t row_step, ptrdiff_t columns, ptrdiff_t column_step, ptrdiff_t n, T factor)
+{
+    const T *last = x + (rows - 1) * row_step + (columns - 1) * column_step;
+    ptrdiff_t c = 0;
+    for (; c + 4 * LANES <= n; c += 4 * LANES) {
+        VEC v[4];
+        CYCONV_UNROLL
+        for (int k = 0; k < 4; k++)
+            v[k] = (VEC){0} + NEUTRAL(op);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t s = 0; s < columns; s++) {
+                const T *p = x + r * row_step + s * column_step + c;
+                CYCONV_UNROLL
+                for (int k = 0; k < 4; k++)
+                    v[k] = NAME(join)(op, v[k], NAME(load)(p + k * LANES));
+            }
+        CYCONV_UNROLL
+        for (int k = 0; k < 4; k++)
+            NAME(store)(out + c + k * LANES, op == CYCONV_SUM ? v[k] * factor : v[k]);
+    }
+    for (; c < n; c += LANES) {
+        ptrdiff_t left = NAME(least)(n - c, LANES);
+        VEC v = (VEC){0} + NEUTRAL(op);
+        int whole = last + c + LANES <= x_end;
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t s = 0; s < columns; s++) {
+                const T *p = x + r * row_step + s * column_step + c;
+                v = NAME(join)(op, v, whole ? NAME(load)(p) : NAME(load_part)(p, left));
+            }
+        NAME(store_below)(out + c, out_end, op == CYCONV_SUM ? v * factor : v, left);
+    }
+}
+static __attribute__((noinline, unused)) void NAME(max_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
+                                                               ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
+                                                               ptrdiff_t column_step, ptrdiff_t n)
+{
+    NAME(join_pixels)(CYCONV_MAXIMUM, out, out_end, x, x_end, rows, row_step, columns, column_step, n, 1);
+}
+static __attribute__((noinline, unused)) void NAME(sum_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
+                                                               ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
+                                                               ptrdiff_t column_step, ptrdiff_t n, T factor)
+{
+    NAME(join_pixels)(CYCONV_SUM, out, out_end, x, x_end, rows, row_step, columns, column_step, n, factor);
+}
+
+/* Channels-last: maximum and its tap for all channels of one output pixel; best and code have room for whole vectors.
+ * Taps count from `first`, `row_taps` more for each row. */
+static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *code, const T *x, const T *x_end,
+                                                                ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
+                                                                ptrdiff_t column_step, ptrdiff_t n, ptrdiff_t first,
+                                                                ptrdiff_t row_taps)
+{
+    const T *last = x + (rows - 1) * row_step + (columns - 1) * column_step;
+    for (ptrdiff_t c = 0; c < n; c += LANES) {
+        ptrdiff_t left = NAME(least)(n - c, LANES);
+        VEC top = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
+        IVEC which = (IVEC){0} + (BITS)first;
+        int whole = last + c + LANES <= x_end;
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t s = 0; s < columns; s++) {
+                const T *p = x + r * row_step + s * column_step + c;
+                VEC v = whole ? NAME(load)(p) : NAME(load_part)(p, left);
+                IVEC wins = NAME(better)(top, v);
+                top = NAME(pick)(wins, v, top);
+                which = (wins & (BITS)(first + r * row_taps + s)) | (~wins & which);
+            }
+        NAME(store)(best + c, top);
+        memcpy(code + c, &which, sizeof(which));
+    }
+}
+
+/* to[i] += from[i] * factor */
+static __attribute__((noinline, unused)) void NAME(add_scaled)(T *restrict to, const T *restrict from, T factor,
+                                                               ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        to[i] += from[i] * factor;
+}
+
+#undef NAME
+#undef LANES
+#undef VEC
+#undef IVEC
+#undef NEUTRAL
+#endif
