@@ -5,6 +5,8 @@ import os
 # A test process computes on small arrays: threads of the BLAS that NumPy brings would only get in each other's way.
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+# Idle threads sleep instead of spinning: tests share tiny pieces of work between threads, on machines that may be busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from hypothesis import HealthCheck, settings  # noqa: E402
 

@@ -114,6 +114,11 @@ def check(case: Case, dtype: str, order: str, algorithm: str = "direct") -> None
         raise AssertionError(f"{error}\nagain: check({case}, {dtype!r}, {order!r}, {algorithm!r})") from error
 
 
+def suits(case: Case, algorithm: str) -> bool:
+    """Whether an algorithm computes this case."""
+    return not (algorithm.startswith("winograd") and _plan.winograd_obstacle(case.geometry()))
+
+
 def target(dtype: str) -> _plan.Target:
     """Return what plans must know of the loaded kernels."""
     kernel = kernels.load("direct")
@@ -162,10 +167,10 @@ def awkward(dtype: str) -> dict[str, Case]:
         "primes": Case(3, 11, 23, (19, 29), (5, 3), padding=(3, 2)),
         "row": Case(2, 3, 5, (1, 37), (1, 5), padding=(0, 2)),
         "column": Case(2, 3, 5, (37, 1), (5, 1), padding=(2, 0)),
-        "long rows": Case(1, 2, lanes + 1, (2, 2 * _plan.BLOCK_PIXELS + 3), (1, 3)),
-        "long rows, few outputs": Case(1, 2, 2, (2, 2 * _plan.BLOCK_PIXELS + 3), (2, 3), padding=1),
-        "long rows, stride": Case(1, 2, 3, (2, 4 * _plan.BLOCK_PIXELS + 7), (2, 3), (1, 2)),
-        "several blocks of rows": Case(1, 3, 2 * lanes + 1, (3 * _plan.BLOCK_PIXELS // 20, 23), padding=1),
+        "long rows": Case(1, 2, lanes + 1, (2, 2 * _plan.direct.BLOCK_PIXELS + 3), (1, 3)),
+        "long rows, few outputs": Case(1, 2, 2, (2, 2 * _plan.direct.BLOCK_PIXELS + 3), (2, 3), padding=1),
+        "long rows, stride": Case(1, 2, 3, (2, 4 * _plan.direct.BLOCK_PIXELS + 7), (2, 3), (1, 2)),
+        "several blocks of rows": Case(1, 3, 2 * lanes + 1, (3 * _plan.direct.BLOCK_PIXELS // 20, 23), padding=1),
         "several blocks of rows, stride": Case(1, 3, lanes + 1, (71, 43), (3, 2), (2, 2), padding=1),
         "blocks of rows cut by the source": Case(1, 160, 3, (9, 57), padding=1),
         "several stretches of the reduction": Case(1, stretch // 9 + 3, 5, (3, 4), padding=1),
@@ -190,4 +195,12 @@ def awkward(dtype: str) -> dict[str, Case]:
         cases[f"few outputs, {width} columns"] = Case(2, 3, 2, (5, width), padding=1)
     for k in range(1, 2 * few + 2):
         cases[f"{k} outputs over pixels"] = Case(1, 2, k, (4, 4 * lanes + 1), (2, 2), padding=((0, 1), (1, 0)))
+    for size in ((1, 1), (2, 3), (4, 4), (5, 9), (3, 14), (13, 16)):
+        cases[f"3 x 3 from {size[0]} x {size[1]}"] = Case(3, 5, lanes - 1, size, padding=2)
+        cases[f"3 x 3 to {size[0]} x {size[1]}"] = Case(2, lanes + 1, 2 * lanes + 1, (size[0] + 2, size[1] + 2))
+    cases["3 x 3, padding by sides"] = Case(2, 3, 4, (5, 6), padding=((0, 3), (4, 1)))
+    cases["3 x 3, long rows"] = Case(1, 3, 5, (3, 500), padding=1)
+    cases["3 x 3, many images"] = Case(23, 3, 5, (3, 4), padding=1)
+    cases["3 x 3, blocks cut by the channels"] = Case(2, 600, 3, (9, 8), padding=1)
+    cases["3 x 3, many outputs"] = Case(1, 130, 9 * lanes, (7, 6), padding=1)
     return cases

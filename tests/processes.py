@@ -25,7 +25,8 @@ def run_python(
     Warnings are errors there, as they are here. A process that hangs ends in ``subprocess.TimeoutExpired``.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CYCONV_", "OMP_"))}
-    changed = {"PYTHONPATH": str(path) if path else None, "OPENBLAS_NUM_THREADS": "1"} | environment
+    usual = {"PYTHONPATH": str(path) if path else None, "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    changed = usual | environment
     for name, value in changed.items():
         inherited.pop(name, None)
         if value is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conv_cases import DTYPES, ORDERS, Case, check, in_order, memory_order
+from conv_cases import DTYPES, ORDERS, Case, check, in_order, memory_order, suits
 from processes import output_of
 from tolerances import assert_close
 
@@ -18,6 +18,7 @@ from cyconv.functional import _arrays, _conv
 from cyconv.kernels import _threads, _workspace
 
 ALGORITHMS = ("direct", "im2col")
+ALL = (*ALGORITHMS, "winograd_f2", "winograd_f4")
 TESTS = str(Path(__file__).parent)
 
 #: Several tasks each, of every kind: blocks of rows and of channels, groups, images, chunks of a weight gradient.
@@ -30,7 +31,10 @@ CASES = [
     Case(2, 24, 24, (12, 10), padding=1, groups=24),
     Case(1, 170, 5, (6, 5), padding=1),
     Case(4, 163, 6, (4, 5), (1, 1)),
+    Case(9, 20, 33, (6, 5), padding=2),
 ]
+#: Every case with every algorithm that computes it.
+PAIRS = [(case, algorithm) for case in CASES for algorithm in ALL if suits(case, algorithm)]
 
 needs_openmp = pytest.mark.skipif(not _threads.OPENMP, reason="built without OpenMP")
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc, and forks")
@@ -62,8 +66,7 @@ def assert_same_bits(got, wanted):
 @needs_openmp
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "algorithm"), PAIRS, ids=str)
 def test_any_number_of_threads_gives_the_same_bits(always_parallel, case, algorithm, dtype, order):
     with cyconv.threads(1):
         alone = results(case, dtype, order, algorithm)
@@ -113,16 +116,17 @@ print(alone - before, count() - before)
 
 @needs_openmp
 @needs_fork
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ALL)
 def test_threads_are_started_when_there_are_several_to_use(algorithm):
     code = THREADS_STARTED.format(algorithm=algorithm)
     assert output_of("-c", code) == "0 4"
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ALL)
 def test_calls_from_several_python_threads_at_once(always_parallel, algorithm):
     """The interpreter's lock is free while a kernel runs: calls do overlap, and share the pool of workspaces."""
-    jobs = [(case, dtype, order) for case in CASES for dtype in DTYPES for order in ORDERS] * 2
+    cases = [case for case in CASES if suits(case, algorithm)]
+    jobs = [(case, dtype, order) for case in cases for dtype in DTYPES for order in ORDERS] * 2
     with cyconv.threads(2):
         alone = [results(*job, algorithm) for job in jobs]
         with ThreadPoolExecutor(4) as pool:
@@ -158,7 +162,7 @@ print(os.waitstatus_to_exitcode(status), all(np.array_equal(a, b) for a, b in zi
 
 
 @needs_fork
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ALL)
 def test_a_child_forked_after_parallel_work_computes_instead_of_hanging(algorithm):
     # From Python 3.12 on, fork() warns of threads; that it works all the same is what is tested.
     code = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + FORK.format(algorithm=algorithm)
@@ -169,7 +173,7 @@ def test_a_child_forked_after_parallel_work_computes_instead_of_hanging(algorith
 def test_denormals_are_flushed_inside_and_nowhere_else(always_parallel):
     """Kernels switch a mode of the processor; the caller, and Python's own threads, must not notice."""
     tiny = np.float32(1e-40)
-    for n, algorithm in itertools.product((1, 3), ALGORITHMS):
+    for n, algorithm in itertools.product((1, 3), ALL):
         with cyconv.threads(n):
             F.conv2d(np.full((4, 3, 9, 9), tiny), np.ones((40, 3, 3, 3), "f4"), algorithm=algorithm)
         assert np.array([tiny])[0] * np.float32(1) == tiny
@@ -181,8 +185,7 @@ def test_denormals_are_flushed_inside_and_nowhere_else(always_parallel):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "algorithm"), PAIRS, ids=str)
 def test_memory_orders_agree(case, algorithm, dtype):
     one, other = (results(case, dtype, order, algorithm) for order in ORDERS)
     for got, wanted in zip(other, one, strict=True):
@@ -267,13 +270,14 @@ def test_any_array_will_do(form, which):
 def test_a_broadcast_array_of_strides_zero(order):
     case = Case(3, 4, 5, (6, 7), padding=1)
     _, weight, bias, grad = case.arrays("float32", order)
+    how = {"padding": 1, "algorithm": "direct"}
     for shape in ((1, 4, 6, 7), (3, 1, 6, 7), (3, 4, 1, 7), (3, 4, 6, 1), (1, 1, 1, 1)):
         x = np.broadcast_to(in_order(np.random.default_rng(1).standard_normal(shape, np.float32), order), (3, 4, 6, 7))
         assert 0 in x.strides
         g = np.broadcast_to(grad[:1, :1], grad.shape)
-        assert_close(F.conv2d(x, weight, bias, padding=1), reference.conv2d(x, weight, bias, padding=1))
+        assert_close(F.conv2d(x, weight, bias, **how), reference.conv2d(x, weight, bias, padding=1))
         for got, wanted in zip(
-            F.conv2d_backward(g, x, weight, bias, padding=1),
+            F.conv2d_backward(g, x, weight, bias, **how),
             reference.conv2d_backward(g, x, weight, bias, padding=1),
             strict=True,
         ):
@@ -342,8 +346,7 @@ def test_results_are_the_callers_own():
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("case", [case for case in CASES if case.n > 1], ids=str)
+@pytest.mark.parametrize(("case", "algorithm"), [pair for pair in PAIRS if pair[0].n > 1], ids=str)
 def test_a_batch_is_its_images(case, algorithm, dtype, order):
     x, weight, bias, grad = case.arrays(dtype, order)
     y, dx, dw, _ = results(case, dtype, order, algorithm)
@@ -404,6 +407,26 @@ def test_nan_and_infinity_reach_the_windows_that_touch_them_and_no_others(case, 
 
 
 @pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("m", [2, 4])
+def test_under_winograd_a_nan_reaches_its_tiles_at_most(m, order):
+    """Tiles of m x m outputs are made of (m + 2) x (m + 2) pixels together, and no others."""
+    case = Case(2, 3, 5, (11, 13), padding=1, bias=False)
+    x, weight, _, _ = case.arrays("float32", order)
+    clean = F.conv2d(x, weight, padding=1, algorithm=f"winograd_f{m}")
+    for place in ((0, 1, 0, 0), (1, 2, 5, 7), (1, 0, 10, 12)):
+        bad = x.copy("K")
+        bad[place] = np.nan
+        y = F.conv2d(bad, weight, padding=1, algorithm=f"winograd_f{m}")
+        touched = reference.conv2d(np.isnan(bad).astype(float), np.ones(weight.shape), padding=1) > 0
+        assert np.isnan(y[touched]).all()
+        _, _, rows, columns = np.nonzero(touched)
+        tiles = np.zeros(y.shape, bool)
+        low, high = (np.array([rows.min(), columns.min()]) // m * m, np.array([rows.max(), columns.max()]) // m * m + m)
+        tiles[place[0], :, low[0] : high[0], low[1] : high[1]] = True
+        np.testing.assert_array_equal(y[~tiles], clean[~tiles])
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("k", [1, 5, 20, 40])
 def test_a_nan_among_the_weights_stays_in_its_output_channel(algorithm, k, order):
@@ -443,7 +466,7 @@ guarded.run({algorithm!r}, at_end={at_end})
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
 @pytest.mark.parametrize("at_end", [True, False], ids=["end", "begin"])
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "linear"])
+@pytest.mark.parametrize("algorithm", [*ALL, "linear"])
 def test_no_byte_outside_of_an_array_is_touched(algorithm, at_end):
     """Every array lies beside a page that nobody may read; what was printed last did it."""
     lines = output_of("-c", BOUNDS.format(tests=TESTS, algorithm=algorithm, at_end=at_end)).splitlines()
