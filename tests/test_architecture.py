@@ -217,7 +217,7 @@ def test_layers_leave_arithmetic_to_functional():
 
 
 def test_the_formula_of_the_output_size_stands_in_one_place():
-    """(length + padding - dilation * (kernel - 1) - 1) // stride + 1: in output_size; summary writes it down in words."""
+    """(length + padding - dilation * (kernel - 1) - 1) // stride + 1: in output_size; summary writes it in words."""
     formula = re.compile(r"\(\s*\w*k\w*(\[\w+\])? - 1\s*\) - 1\b")
     found = {
         module
