@@ -128,7 +128,8 @@ def test_predict_joins_batches_and_knows_the_shape_of_nothing():
     x, _ = cloud(70)
     model = small_model()
     model.eval()
-    np.testing.assert_array_equal(predict(model, x, 32), model(x))
+    # Sums may run in another order for a batch of another length.
+    np.testing.assert_allclose(predict(model, x, 32), model(x), rtol=1e-13, atol=1e-14)
     assert predict(model, x[:0]).shape == (0, 3)
 
 

@@ -1,0 +1,279 @@
+"""The table of a network: every layer with its output size and its parameters, and the arithmetic of both."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cyconv._geometry import ConvGeometry, conv_geometry
+from cyconv._pool_geometry import PoolGeometry, pool_geometry
+from cyconv.nn import AvgPool2d, Concat, Conv2d, Linear, MaxPool2d, Module, Residual, Sequential
+
+__all__ = ["Row", "Summary", "summary"]
+
+Shape = tuple[int, ...]
+Inside = Callable[[Any, str, Shape], tuple[Shape, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One layer of a :class:`Summary`.
+
+    Attributes
+    ----------
+    name : str
+        Dotted, as in ``state_dict``.
+    layer : str
+        Its class, and the size of its kernel.
+    output : tuple of int
+        Shape of its output for one example.
+    size : tuple of str
+        How height and width came about, (H + 2P − D(K−1) − 1)/S + 1 with numbers; one entry if both agree, none if
+        the layer leaves them alone.
+    arithmetic : str
+        How the number of parameters came about, such as "(1·5·5 + 1)·6"; empty without parameters.
+    parameters : int
+        Their number; 0 for those of a container, whose layers have rows of their own, and for shared ones that a row
+        above has counted.
+    """
+
+    name: str
+    layer: str
+    output: Shape
+    size: tuple[str, ...] = ()
+    arithmetic: str = ""
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """
+    A network as a table; ``print`` shows it.
+
+    Attributes
+    ----------
+    input : tuple of int
+        Shape of one example.
+    rows : list of Row
+        The layers in the order in which data meets them, containers before what they hold.
+    parameters : int
+        Total number of parameters.
+    nbytes : int
+        What they take in memory.
+    """
+
+    input: Shape
+    rows: list[Row]
+    parameters: int
+    nbytes: int
+
+    def __str__(self) -> str:
+        lines = [("layer", "", "output", "(H + 2P − D(K−1) − 1)/S + 1", "parameters", "")]
+        lines.append(("", "input", _times(self.input), "", "", ""))
+        for row in self.rows:
+            indent = "  " * row.name.count(".")
+            size = row.size or ("",)
+            count = f"{row.parameters:,}" if row.arithmetic else ""
+            lines.append((indent + row.name, indent + row.layer, _times(row.output), size[0], row.arithmetic, count))
+            lines.extend(("", "", "", more, "", "") for more in size[1:])
+        memory = f"{self.nbytes / 1024:,.0f} KiB" if self.nbytes < 2**20 else f"{self.nbytes / 2**20:,.1f} MiB"
+        total = ("", "total", memory, "", "", f"{self.parameters:,}")
+        widths = [max(map(len, column)) for column in zip(*lines, total, strict=True)]
+        rule = "─" * (sum(widths) + 2 * len(widths) - 2)
+        text = [_line(line, widths) for line in lines]
+        return "\n".join([text[0], rule, *text[1:], rule, _line(total, widths)])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells[:-1], widths, strict=False)]
+    return "  ".join([*padded, cells[-1].rjust(widths[-1])]).rstrip()
+
+
+def _times(numbers: Sequence[int]) -> str:
+    return " × ".join(map(str, numbers))
+
+
+# ------------------------------------------------------------------------------------------------ the walk
+
+
+def summary(model: Module, input_shape: Sequence[int]) -> Summary:
+    """
+    Follow one example through a network and note sizes and parameters.
+
+    Convolutions and pools are not run, only computed with; any other layer gets zeros in the shape that reaches it,
+    in eval mode. A module of one's own that is made of layers is one row. Do not call this between
+    ``forward`` and ``backward``: the layers forget what they remembered.
+
+    Parameters
+    ----------
+    model : Module
+        Any nesting of layers. Its mode, parameters and buffers stay as they are.
+    input_shape : sequence of int
+        Shape of one example, without the batch: (C, H, W) for images.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ValueError
+        If the shape that reaches a layer does not fit it; the message names the layer.
+
+    Examples
+    --------
+    >>> print(summary(LeNet5(), (1, 28, 28)))
+    """
+    shape = tuple(operator.index(length) for length in input_shape)
+    if min(shape, default=0) < 1:
+        raise ValueError(f"summary: input_shape must be that of one example, lengths of at least 1, got {shape}")
+    parameters = list(model.parameters())
+    walk = _Walk(parameters[0].dtype if parameters else np.dtype(np.float32))
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        walk.visit(model, "", shape)
+    finally:
+        for module, mode in modes:
+            if module.training != mode:
+                module.train(mode)
+    return Summary(shape, walk.rows, model.num_parameters(), sum(p.data.nbytes for p in parameters))
+
+
+class _Walk:
+    """The rows so far, and whose parameters they hold."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.rows: list[Row] = []
+        self._dtype = dtype
+        self._counted: set[int] = set()
+
+    def visit(self, module: Module, name: str, shape: Shape) -> Shape:
+        """Add the rows of a module that gets an example of this shape; return the shape of what it gives."""
+        # A subclass with a forward of its own may do anything with its children.
+        forward = type(module).forward
+        if isinstance(module, Sequential) and forward is Sequential.forward:
+            return self._container(module, name, shape, self._chain)
+        if isinstance(module, Concat) and forward is Concat.forward:
+            return self._container(module, name, shape, self._branches)
+        if isinstance(module, Residual) and forward is Residual.forward:
+            return self._container(module, name, shape, self._sum)
+        return self._layer(module, name, shape)
+
+    def _container(self, module: Any, name: str, shape: Shape, inside: Inside) -> Shape:
+        position = len(self.rows)
+        output, size = inside(module, name, shape)
+        # The network itself needs no row, unless it joins something.
+        if name or size:
+            self.rows.insert(position, Row(name, type(module).__name__, output, size))
+        return output
+
+    def _chain(self, module: Sequential, name: str, shape: Shape) -> tuple[Shape, tuple[str, ...]]:
+        for part, child in module.named_children():
+            shape = self.visit(child, _join(name, part), shape)
+        return shape, ()
+
+    def _branches(self, module: Concat, name: str, shape: Shape) -> tuple[Shape, tuple[str, ...]]:
+        outputs = [self.visit(child, _join(name, part), shape) for part, child in module.named_children()]
+        first = outputs[0]
+        axis = module.dim - 1 if module.dim >= 0 else module.dim + len(first)
+        for output in outputs:
+            if len(output) != len(first) or any(
+                a != b for i, (a, b) in enumerate(zip(output, first, strict=True)) if i != axis
+            ):
+                shapes = ", ".join(map(str, outputs))
+                raise ValueError(f"summary: {name or 'Concat'}: the branches give {shapes}; they do not join")
+        sizes = [output[axis] for output in outputs]
+        joined = (*first[:axis], sum(sizes), *first[axis + 1 :])
+        return joined, (f"{' + '.join(map(str, sizes))} = {sum(sizes)}",)
+
+    def _sum(self, module: Residual, name: str, shape: Shape) -> tuple[Shape, tuple[str, ...]]:
+        body = self.visit(module.body, _join(name, "body"), shape)
+        short = shape if module.shortcut is None else self.visit(module.shortcut, _join(name, "shortcut"), shape)
+        if body != short:
+            raise ValueError(f"summary: {name or 'Residual'}: the body gives {body}, the shortcut {short}")
+        return body, ("body + shortcut",)
+
+    def _layer(self, module: Module, name: str, shape: Shape) -> Shape:
+        kind = type(module).__name__
+        try:
+            geometry = _geometry(module, (1, *shape))
+            if geometry is not None:
+                output = geometry.output_shape[1:]
+            else:
+                output = np.shape(module(np.zeros((1, *shape), self._dtype)))[1:]
+        except ValueError as error:
+            raise ValueError(f"summary: layer {name} ({kind}), given one example {shape}: {error}") from error
+        size: tuple[str, ...] = ()
+        if geometry is not None:
+            kind += f" {'×'.join(map(str, geometry.kernel))}"
+            size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(len(geometry.kernel))))
+        if isinstance(module, Conv2d) and module.groups > 1:
+            kind += f", {module.groups} groups"
+        self.rows.append(Row(name, kind, output, size, *self._count(module)))
+        return output
+
+    def _count(self, module: Module) -> tuple[str, int]:
+        mine = list(module.parameters())
+        fresh = [parameter for parameter in mine if id(parameter) not in self._counted]
+        self._counted.update(map(id, fresh))
+        if mine and not fresh:
+            return "shared, counted above", 0
+        count = sum(parameter.size for parameter in fresh)
+        if isinstance(module, Conv2d | Linear) and len(fresh) == len(mine):
+            return f"{_per_output(module)}·{module.weight.shape[0]} =", count
+        return (" + ".join("·".join(map(str, p.shape)) for p in fresh) + " =" if mine else ""), count
+
+
+def _join(name: str, part: str) -> str:
+    return f"{name}.{part}" if name else part
+
+
+def _per_output(module: Conv2d | Linear) -> str:
+    """Return the weights of one output as a product, and its bias."""
+    first, *rest = map(str, module.weight.shape[1:])
+    if isinstance(module, Conv2d) and module.groups > 1:
+        first = f"{module.in_channels}/{module.groups}"
+    weights = "·".join([first, *rest])
+    return weights if module.bias is None else f"({weights} + 1)"
+
+
+def _formula(geometry: ConvGeometry | PoolGeometry, axis: int) -> str:
+    """Write down (H + 2P − D(K−1) − 1)/S + 1 in numbers; brackets say which way a division was rounded."""
+    length, (low, high), stride = geometry.input[axis], geometry.padding[axis], geometry.stride[axis]
+    dilation, kernel, output = geometry.dilation[axis], geometry.kernel[axis], geometry.output[axis]
+    padding = f"2·{low}" if low == high else f"{low} + {high}"
+    quotient = f"({length} + {padding} − {dilation}·({kernel}−1) − 1)/{stride}"
+    whole, rest = divmod(length + low + high - dilation * (kernel - 1) - 1, stride)
+    if rest:
+        # Rounded up, a pool may lose its last window again: the one that would start behind the input.
+        quotient = f"⌊{quotient}⌋" if output == whole + 1 else f"⌈{quotient}⌉"
+    return f"{quotient} + 1 = {output}"
+
+
+def _geometry(module: Module, shape: Shape) -> ConvGeometry | PoolGeometry | None:
+    """Return the sizes of a layer with a window; None for any other."""
+    if isinstance(module, Conv2d):
+        return conv_geometry(
+            "conv2d",
+            2,
+            shape,
+            module.weight.shape,
+            None,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.groups,
+            module.padding_mode,
+        )
+    if isinstance(module, MaxPool2d | AvgPool2d):
+        dilation = module.dilation if isinstance(module, MaxPool2d) else 1
+        return pool_geometry(
+            "pool", 2, shape, module.kernel_size, module.stride, module.padding, dilation, module.ceil_mode
+        )
+    return None
