@@ -48,7 +48,15 @@ def choose() -> str:
 @functools.cache
 def load(kernel: str) -> ModuleType:
     """Return the module of ``kernel`` ("direct", "pooling", ...) for the chosen instruction set."""
-    return importlib.import_module(f"{__name__}.{kernel}_{ISA}")
+    name = f"{__name__}.{kernel}_{ISA}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ImportError(
+            f"cyconv: kernel {kernel!r} is not compiled for {ISA}: run `pip install .` (or `pip install -e .`) again"
+        ) from None
 
 
 ISA = choose()
