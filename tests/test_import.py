@@ -36,7 +36,9 @@ def test_import_is_quick():
 def test_import_loads_nothing_that_is_not_needed_yet():
     code = f"import sys, cyconv; print(sorted(set({LATER}) & set(sys.modules)))"
     assert output_of("-c", code) == "[]"
-    every = "import " + ", ".join(f"cyconv.{name}" for name in "nn optim models training data plot summary".split())
+    every = "import " + ", ".join(
+        f"cyconv.{name}" for name in ["nn", "optim", "models", "training", "data", "plot", "summary"]
+    )
     assert output_of("-c", f"import sys; {every}; print(sorted(set({LATER}) & set(sys.modules)))") == "[]"
 
 
