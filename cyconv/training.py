@@ -464,11 +464,14 @@ class _Bar(_Lines):
 
     def begin(self, epoch: int) -> None:
         super().begin(epoch)
+        # The standard library has a size for terminals that say they have none (0 × 0), on which tqdm shows nothing.
+        columns, lines = shutil.get_terminal_size()
         self._bar = self._tqdm(
             total=self._examples,
             desc=self._title,
             bar_format="{desc} |{bar}|{postfix}",  # tqdm itself puts a comma before the postfix
-            ncols=min(shutil.get_terminal_size().columns, 100),
+            ncols=min(columns, 100),
+            nrows=lines,
         )
 
     def advance(self, count: int, meter: _Meter) -> None:

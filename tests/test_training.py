@@ -1,8 +1,12 @@
 """The training loop: its arithmetic, Ctrl-C, progress; and LeNet-5 on real digits."""
 
+import contextlib
 import math
+import os
 import re
 import signal
+import struct
+import subprocess
 import sys
 import threading
 
@@ -390,6 +394,43 @@ def test_progress_of_a_terminal_is_a_bar_per_epoch(capsys, monkeypatch, progress
         assert re.search(
             rf"epoch {epoch}/2 \|[^|]+\|, loss \d\.\d+, accuracy .* images/s, held out \d+\.\d%\s*\n", shown
         )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
+@pytest.mark.parametrize("size", [(24, 80), (0, 0)])
+def test_progress_on_a_real_terminal(size):
+    """A pseudo-terminal, also one that does not know its size, shows whole lines of at most 80 columns."""
+    pytest.importorskip("tqdm")
+    import fcntl
+    import pty
+    import termios
+
+    code = (
+        "import numpy as np\n"
+        "from cyconv import CrossEntropyLoss, Linear, SGD\n"
+        "from cyconv.training import fit\n"
+        "model = Linear(3, 2)\n"
+        "data = np.ones((90, 3), np.float32), np.arange(90) % 2\n"
+        "fit(model, CrossEntropyLoss(), SGD(model.parameters(), 0.1), data, 2, 30, data)\n"
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    # Reading fails when the other end is closed; it must go on before, or a full buffer would stop the process.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    states = re.split(r"[\r\n]+", shown.decode())
+    assert max(map(len, states)) <= 80
+    for epoch in (1, 2):
+        assert any(re.match(rf"epoch {epoch}/2 \|█+\|, loss .* images/s, held out \d+\.\d%", state) for state in states)
 
 
 def test_progress_without_tqdm(capsys, monkeypatch):
