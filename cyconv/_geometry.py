@@ -20,7 +20,7 @@ LARGEST = 2**31 - 1
 LARGEST_ARRAY = 2**44
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-ALGORITHMS = ("auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference")
+ALGORITHMS = ("auto", "direct", "winograd_f2", "winograd_f4", "depthwise", "im2col", "reference")
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 

@@ -145,7 +145,7 @@ def configure(
 
     Parameters
     ----------
-    algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference"}, optional
+    algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "depthwise", "im2col", "reference"}, optional
         What convolutions use that were asked for ``"auto"``.
     max_workspace : int, optional
         Largest workspace of one thread, in bytes.

@@ -5,12 +5,15 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 
 from ._common import Target, even
 from .choice import choose
+from .depthwise import depthwise, depthwise_obstacle
 from .direct import flattened, forward, input_gradient, weight_gradient
 from .winograd import winograd, winograd_obstacle
 
 __all__ = [
     "Target",
     "choose",
+    "depthwise",
+    "depthwise_obstacle",
     "even",
     "flattened",
     "forward",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from .._geometry import ConvGeometry
+from .depthwise import depthwise_obstacle
 from .winograd import winograd_obstacle
 
 #: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md):
@@ -35,8 +36,12 @@ def _cost(geometry: ConvGeometry, m: int, lanes: int, itemsize: int) -> float:
     return weights * tiles / speed + weights * read + transforms
 
 
-def choose(geometry: ConvGeometry, dtype: str, lanes: int, precision: str) -> tuple[str, str]:
+def choose(
+    geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False
+) -> tuple[str, str]:
     """Return the algorithm that ``auto`` takes, and why."""
+    if geometry.groups == geometry.in_channels and geometry.groups > 1 and not depthwise_obstacle(geometry, channels_last):
+        return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
     obstacle = winograd_obstacle(geometry)
     if obstacle:
         return "direct", f"Winograd is out: {obstacle}"

@@ -9,6 +9,7 @@ import numpy as np
 from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry, check_algorithm, check_gradient, conv_geometry
 from ._arrays import Array, array, in_order, ordered, same_dtype
+from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference
@@ -18,6 +19,7 @@ ENGINES = {
     "direct": Direct,
     "winograd_f2": WinogradF2,
     "winograd_f4": WinogradF4,
+    "depthwise": Depthwise,
     "im2col": Im2col,
     "reference": Reference,
 }
@@ -43,7 +45,7 @@ def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, al
             name = _settings.algorithm()
         if name == "auto":
             lanes = kernels.load("direct").LANES[dtype.char]
-            name, _ = _plan.choose(geometry, dtype.char, lanes, _settings.precision())
+            name, _ = _plan.choose(geometry, dtype.char, lanes, _settings.precision(), channels_last)
         if len(_engines) >= _MOST_ENGINES:
             _engines.clear()
         found = _engines[key] = ENGINES[name](geometry, dtype, channels_last)
@@ -92,7 +94,7 @@ def conv2d(
         Number of independent convolutions side by side; divides C and K.
     padding_mode : {"zeros"}
         What the padding holds.
-    algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference"}
+    algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "depthwise", "im2col", "reference"}
         What computes; "auto" follows ``cyconv.explain``.
 
     Returns

@@ -1,0 +1,203 @@
+"""Depthwise convolution: every channel with a kernel of its own.
+
+Nine multiply-adds for each pixel that is read and written: memory decides. So nothing is copied: planes are read where
+they lie by masked loads at their edges, channels-last images by whole vectors of channels (see depthwise.h).
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels.simd cimport flush_denormals, lanes, real, restore_denormals, transpose
+from cyconv.kernels.source cimport index
+
+cdef extern from "depthwise.h" nogil:
+    void depthwise_plane_f32(int kernel, int stride, const float* x, index height, index width, const float* w,
+                             float bias, float floor, index top, index left, float* y, index out_height,
+                             index out_width) noexcept
+    void depthwise_plane_f64(int kernel, int stride, const double* x, index height, index width, const double* w,
+                             double bias, double floor, index top, index left, double* y, index out_height,
+                             index out_width) noexcept
+    void depthwise_strip_8_f32(int stride, index dilation, const float* x, index row, index channels, const float* w,
+                               index rows, index columns, const float* bias, float floor, float* y) noexcept
+    void depthwise_strip_8_f64(int stride, index dilation, const double* x, index row, index channels, const double* w,
+                               index rows, index columns, const double* bias, double floor, double* y) noexcept
+    void depthwise_strip_1_f32(const float* x, index row, index column, const float* w, index ldw, index rows,
+                               index columns, index w_row, const float* bias, float floor, float* y,
+                               index part) noexcept
+    void depthwise_strip_1_f64(const double* x, index row, index column, const double* w, index ldw, index rows,
+                               index columns, index w_row, const double* bias, double floor, double* y,
+                               index part) noexcept
+
+cnp.import_array()
+
+
+DEF BUNCH_PIXELS = 4096
+
+
+cdef struct Shape:
+    index channels, height, width
+    index out_channels, out_height, out_width
+    index kernel_rows, kernel_columns, stride_row, stride_column, dilation_row, dilation_column, top, left
+    bint channels_last, rectified
+    index images
+
+
+cdef class Depthwise:
+    """A depthwise convolution of one geometry, dtype and memory order, ready to run on arrays of that kind.
+
+    Planes: square kernels of 3, 5, 7, strides 1 and 2, no dilation. Channels-last: any, one output for each channel.
+    """
+
+    cdef Shape shape
+    cdef int typenum
+    cdef readonly index packed_size, thread_bytes
+
+    def __init__(self, *, str dtype, source, out, kernel, stride, dilation, first, bint channels_last, bint rectified):
+        cdef Shape* s = &self.shape
+        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        s.channels, s.height, s.width = source
+        s.out_channels, s.out_height, s.out_width = out
+        s.kernel_rows, s.kernel_columns = kernel
+        s.stride_row, s.stride_column = stride
+        s.dilation_row, s.dilation_column = dilation
+        s.top, s.left = -first[0], -first[1]
+        s.channels_last, s.rectified = channels_last, rectified
+        self.packed_size = s.out_channels * s.kernel_rows * s.kernel_columns
+        self.thread_bytes = 0
+
+    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
+        """Bring ``weight`` into the order in which it is read: [tap][channel] for channels-last."""
+        cdef index taps = self.shape.kernel_rows * self.shape.kernel_columns, channels = self.shape.out_channels
+        cdef void* to = cnp.PyArray_DATA(packed)
+        if not self.shape.channels_last:
+            memcpy(to, cnp.PyArray_DATA(weight), cnp.PyArray_NBYTES(weight))
+        elif self.typenum == cnp.NPY_FLOAT:
+            transpose(<const float*>cnp.PyArray_DATA(weight), taps, channels, taps, <float*>to, channels)
+        else:
+            transpose(<const double*>cnp.PyArray_DATA(weight), taps, channels, taps, <double*>to, channels)
+
+    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
+        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
+        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
+        self.shape.images = images
+        if self.typenum == cnp.NPY_FLOAT:
+            run_depthwise[float](&self.shape, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
+                                 <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
+        else:
+            run_depthwise[double](&self.shape, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
+                                  <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+
+
+cdef int run_depthwise(const Shape* s, real* out, const real* source, const real* weights, const real* bias,
+                       index images, int threads) except -1:
+    # Small planes go in bunches: changing the rounding mode and fetching a task cost as much as a 7 x 7 plane.
+    cdef index bunch = 1 if s.channels_last else max(1, BUNCH_PIXELS // (s.out_height * s.out_width))
+    cdef index units = images * (s.out_height if s.channels_last else s.out_channels), i
+    cdef index tasks = (units + bunch - 1) // bunch
+    if threads > tasks:
+        threads = <int>max(tasks, 1)
+    cdef index chunk = max(1, tasks // (8 * threads))
+    cdef Workspace memory = take(s.out_channels * sizeof(real))
+    cdef real* start = <real*>memory.data
+    with nogil:
+        if bias != NULL:
+            memcpy(start, bias, s.out_channels * sizeof(real))
+        else:
+            memset(start, 0, s.out_channels * sizeof(real))
+        if threads == 1:
+            for i in range(tasks):
+                run_task(s, out, source, weights, start, i * bunch, min(units, (i + 1) * bunch))
+        else:
+            for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
+                run_task(s, out, source, weights, start, i * bunch, min(units, (i + 1) * bunch))
+    return 0
+
+
+cdef void run_task(const Shape* s, real* out, const real* source, const real* weights, const real* bias, index first,
+                   index last) noexcept nogil:
+    cdef uint64_t mode = flush_denormals()
+    cdef index image, channel, unit
+    for unit in range(first, last):
+        if s.channels_last:
+            image = unit // s.out_height
+            run_row(s, out + unit * s.out_width * s.out_channels, source + image * s.height * s.width * s.channels,
+                    weights, bias, unit % s.out_height)
+        else:
+            image, channel = unit // s.out_channels, unit % s.out_channels
+            run_plane(s, out + unit * s.out_height * s.out_width,
+                      source + (image * s.channels + channel // (s.out_channels // s.channels)) * s.height * s.width,
+                      weights + channel * s.kernel_rows * s.kernel_columns, bias[channel])
+    restore_denormals(mode)
+
+
+cdef void run_plane(const Shape* s, real* y, const real* x, const real* w, real bias) noexcept nogil:
+    cdef real floor = 0 if s.rectified else -INFINITY
+    if real is float:
+        depthwise_plane_f32(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top, s.left, y,
+                            s.out_height, s.out_width)
+    else:
+        depthwise_plane_f64(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top, s.left, y,
+                            s.out_height, s.out_width)
+
+
+cdef inline index first_tap(index start, index dilation) noexcept nogil:
+    """First tap of a window that begins at ``start`` that lies at 0 or behind."""
+    return 0 if start >= 0 else (dilation - 1 - start) // dilation
+
+
+cdef inline index taps_inside(index start, index dilation, index taps, index length) noexcept nogil:
+    """Number of the first tap behind the end."""
+    return 0 if start >= length else min(taps, (length - start + dilation - 1) // dilation)
+
+
+cdef void run_row(const Shape* s, real* y, const real* x, const real* w, const real* bias, index p) noexcept nogil:
+    """One row of a channels-last image."""
+    cdef index width = lanes(x), channels = s.channels, taps = s.kernel_columns
+    cdef index row = p * s.stride_row - s.top
+    cdef index r0 = first_tap(row, s.dilation_row)
+    cdef index rows = max(taps_inside(row, s.dilation_row, s.kernel_rows, s.height) - r0, 0)
+    cdef index step = s.stride_column * channels, row_step = s.dilation_row * s.width * channels
+    cdef index column_step = s.dilation_column * channels
+    cdef index q = 0, column, s0, columns, c, v, part
+    cdef const real* corner
+    cdef real floor = 0 if s.rectified else -INFINITY
+    while q < s.out_width:
+        column = q * s.stride_column - s.left
+        s0 = first_tap(column, s.dilation_column)
+        columns = max(taps_inside(column, s.dilation_column, taps, s.width) - s0, 0)
+        corner = x + ((row + r0 * s.dilation_row) * s.width + column + s0 * s.dilation_column) * channels
+        # Eight pixels at a time where all their windows lie inside.
+        if (columns == taps and q + 8 <= s.out_width
+                and column + 7 * s.stride_column + (taps - 1) * s.dilation_column < s.width):
+            if real is float:
+                depthwise_strip_8_f32(<int>s.stride_column, s.dilation_column, corner, row_step, channels,
+                                      w + r0 * taps * channels, rows, taps, bias, floor, y + q * channels)
+            else:
+                depthwise_strip_8_f64(<int>s.stride_column, s.dilation_column, corner, row_step, channels,
+                                      w + r0 * taps * channels, rows, taps, bias, floor, y + q * channels)
+            c = channels // width * width
+            if c < channels:
+                for part in range(8):
+                    one_pixel(s, corner + part * step + c, row_step, column_step, w + r0 * taps * channels + c, rows,
+                              columns, bias + c, floor, y + (q + part) * channels + c, channels - c)
+            q += 8
+            continue
+        for v in range((channels + width - 1) // width):
+            c = v * width
+            one_pixel(s, corner + c, row_step, column_step, w + (r0 * taps + s0) * channels + c, rows, columns, bias + c,
+                      floor, y + q * channels + c, min(width, channels - c))
+        q += 1
+
+
+cdef inline void one_pixel(const Shape* s, const real* x, index row, index column, const real* w, index rows,
+                           index columns, const real* bias, real floor, real* y, index part) noexcept nogil:
+    cdef index taps = s.kernel_columns * s.channels
+    if real is float:
+        depthwise_strip_1_f32(x, row, column, w, s.channels, rows, columns, taps, bias, floor, y, part)
+    else:
+        depthwise_strip_1_f64(x, row, column, w, s.channels, rows, columns, taps, bias, floor, y, part)
