@@ -38,7 +38,7 @@ def _probe() -> ctypes.CDLL | None:
                 continue
             library.fma_peak.restype = library.handover.restype = ctypes.c_double
             library.fma_peak.argtypes = (ctypes.c_int, ctypes.c_double, ctypes.c_int)
-            library.handover.argtypes = (ctypes.c_int,)
+            library.handover.argtypes = (ctypes.c_double,)
             return library
     return None
 
@@ -83,11 +83,11 @@ def fma_peak(threads: int, dtype: str = "float32", seconds: float = 0.25) -> tup
 
 
 def handover_ns() -> float | None:
-    """Nanoseconds for a cache line to pass from one core to another, least of five; None where it cannot be known."""
+    """Nanoseconds for a cache line to pass from one core to another, least of three; None where it cannot be known."""
     probe = _probe()
     if probe is None or len(usable_cpus()) < 2:
         return None
-    return min(float(probe.handover(20000)) for _ in range(5))
+    return min(float(probe.handover(0.004)) for _ in range(3))
 
 
 def preemptions() -> int:

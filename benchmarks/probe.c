@@ -91,34 +91,42 @@ double fma_peak(int threads, double seconds, int is_double)
     return started == threads ? rate : 0;
 }
 
-static atomic_int ball;
+static atomic_int ball; /* odd: for the other thread; even: come back; negative: the end */
 
 static void *answer(void *arg)
 {
-    for (int i = 0; i < *(int *)arg; i++) {
-        while (atomic_load_explicit(&ball, memory_order_acquire) != 2 * i + 1) { }
-        atomic_store_explicit(&ball, 2 * i + 2, memory_order_release);
+    (void)arg;
+    for (int i = 1;; i += 2) {
+        int seen;
+        while ((seen = atomic_load_explicit(&ball, memory_order_acquire)) != i)
+            if (seen < 0) return 0;
+        atomic_store_explicit(&ball, i + 1, memory_order_release);
     }
-    return 0;
 }
 
-/* Nanoseconds, one way, for a cache line to go from one core to another; needs two cores. */
-double handover(int rounds)
+static int pass(int from, int rounds)
+{
+    for (int i = from; i < from + 2 * rounds; i += 2) {
+        atomic_store_explicit(&ball, i + 1, memory_order_release);
+        while (atomic_load_explicit(&ball, memory_order_acquire) != i + 2) { }
+    }
+    return from + 2 * rounds;
+}
+
+/* Nanoseconds, one way, for a cache line to go from one core to another; needs two cores. Batches of 16 rounds until
+   `seconds` are over: where both threads are put on one core, each round takes a time slice. */
+double handover(double seconds)
 {
     pthread_t other;
-    double start;
+    double start, spent;
+    int first, last;
     atomic_store(&ball, 0);
-    if (pthread_create(&other, 0, answer, &rounds)) return 0;
-    for (int i = 0; i < rounds / 10; i++) { /* the other thread is awake after these */
-        atomic_store_explicit(&ball, 2 * i + 1, memory_order_release);
-        while (atomic_load_explicit(&ball, memory_order_acquire) != 2 * i + 2) { }
-    }
+    if (pthread_create(&other, 0, answer, 0)) return 0;
+    first = last = pass(0, 16); /* the other thread is awake after these */
     start = now();
-    for (int i = rounds / 10; i < rounds; i++) {
-        atomic_store_explicit(&ball, 2 * i + 1, memory_order_release);
-        while (atomic_load_explicit(&ball, memory_order_acquire) != 2 * i + 2) { }
-    }
-    start = now() - start;
+    do last = pass(last, 16);
+    while ((spent = now() - start) < seconds);
+    atomic_store(&ball, -1);
     pthread_join(other, 0);
-    return start / (rounds - rounds / 10) / 2 * 1e9;
+    return spent / (last - first) * 1e9;
 }
