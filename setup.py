@@ -77,7 +77,9 @@ def extensions():
         # One build folder for each instruction set: the same source becomes a module of another name.
         (extension,) = cythonize([extension], build_dir=f"build/cython/{isa}", compiler_directives=directives)
         extension.isa = isa
-        extension.depends += [str(path) for path in KERNELS.glob("*.h")] + [str(path) for path in KERNELS.glob("*.p?[dxi]")]
+        extension.depends += [str(path) for path in KERNELS.glob("*.h")] + [
+            str(path) for path in KERNELS.glob("*.p?[dxi]")
+        ]
         built.append(extension)
 
     # Modules whose name begins with an underscore are compiled once, the others for each instruction set.

@@ -11,16 +11,74 @@ from ._version import __version__
 # Where the checkout hides the installed package, go on with the installed one.
 __path__ = [str(_compiled_package(_Path(__file__).parent, __version__))]
 
-from . import functional
+from . import functional, models, nn, optim
 from ._config import show_config
+from ._serialization import load, save
 from ._settings import configure, get_num_threads, set_num_threads, threads
+from .nn import (
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    CrossEntropyLoss,
+    Dropout,
+    Flatten,
+    Identity,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    Module,
+    MSELoss,
+    NLLLoss,
+    Parameter,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from .optim import SGD, Adam, AdamW
 
 __all__ = [
     "__version__",
+    # layers
+    "AvgPool2d",
+    "Concat",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    # losses
+    "CrossEntropyLoss",
+    "MSELoss",
+    "NLLLoss",
+    # optimisers
+    "Adam",
+    "AdamW",
+    "SGD",
+    # files
+    "load",
+    "save",
+    # settings
     "configure",
-    "functional",
     "get_num_threads",
     "set_num_threads",
     "show_config",
     "threads",
+    # rooms
+    "functional",
+    "models",
+    "nn",
+    "optim",
 ]

@@ -40,7 +40,11 @@ def choose(
     geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False
 ) -> tuple[str, str]:
     """Return the algorithm that ``auto`` takes, and why."""
-    if geometry.groups == geometry.in_channels and geometry.groups > 1 and not depthwise_obstacle(geometry, channels_last):
+    if (
+        geometry.groups == geometry.in_channels
+        and geometry.groups > 1
+        and not depthwise_obstacle(geometry, channels_last)
+    ):
         return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
     obstacle = winograd_obstacle(geometry)
     if obstacle:
@@ -49,7 +53,9 @@ def choose(
         return "direct", 'precision "strict" asks for direct summation'
     itemsize = 4 if dtype == "f" else 8
     names = {1: "direct", 2: "winograd_f2", 4: "winograd_f4"}
-    costs = {names[m]: _cost(geometry, m, lanes, itemsize) for m in names if m < 4 or geometry.in_channels <= F4_CHANNELS}
+    costs = {
+        names[m]: _cost(geometry, m, lanes, itemsize) for m in names if m < 4 or geometry.in_channels <= F4_CHANNELS
+    }
     best = min(costs, key=lambda name: costs[name])
     listed = ", ".join(f"{name} {cost / costs[best]:.2f}" for name, cost in costs.items())
     return best, f"least expected cost, in multiply-adds, transforms and weights read: {listed}"

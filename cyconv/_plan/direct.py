@@ -18,6 +18,7 @@ STRETCH_BYTES = 512 << 10
 #: the largest result in float32 here. Stretches are added to each other.
 STRETCH_TERMS = 4096
 
+
 def _out_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float, pixels: int) -> tuple[int, int]:
     """Return (rows, columns) of the output blocks; multiples of ``step``, where the phases repeat.
 

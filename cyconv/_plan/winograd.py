@@ -37,8 +37,10 @@ def _block(images: int, rows: int, columns: int, most: int) -> tuple[int, int, i
         for high in range(1, min(rows, max(most // columns, 1)) + 1):
             blocks = images * math.ceil(rows / high)
             # Tiles computed, against those that equal blocks on two cores would take; and the tile filled.
-            balance = images * rows / (high * math.ceil(blocks / 2) * 2) if blocks < TASKS else rows / (
-                high * math.ceil(rows / high)
+            balance = (
+                images * rows / (high * math.ceil(blocks / 2) * 2)
+                if blocks < TASKS
+                else rows / (high * math.ceil(rows / high))
             )
             tiles = high * columns
             filled = tiles / (math.ceil(tiles / FEW_TILES) * FEW_TILES) * (1 - 0.6 / tiles)

@@ -4,8 +4,24 @@ Each has a twin ``<name>_backward(grad_output, <the same arguments>)``, which re
 arguments in their order; an argument given as None has no entry.
 """
 
+from ._activation import (
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
 from ._conv import ConvLayer, conv2d, conv2d_backward
+from ._dropout import dropout, dropout_backward
 from ._linear import linear, linear_backward
+from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
+from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from ._shape import flatten, flatten_backward
 
 __all__ = [
     "ConvLayer",
@@ -13,4 +29,28 @@ __all__ = [
     "conv2d_backward",
     "linear",
     "linear_backward",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "relu",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "tanh",
+    "tanh_backward",
+    "dropout",
+    "dropout_backward",
+    "flatten",
+    "flatten_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "mse_loss",
+    "mse_loss_backward",
+    "nll_loss",
+    "nll_loss_backward",
 ]

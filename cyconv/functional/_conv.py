@@ -293,7 +293,10 @@ class ConvLayer:
         if input_grad:
             dx = work.input_gradient(grad, weight)
             dx = dx if geometry.batched else dx[0]
-        return (dx, *work.weight_gradient(grad, x if geometry.batched else x.reshape(geometry.input_shape), bias is not None))
+        return (
+            dx,
+            *work.weight_gradient(grad, x if geometry.batched else x.reshape(geometry.input_shape), bias is not None),
+        )
 
     def thaw(self) -> None:
         """Forget the packed weight, and make the array writable again."""

@@ -20,7 +20,9 @@ class Winograd(Direct):
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         obstacle = _plan.winograd_obstacle(geometry)
         if obstacle:
-            raise ValueError(f"{geometry.operation}: algorithm {self.name!r} is for 3 x 3 kernels of stride 1: {obstacle}")
+            raise ValueError(
+                f"{geometry.operation}: algorithm {self.name!r} is for 3 x 3 kernels of stride 1: {obstacle}"
+            )
         super().__init__(geometry, dtype, channels_last)
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:

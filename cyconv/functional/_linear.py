@@ -114,7 +114,9 @@ def _operands(operation: str, input: Any, weight: Any, bias: Any) -> tuple[Array
 
 
 def _forward(operation: str, x: Array, weight: Array, bias: Array | None, rectified: bool) -> Array:
-    rows, features, outputs, shape = check_linear(operation, x.shape, weight.shape, None if bias is None else bias.shape)
+    rows, features, outputs, shape = check_linear(
+        operation, x.shape, weight.shape, None if bias is None else bias.shape
+    )
     y = np.empty(shape, x.dtype)
     threads = _settings.threads_for(2.0 * rows * features * outputs)
     if len(shape) == 2:

@@ -27,8 +27,9 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 # ------------------------------------------------------------------------------------------------------------ padding
 
 
-def _sides(padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int],
-           dilations: Sequence[int]) -> list[tuple[int, int]]:
+def _sides(
+    padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> list[tuple[int, int]]:
     """Return (before, after) for each axis.
 
     "same" gives one output per stride, ceil(H / s) of them, with what is needed split in two and the odd one after
@@ -66,7 +67,7 @@ def _index_map(size: int, before: int, after: int, mode: str) -> Array:
 def _pad(x: Array, maps: Sequence[Array]) -> Array:
     """Pad the last axes of `x`, one index map for each."""
     for axis, index in enumerate(maps, start=x.ndim - len(maps)):
-        padded = np.zeros((*x.shape[:axis], len(index), *x.shape[axis + 1:]), x.dtype)
+        padded = np.zeros((*x.shape[:axis], len(index), *x.shape[axis + 1 :]), x.dtype)
         np.moveaxis(padded, axis, 0)[index >= 0] = np.moveaxis(x, axis, 0)[index[index >= 0]]
         x = padded
     return x
@@ -75,7 +76,7 @@ def _pad(x: Array, maps: Sequence[Array]) -> Array:
 def _unpad(padded: Array, maps: Sequence[Array], sizes: Sequence[int]) -> Array:
     """Add each place of `padded` to the place it was copied from: the adjoint of `_pad`."""
     for axis, (index, size) in enumerate(zip(maps, sizes, strict=True), start=padded.ndim - len(maps)):
-        x = np.zeros((*padded.shape[:axis], size, *padded.shape[axis + 1:]), padded.dtype)
+        x = np.zeros((*padded.shape[:axis], size, *padded.shape[axis + 1 :]), padded.dtype)
         rows, padded_rows = np.moveaxis(x, axis, 0), np.moveaxis(padded, axis, 0)
         for place, source in enumerate(index):
             if source >= 0:
@@ -87,12 +88,19 @@ def _unpad(padded: Array, maps: Sequence[Array], sizes: Sequence[int]) -> Array:
 # ------------------------------------------------------------------------------------------- the three sums over taps
 
 
-def _taps(kernel: Sequence[int], outputs: Sequence[int], strides: Sequence[int],
-          dilations: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+def _taps(
+    kernel: Sequence[int], outputs: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Yield each tap of the kernel with the slices of x that it meets, one place for each output."""
     for tap in itertools.product(*map(range, kernel)):
-        yield tap, (slice(None), slice(None), *(
-            slice(d * r, d * r + s * p, s) for r, p, s, d in zip(tap, outputs, strides, dilations, strict=True)))
+        yield (
+            tap,
+            (
+                slice(None),
+                slice(None),
+                *(slice(d * r, d * r + s * p, s) for r, p, s, d in zip(tap, outputs, strides, dilations, strict=True)),
+            ),
+        )
 
 
 def _tap_matrices(weight: Array, groups: int) -> Array:
@@ -111,8 +119,9 @@ def _images(rows: Array, n: int, sizes: Sequence[int]) -> Array:
     return rows.reshape(rows.shape[0] * rows.shape[1], n, *sizes).swapaxes(0, 1)
 
 
-def _correlate(x: Array, weight: Array, outputs: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
-               groups: int) -> Array:
+def _correlate(
+    x: Array, weight: Array, outputs: Sequence[int], strides: Sequence[int], dilations: Sequence[int], groups: int
+) -> Array:
     w = _tap_matrices(weight, groups)
     y = np.zeros((groups, weight.shape[0] // groups, x.shape[0] * math.prod(outputs)), x.dtype)
     for tap, places in _taps(weight.shape[2:], outputs, strides, dilations):
@@ -120,8 +129,9 @@ def _correlate(x: Array, weight: Array, outputs: Sequence[int], strides: Sequenc
     return _images(y, x.shape[0], outputs)
 
 
-def _scatter(y: Array, weight: Array, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
-             groups: int) -> Array:
+def _scatter(
+    y: Array, weight: Array, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int], groups: int
+) -> Array:
     w = _tap_matrices(weight, groups).swapaxes(-1, -2)
     rows = _rows(y, groups)
     x = np.zeros((y.shape[0], groups * weight.shape[1], *sizes), y.dtype)
@@ -130,8 +140,9 @@ def _scatter(y: Array, weight: Array, sizes: Sequence[int], strides: Sequence[in
     return x
 
 
-def _weight_gradient(x: Array, y: Array, weight: Array, strides: Sequence[int], dilations: Sequence[int],
-                     groups: int) -> Array:
+def _weight_gradient(
+    x: Array, y: Array, weight: Array, strides: Sequence[int], dilations: Sequence[int], groups: int
+) -> Array:
     rows = _rows(y, groups)
     taps = _taps(weight.shape[2:], y.shape[2:], strides, dilations)
     products = [rows @ _rows(x[places], groups).swapaxes(-1, -2) for _, places in taps]
@@ -145,20 +156,31 @@ def _bias_gradient(dy: Array, bias: Array) -> Array:
 # -------------------------------------------------------------------------------------------------------- convolution
 
 
-def _conv_walk(sizes: Sequence[int], weight: Array, stride: IntOrTuple, padding: Padding, dilation: IntOrTuple,
-               padding_mode: str) -> tuple[list[Array], list[int], tuple[int, ...], tuple[int, ...]]:
+def _conv_walk(
+    sizes: Sequence[int], weight: Array, stride: IntOrTuple, padding: Padding, dilation: IntOrTuple, padding_mode: str
+) -> tuple[list[Array], list[int], tuple[int, ...], tuple[int, ...]]:
     """Return index maps, output sizes, strides, dilations; an output stands wherever a window starts and fits."""
     kernel = weight.shape[2:]
     strides, dilations = per_axis(stride, len(kernel)), per_axis(dilation, len(kernel))
     sides = _sides(padding, sizes, kernel, strides, dilations)
     maps = [_index_map(size, *side, padding_mode) for size, side in zip(sizes, sides, strict=True)]
-    outputs = [len(range(0, len(index) - d * (r - 1), s))
-               for index, r, s, d in zip(maps, kernel, strides, dilations, strict=True)]
+    outputs = [
+        len(range(0, len(index) - d * (r - 1), s))
+        for index, r, s, d in zip(maps, kernel, strides, dilations, strict=True)
+    ]
     return maps, outputs, strides, dilations
 
 
-def _conv(input: Array, weight: Array, bias: Array | None, stride: IntOrTuple, padding: Padding, dilation: IntOrTuple,
-          groups: int, padding_mode: str) -> Array:
+def _conv(
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: IntOrTuple,
+    padding: Padding,
+    dilation: IntOrTuple,
+    groups: int,
+    padding_mode: str,
+) -> Array:
     ndim = weight.ndim - 2
     x = batched(wide(input), ndim)
     maps, outputs, strides, dilations = _conv_walk(x.shape[2:], weight, stride, padding, dilation, padding_mode)
@@ -168,9 +190,18 @@ def _conv(input: Array, weight: Array, bias: Array | None, stride: IntOrTuple, p
     return unbatched_like(y, input)
 
 
-def _conv_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None, stride: IntOrTuple,
-                   padding: Padding, dilation: IntOrTuple, groups: int, padding_mode: str,
-                   input_grad: bool) -> tuple[Array | None, ...]:
+def _conv_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: IntOrTuple,
+    padding: Padding,
+    dilation: IntOrTuple,
+    groups: int,
+    padding_mode: str,
+    input_grad: bool,
+) -> tuple[Array | None, ...]:
     ndim = weight.ndim - 2
     x, dy = batched(wide(input), ndim), batched(wide(grad_output), ndim)
     maps, _, strides, dilations = _conv_walk(x.shape[2:], weight, stride, padding, dilation, padding_mode)
@@ -182,22 +213,47 @@ def _conv_backward(grad_output: Array, input: Array, weight: Array, bias: Array 
     return (dx, dw) if bias is None else (dx, dw, _bias_gradient(dy, bias))
 
 
-def conv1d(input: Array, weight: Array, bias: Array | None = None, stride: IntOrTuple = 1, padding: Padding = 0,
-           dilation: IntOrTuple = 1, groups: int = 1, padding_mode: str = "zeros") -> Array:
+def conv1d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> Array:
     """Convolve (N, C, W) or (C, W) with (K, C/G, S); see `conv2d`."""
     return _conv(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
-def conv1d_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None,
-                    stride: IntOrTuple = 1, padding: Padding = 0, dilation: IntOrTuple = 1, groups: int = 1,
-                    padding_mode: str = "zeros", *, input_grad: bool = True) -> tuple[Array | None, ...]:
+def conv1d_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    input_grad: bool = True,
+) -> tuple[Array | None, ...]:
     """Return (d_input, d_weight[, d_bias]) of `conv1d`; see `conv2d_backward`."""
-    return _conv_backward(grad_output, input, weight, bias, stride, padding, dilation, groups, padding_mode,
-                          input_grad)
+    return _conv_backward(grad_output, input, weight, bias, stride, padding, dilation, groups, padding_mode, input_grad)
 
 
-def conv2d(input: Array, weight: Array, bias: Array | None = None, stride: IntOrTuple = 1, padding: Padding = 0,
-           dilation: IntOrTuple = 1, groups: int = 1, padding_mode: str = "zeros") -> Array:
+def conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> Array:
     """Convolve images with kernels (cross-correlation, as every deep-learning library means it).
 
     ``y[n, k, p, q] = bias[k] + sum over c, r, s of weight[k, c, r, s] x[n, c, stride p + dilation r, stride q + ...]``
@@ -226,9 +282,19 @@ def conv2d(input: Array, weight: Array, bias: Array | None = None, stride: IntOr
     return _conv(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
-def conv2d_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None,
-                    stride: IntOrTuple = 1, padding: Padding = 0, dilation: IntOrTuple = 1, groups: int = 1,
-                    padding_mode: str = "zeros", *, input_grad: bool = True) -> tuple[Array | None, ...]:
+def conv2d_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    input_grad: bool = True,
+) -> tuple[Array | None, ...]:
     """Return the gradients (d_input, d_weight[, d_bias]) of `conv2d`, given that of its output.
 
     d_input is the scatter of grad_output through the same taps, with the padding folded back onto the pixels it
@@ -247,35 +313,58 @@ def conv2d_backward(grad_output: Array, input: Array, weight: Array, bias: Array
     tuple of ndarray
         Each in shape and dtype of its argument; no entry for a bias of None.
     """
-    return _conv_backward(grad_output, input, weight, bias, stride, padding, dilation, groups, padding_mode,
-                          input_grad)
+    return _conv_backward(grad_output, input, weight, bias, stride, padding, dilation, groups, padding_mode, input_grad)
 
 
-def conv3d(input: Array, weight: Array, bias: Array | None = None, stride: IntOrTuple = 1, padding: Padding = 0,
-           dilation: IntOrTuple = 1, groups: int = 1, padding_mode: str = "zeros") -> Array:
+def conv3d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> Array:
     """Convolve (N, C, D, H, W) or (C, D, H, W) with (K, C/G, T, R, S); see `conv2d`."""
     return _conv(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
-def conv3d_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None,
-                    stride: IntOrTuple = 1, padding: Padding = 0, dilation: IntOrTuple = 1, groups: int = 1,
-                    padding_mode: str = "zeros", *, input_grad: bool = True) -> tuple[Array | None, ...]:
+def conv3d_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    input_grad: bool = True,
+) -> tuple[Array | None, ...]:
     """Return (d_input, d_weight[, d_bias]) of `conv3d`; see `conv2d_backward`."""
-    return _conv_backward(grad_output, input, weight, bias, stride, padding, dilation, groups, padding_mode,
-                          input_grad)
+    return _conv_backward(grad_output, input, weight, bias, stride, padding, dilation, groups, padding_mode, input_grad)
 
 
 # --------------------------------------------------------------------------------------------- transposed convolution
 
 
-def _transpose_walk(sizes: Sequence[int], weight: Array, stride: IntOrTuple, padding: Padding,
-                    output_padding: IntOrTuple, dilation: IntOrTuple,
-                    padding_mode: str) -> tuple[list[Array], list[int], tuple[int, ...], tuple[int, ...]]:
+def _transpose_walk(
+    sizes: Sequence[int],
+    weight: Array,
+    stride: IntOrTuple,
+    padding: Padding,
+    output_padding: IntOrTuple,
+    dilation: IntOrTuple,
+    padding_mode: str,
+) -> tuple[list[Array], list[int], tuple[int, ...], tuple[int, ...]]:
     """Return index maps, output sizes, strides, dilations of the convolution that leads from the output to `sizes`."""
     kernel = weight.shape[2:]
     strides, dilations = per_axis(stride, len(kernel)), per_axis(dilation, len(kernel))
-    full = [range(0, s * p, s)[-1] + d * (r - 1) + 1
-            for p, r, s, d in zip(sizes, kernel, strides, dilations, strict=True)]
+    full = [
+        range(0, s * p, s)[-1] + d * (r - 1) + 1 for p, r, s, d in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
     if padding in ("same", "same_lower"):
         outputs = [s * p for p, s in zip(sizes, strides, strict=True)]
         sides = _sides(padding, outputs, kernel, strides, dilations)
@@ -287,25 +376,46 @@ def _transpose_walk(sizes: Sequence[int], weight: Array, stride: IntOrTuple, pad
     return maps, outputs, strides, dilations
 
 
-def _conv_transpose(input: Array, weight: Array, bias: Array | None, stride: IntOrTuple, padding: Padding,
-                    output_padding: IntOrTuple, groups: int, dilation: IntOrTuple, padding_mode: str) -> Array:
+def _conv_transpose(
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: IntOrTuple,
+    padding: Padding,
+    output_padding: IntOrTuple,
+    groups: int,
+    dilation: IntOrTuple,
+    padding_mode: str,
+) -> Array:
     ndim = weight.ndim - 2
     x = batched(wide(input), ndim)
     maps, outputs, strides, dilations = _transpose_walk(
-        x.shape[2:], weight, stride, padding, output_padding, dilation, padding_mode)
+        x.shape[2:], weight, stride, padding, output_padding, dilation, padding_mode
+    )
     y = _unpad(_scatter(x, weight, [len(index) for index in maps], strides, dilations, groups), maps, outputs)
     if bias is not None:
         y += bias.reshape(-1, *[1] * ndim)
     return unbatched_like(y, input)
 
 
-def _conv_transpose_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None, stride: IntOrTuple,
-                             padding: Padding, output_padding: IntOrTuple, groups: int, dilation: IntOrTuple,
-                             padding_mode: str, input_grad: bool) -> tuple[Array | None, ...]:
+def _conv_transpose_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: IntOrTuple,
+    padding: Padding,
+    output_padding: IntOrTuple,
+    groups: int,
+    dilation: IntOrTuple,
+    padding_mode: str,
+    input_grad: bool,
+) -> tuple[Array | None, ...]:
     ndim = weight.ndim - 2
     x, dy = batched(wide(input), ndim), batched(wide(grad_output), ndim)
     maps, _, strides, dilations = _transpose_walk(
-        x.shape[2:], weight, stride, padding, output_padding, dilation, padding_mode)
+        x.shape[2:], weight, stride, padding, output_padding, dilation, padding_mode
+    )
     padded = _pad(dy, maps)
     dx = None
     if input_grad:
@@ -314,25 +424,52 @@ def _conv_transpose_backward(grad_output: Array, input: Array, weight: Array, bi
     return (dx, dw) if bias is None else (dx, dw, _bias_gradient(dy, bias))
 
 
-def conv_transpose1d(input: Array, weight: Array, bias: Array | None = None, stride: IntOrTuple = 1,
-                     padding: Padding = 0, output_padding: IntOrTuple = 0, groups: int = 1, dilation: IntOrTuple = 1,
-                     padding_mode: str = "zeros") -> Array:
+def conv_transpose1d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    output_padding: IntOrTuple = 0,
+    groups: int = 1,
+    dilation: IntOrTuple = 1,
+    padding_mode: str = "zeros",
+) -> Array:
     """Transposed convolution of (N, C, W) or (C, W) with (C, K/G, S); see `conv_transpose2d`."""
     return _conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation, padding_mode)
 
 
-def conv_transpose1d_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None,
-                              stride: IntOrTuple = 1, padding: Padding = 0, output_padding: IntOrTuple = 0,
-                              groups: int = 1, dilation: IntOrTuple = 1, padding_mode: str = "zeros", *,
-                              input_grad: bool = True) -> tuple[Array | None, ...]:
+def conv_transpose1d_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    output_padding: IntOrTuple = 0,
+    groups: int = 1,
+    dilation: IntOrTuple = 1,
+    padding_mode: str = "zeros",
+    *,
+    input_grad: bool = True,
+) -> tuple[Array | None, ...]:
     """Return (d_input, d_weight[, d_bias]) of `conv_transpose1d`; see `conv2d_backward`."""
-    return _conv_transpose_backward(grad_output, input, weight, bias, stride, padding, output_padding, groups,
-                                    dilation, padding_mode, input_grad)
+    return _conv_transpose_backward(
+        grad_output, input, weight, bias, stride, padding, output_padding, groups, dilation, padding_mode, input_grad
+    )
 
 
-def conv_transpose2d(input: Array, weight: Array, bias: Array | None = None, stride: IntOrTuple = 1,
-                     padding: Padding = 0, output_padding: IntOrTuple = 0, groups: int = 1, dilation: IntOrTuple = 1,
-                     padding_mode: str = "zeros") -> Array:
+def conv_transpose2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    output_padding: IntOrTuple = 0,
+    groups: int = 1,
+    dilation: IntOrTuple = 1,
+    padding_mode: str = "zeros",
+) -> Array:
     """Apply the transpose of the convolution that the same stride, padding, dilation, groups and mode describe.
 
     ``y[n, k, stride p + dilation r, ...] += sum over c of weight[c, k, r, ...] input[n, c, p, ...]``, then what landed
@@ -358,26 +495,56 @@ def conv_transpose2d(input: Array, weight: Array, bias: Array | None = None, str
     return _conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation, padding_mode)
 
 
-def conv_transpose2d_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None,
-                              stride: IntOrTuple = 1, padding: Padding = 0, output_padding: IntOrTuple = 0,
-                              groups: int = 1, dilation: IntOrTuple = 1, padding_mode: str = "zeros", *,
-                              input_grad: bool = True) -> tuple[Array | None, ...]:
+def conv_transpose2d_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    output_padding: IntOrTuple = 0,
+    groups: int = 1,
+    dilation: IntOrTuple = 1,
+    padding_mode: str = "zeros",
+    *,
+    input_grad: bool = True,
+) -> tuple[Array | None, ...]:
     """Return (d_input, d_weight[, d_bias]) of `conv_transpose2d`: d_input is the convolution of grad_output."""
-    return _conv_transpose_backward(grad_output, input, weight, bias, stride, padding, output_padding, groups,
-                                    dilation, padding_mode, input_grad)
+    return _conv_transpose_backward(
+        grad_output, input, weight, bias, stride, padding, output_padding, groups, dilation, padding_mode, input_grad
+    )
 
 
-def conv_transpose3d(input: Array, weight: Array, bias: Array | None = None, stride: IntOrTuple = 1,
-                     padding: Padding = 0, output_padding: IntOrTuple = 0, groups: int = 1, dilation: IntOrTuple = 1,
-                     padding_mode: str = "zeros") -> Array:
+def conv_transpose3d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    output_padding: IntOrTuple = 0,
+    groups: int = 1,
+    dilation: IntOrTuple = 1,
+    padding_mode: str = "zeros",
+) -> Array:
     """Transposed convolution of (N, C, D, H, W) or (C, D, H, W) with (C, K/G, T, R, S); see `conv_transpose2d`."""
     return _conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation, padding_mode)
 
 
-def conv_transpose3d_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None,
-                              stride: IntOrTuple = 1, padding: Padding = 0, output_padding: IntOrTuple = 0,
-                              groups: int = 1, dilation: IntOrTuple = 1, padding_mode: str = "zeros", *,
-                              input_grad: bool = True) -> tuple[Array | None, ...]:
+def conv_transpose3d_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    output_padding: IntOrTuple = 0,
+    groups: int = 1,
+    dilation: IntOrTuple = 1,
+    padding_mode: str = "zeros",
+    *,
+    input_grad: bool = True,
+) -> tuple[Array | None, ...]:
     """Return (d_input, d_weight[, d_bias]) of `conv_transpose3d`; see `conv2d_backward`."""
-    return _conv_transpose_backward(grad_output, input, weight, bias, stride, padding, output_padding, groups,
-                                    dilation, padding_mode, input_grad)
+    return _conv_transpose_backward(
+        grad_output, input, weight, bias, stride, padding, output_padding, groups, dilation, padding_mode, input_grad
+    )

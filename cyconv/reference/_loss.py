@@ -12,8 +12,9 @@ from ._common import Array, wide
 from ._pointwise import log_softmax
 
 
-def _coefficients(target: Array, shape: tuple[int, ...], weight: Array | None, ignore_index: int,
-                  label_smoothing: float) -> tuple[Array, float]:
+def _coefficients(
+    target: Array, shape: tuple[int, ...], weight: Array | None, ignore_index: int, label_smoothing: float
+) -> tuple[Array, float]:
     """Return (a, divisor of the mean) for class indices or, with as many axes as the input, probabilities.
 
     Smoothing mixes the target with the uniform distribution over the C classes (Szegedy et al. 2016, section 7). The
@@ -59,8 +60,9 @@ def _times(a: Array, b: Array) -> Array:
     return np.where(a == 0, 0, a * np.where(a == 0, 0, b))
 
 
-def nll_loss(input: Array, target: Array, weight: Array | None = None, ignore_index: int = -100,
-             reduction: str = "mean") -> Array:
+def nll_loss(
+    input: Array, target: Array, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Array:
     """Negative log likelihood: ``loss[n] = -weight[target[n]] input[n, target[n]]``, `input` being log-probabilities.
 
     Parameters
@@ -81,16 +83,28 @@ def nll_loss(input: Array, target: Array, weight: Array | None = None, ignore_in
     return _reduce(-_times(a, wide(input)).sum(axis=0 if input.ndim == 1 else 1), divisor, reduction, input.dtype)
 
 
-def nll_loss_backward(grad_output: Array | float, input: Array, target: Array, weight: Array | None = None,
-                      ignore_index: int = -100, reduction: str = "mean") -> tuple[Array]:
+def nll_loss_backward(
+    grad_output: Array | float,
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> tuple[Array]:
     """Return (d_input,): -weight[c] at the target's class times the gradient of the sample's loss, else 0."""
     a, divisor = _coefficients(np.asarray(target), input.shape, weight, ignore_index, 0.0)
     g = _per_sample(grad_output, divisor, reduction, 0 if input.ndim == 1 else 1)
     return (-_times(a, g).astype(input.dtype),)
 
 
-def cross_entropy(input: Array, target: Array, weight: Array | None = None, ignore_index: int = -100,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Array:
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Array:
     """Cross-entropy of logits: ``loss[n] = -sum over c of weight[c] q[n, c] log softmax(input[n])[c]``.
 
     q is the target as a distribution: one at the target's class, or the probabilities given, mixed with
@@ -116,9 +130,15 @@ def cross_entropy(input: Array, target: Array, weight: Array | None = None, igno
     return _reduce(-_times(a, log_softmax(wide(input), axis)).sum(axis=axis), divisor, reduction, input.dtype)
 
 
-def cross_entropy_backward(grad_output: Array | float, input: Array, target: Array, weight: Array | None = None,
-                           ignore_index: int = -100, reduction: str = "mean",
-                           label_smoothing: float = 0.0) -> tuple[Array]:
+def cross_entropy_backward(
+    grad_output: Array | float,
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tuple[Array]:
     """Return (d_input,): with a = weight * q, ``softmax(x) (sum of a over c) - a`` times the sample's gradient."""
     axis = 0 if input.ndim == 1 else 1
     a, divisor = _coefficients(np.asarray(target), input.shape, weight, ignore_index, label_smoothing)
@@ -134,8 +154,9 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
     return _reduce(squares, float(squares.size), reduction, input.dtype)
 
 
-def mse_loss_backward(grad_output: Array | float, input: Array, target: Array,
-                      reduction: str = "mean") -> tuple[Array, Array]:
+def mse_loss_backward(
+    grad_output: Array | float, input: Array, target: Array, reduction: str = "mean"
+) -> tuple[Array, Array]:
     """Return (d_input, d_target): 2 (input - target) times the gradient of the element's loss, and its negative."""
     g = np.asarray(grad_output, np.float64)
     if reduction == "mean":

@@ -17,8 +17,9 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     return y.astype(input.dtype)
 
 
-def linear_backward(grad_output: Array, input: Array, weight: Array, bias: Array | None = None, *,
-                    input_grad: bool = True) -> tuple[Array | None, ...]:
+def linear_backward(
+    grad_output: Array, input: Array, weight: Array, bias: Array | None = None, *, input_grad: bool = True
+) -> tuple[Array | None, ...]:
     """Return (d_input, d_weight[, d_bias]): dy W, the sum of the outer products dy x, the sum of dy.
 
     With ``input_grad=False`` the first entry is None.
@@ -73,8 +74,7 @@ def softmax(input: Array, dim: int) -> Array:
     return np.asarray(np.exp(log_softmax(wide(input), dim)), input.dtype)
 
 
-def softmax_backward(grad_output: Array, input: Array | None, dim: int, *,
-                     output: Array | None = None) -> tuple[Array]:
+def softmax_backward(grad_output: Array, input: Array | None, dim: int, *, output: Array | None = None) -> tuple[Array]:
     """Return (d_input,): y (dy - sum of y dy along `dim`), from `output` if given (then `input` may be None)."""
     y = wide(output) if output is not None else softmax(wide(_one_of(input, output)), dim)
     dy = wide(grad_output)
@@ -89,8 +89,9 @@ def log_softmax(input: Array, dim: int) -> Array:
     return np.asarray(x - np.log(np.exp(x).sum(axis=dim, keepdims=True)), input.dtype)
 
 
-def log_softmax_backward(grad_output: Array, input: Array | None, dim: int, *,
-                         output: Array | None = None) -> tuple[Array]:
+def log_softmax_backward(
+    grad_output: Array, input: Array | None, dim: int, *, output: Array | None = None
+) -> tuple[Array]:
     """Return (d_input,): dy - exp(y) (sum of dy along `dim`), from `output` if given (then `input` may be None)."""
     y = wide(output) if output is not None else log_softmax(wide(_one_of(input, output)), dim)
     dy = wide(grad_output)
@@ -109,7 +110,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     if input.ndim == 0:
         return input.reshape(1)
     first, last = start_dim % input.ndim, end_dim % input.ndim
-    return input.reshape(*input.shape[:first], math.prod(input.shape[first:last + 1]), *input.shape[last + 1:])
+    return input.reshape(*input.shape[:first], math.prod(input.shape[first : last + 1]), *input.shape[last + 1 :])
 
 
 def flatten_backward(grad_output: Array, input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array]:
@@ -117,9 +118,14 @@ def flatten_backward(grad_output: Array, input: Array, start_dim: int = 0, end_d
     return (grad_output.reshape(input.shape),)
 
 
-def dropout(input: Array, p: float = 0.5, training: bool = True, *,
-            rng: np.random.Generator | int | None = None,
-            return_mask: bool = False) -> Array | tuple[Array, Array]:
+def dropout(
+    input: Array,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    rng: np.random.Generator | int | None = None,
+    return_mask: bool = False,
+) -> Array | tuple[Array, Array]:
     """Zero each element with probability `p` and divide the others by 1 - p (Srivastava et al. 2014, inverted).
 
     Returns the array, and with `return_mask` also the mask of bool that is True where an element stays. Without
@@ -132,8 +138,9 @@ def dropout(input: Array, p: float = 0.5, training: bool = True, *,
     return (y, mask) if return_mask else y
 
 
-def dropout_backward(grad_output: Array, input: Array, p: float = 0.5, training: bool = True, *,
-                     mask: Array) -> tuple[Array]:
+def dropout_backward(
+    grad_output: Array, input: Array, p: float = 0.5, training: bool = True, *, mask: Array
+) -> tuple[Array]:
     """Return (d_input,): what the same `mask` (non-zero: stays) and division by 1 - p make of grad_output."""
     return (_keep(grad_output, p, mask != 0) if training else grad_output,)
 

@@ -13,8 +13,14 @@ import numpy as np
 from ._common import Array, IntOrTuple, per_axis, wide
 
 
-def _starts(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], padding: Sequence[int],
-            dilations: Sequence[int], ceil_mode: bool) -> list[range]:
+def _starts(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
+    dilations: Sequence[int],
+    ceil_mode: bool,
+) -> list[range]:
     """Return for each axis where the windows start.
 
     A window starts at every stride while it fits into the padded input. With `ceil_mode` the last may hang over the
@@ -36,17 +42,24 @@ def _meeting(starts: range, shift: int, size: int) -> tuple[slice, slice]:
     return slice(first, last + 1), slice(starts[first] + shift, starts[last] + shift + 1, starts.step)
 
 
-def _taps(sizes: Sequence[int], starts: Sequence[range], kernel: Sequence[int],
-          dilations: Sequence[int]) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+def _taps(
+    sizes: Sequence[int], starts: Sequence[range], kernel: Sequence[int], dilations: Sequence[int]
+) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """Yield for each tap, in row-major order, the windows that meet the input with it, and the pixels they meet."""
     for tap in itertools.product(*map(range, kernel)):
-        pairs = [_meeting(start, d * r, size)
-                 for start, r, d, size in zip(starts, tap, dilations, sizes, strict=True)]
+        pairs = [_meeting(start, d * r, size) for start, r, d, size in zip(starts, tap, dilations, sizes, strict=True)]
         yield (..., *(window for window, _ in pairs)), (..., *(pixel for _, pixel in pairs))
 
 
-def _max_pool(input: Array, ndim: int, kernel_size: IntOrTuple, stride: IntOrTuple | None, padding: IntOrTuple,
-              dilation: IntOrTuple, ceil_mode: bool) -> tuple[Array, Array]:
+def _max_pool(
+    input: Array,
+    ndim: int,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None,
+    padding: IntOrTuple,
+    dilation: IntOrTuple,
+    ceil_mode: bool,
+) -> tuple[Array, Array]:
     sizes, kernel, dilations = input.shape[-ndim:], per_axis(kernel_size, ndim), per_axis(dilation, ndim)
     strides = kernel if stride is None else per_axis(stride, ndim)
     starts = _starts(sizes, kernel, strides, per_axis(padding, ndim), dilations, ceil_mode)
@@ -61,9 +74,17 @@ def _max_pool(input: Array, ndim: int, kernel_size: IntOrTuple, stride: IntOrTup
     return best, winner
 
 
-def _max_pool_backward(grad_output: Array, input: Array, ndim: int, kernel_size: IntOrTuple,
-                       stride: IntOrTuple | None, padding: IntOrTuple, dilation: IntOrTuple, ceil_mode: bool,
-                       indices: Array | None) -> tuple[Array]:
+def _max_pool_backward(
+    grad_output: Array,
+    input: Array,
+    ndim: int,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None,
+    padding: IntOrTuple,
+    dilation: IntOrTuple,
+    ceil_mode: bool,
+    indices: Array | None,
+) -> tuple[Array]:
     if indices is None:
         _, indices = _max_pool(input, ndim, kernel_size, stride, padding, dilation, ceil_mode)
     pixels = math.prod(input.shape[-ndim:])
@@ -74,8 +95,14 @@ def _max_pool_backward(grad_output: Array, input: Array, ndim: int, kernel_size:
     return (dx.reshape(input.shape).astype(input.dtype),)
 
 
-def _divisor(sizes: Sequence[int], starts: Sequence[range], kernel: Sequence[int], padding: Sequence[int],
-             count_include_pad: bool, divisor_override: int | None) -> Array:
+def _divisor(
+    sizes: Sequence[int],
+    starts: Sequence[range],
+    kernel: Sequence[int],
+    padding: Sequence[int],
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Array:
     """Return by how much each window's sum is divided.
 
     The places of the window that lie in the input, or with `count_include_pad` in the padded input: what hangs over by
@@ -90,8 +117,16 @@ def _divisor(sizes: Sequence[int], starts: Sequence[range], kernel: Sequence[int
     return functools.reduce(np.multiply, np.ix_(*counts))
 
 
-def _avg_pool(input: Array, ndim: int, kernel_size: IntOrTuple, stride: IntOrTuple | None, padding: IntOrTuple,
-              ceil_mode: bool, count_include_pad: bool, divisor_override: int | None) -> Array:
+def _avg_pool(
+    input: Array,
+    ndim: int,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None,
+    padding: IntOrTuple,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Array:
     sizes, kernel, pads = input.shape[-ndim:], per_axis(kernel_size, ndim), per_axis(padding, ndim)
     strides, ones = kernel if stride is None else per_axis(stride, ndim), (1,) * ndim
     starts = _starts(sizes, kernel, strides, pads, ones, ceil_mode)
@@ -102,9 +137,17 @@ def _avg_pool(input: Array, ndim: int, kernel_size: IntOrTuple, stride: IntOrTup
     return (total / _divisor(sizes, starts, kernel, pads, count_include_pad, divisor_override)).astype(input.dtype)
 
 
-def _avg_pool_backward(grad_output: Array, input: Array, ndim: int, kernel_size: IntOrTuple,
-                       stride: IntOrTuple | None, padding: IntOrTuple, ceil_mode: bool, count_include_pad: bool,
-                       divisor_override: int | None) -> tuple[Array]:
+def _avg_pool_backward(
+    grad_output: Array,
+    input: Array,
+    ndim: int,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None,
+    padding: IntOrTuple,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> tuple[Array]:
     sizes, kernel, pads = input.shape[-ndim:], per_axis(kernel_size, ndim), per_axis(padding, ndim)
     strides, ones = kernel if stride is None else per_axis(stride, ndim), (1,) * ndim
     starts = _starts(sizes, kernel, strides, pads, ones, ceil_mode)
@@ -115,24 +158,45 @@ def _avg_pool_backward(grad_output: Array, input: Array, ndim: int, kernel_size:
     return (dx.astype(input.dtype),)
 
 
-def max_pool1d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0,
-               dilation: IntOrTuple = 1, ceil_mode: bool = False,
-               return_indices: bool = False) -> Array | tuple[Array, Array]:
+def max_pool1d(
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
     """Maximum over windows of (N, C, W) or (C, W); see `max_pool2d`."""
     both = _max_pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode)
     return both if return_indices else both[0]
 
 
-def max_pool1d_backward(grad_output: Array, input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None,
-                        padding: IntOrTuple = 0, dilation: IntOrTuple = 1, ceil_mode: bool = False,
-                        return_indices: bool = False, *, indices: Array | None = None) -> tuple[Array]:
+def max_pool1d_backward(
+    grad_output: Array,
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    indices: Array | None = None,
+) -> tuple[Array]:
     """Return (d_input,) of `max_pool1d`; see `max_pool2d_backward`."""
     return _max_pool_backward(grad_output, input, 1, kernel_size, stride, padding, dilation, ceil_mode, indices)
 
 
-def max_pool2d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0,
-               dilation: IntOrTuple = 1, ceil_mode: bool = False,
-               return_indices: bool = False) -> Array | tuple[Array, Array]:
+def max_pool2d(
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
     """Maximum over windows: ``y[n, c, p, q] = max over r, s of x[n, c, stride p + dilation r, stride q + ...]``.
 
     Padding counts as -inf. A NaN in the window is the result.
@@ -157,9 +221,18 @@ def max_pool2d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None 
     return both if return_indices else both[0]
 
 
-def max_pool2d_backward(grad_output: Array, input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None,
-                        padding: IntOrTuple = 0, dilation: IntOrTuple = 1, ceil_mode: bool = False,
-                        return_indices: bool = False, *, indices: Array | None = None) -> tuple[Array]:
+def max_pool2d_backward(
+    grad_output: Array,
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    indices: Array | None = None,
+) -> tuple[Array]:
     """Return (d_input,) of `max_pool2d`: each gradient is added to the pixel that was the maximum.
 
     `indices`, if forward kept them, say which that was. `return_indices` changes nothing: it is here because backward
@@ -168,36 +241,70 @@ def max_pool2d_backward(grad_output: Array, input: Array, kernel_size: IntOrTupl
     return _max_pool_backward(grad_output, input, 2, kernel_size, stride, padding, dilation, ceil_mode, indices)
 
 
-def max_pool3d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0,
-               dilation: IntOrTuple = 1, ceil_mode: bool = False,
-               return_indices: bool = False) -> Array | tuple[Array, Array]:
+def max_pool3d(
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
     """Maximum over windows of (N, C, D, H, W) or (C, D, H, W); see `max_pool2d`."""
     both = _max_pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode)
     return both if return_indices else both[0]
 
 
-def max_pool3d_backward(grad_output: Array, input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None,
-                        padding: IntOrTuple = 0, dilation: IntOrTuple = 1, ceil_mode: bool = False,
-                        return_indices: bool = False, *, indices: Array | None = None) -> tuple[Array]:
+def max_pool3d_backward(
+    grad_output: Array,
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    indices: Array | None = None,
+) -> tuple[Array]:
     """Return (d_input,) of `max_pool3d`; see `max_pool2d_backward`."""
     return _max_pool_backward(grad_output, input, 3, kernel_size, stride, padding, dilation, ceil_mode, indices)
 
 
-def avg_pool1d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0,
-               ceil_mode: bool = False, count_include_pad: bool = True) -> Array:
+def avg_pool1d(
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
     """Mean over windows of (N, C, W) or (C, W); see `avg_pool2d`."""
     return _avg_pool(input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-def avg_pool1d_backward(grad_output: Array, input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None,
-                        padding: IntOrTuple = 0, ceil_mode: bool = False,
-                        count_include_pad: bool = True) -> tuple[Array]:
+def avg_pool1d_backward(
+    grad_output: Array,
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> tuple[Array]:
     """Return (d_input,) of `avg_pool1d`; see `avg_pool2d_backward`."""
     return _avg_pool_backward(grad_output, input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-def avg_pool2d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0,
-               ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None) -> Array:
+def avg_pool2d(
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
     """Mean over windows: their sum, padding counting as zero, divided by the number of their places.
 
     Parameters
@@ -219,23 +326,46 @@ def avg_pool2d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None 
     return _avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def avg_pool2d_backward(grad_output: Array, input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None,
-                        padding: IntOrTuple = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-                        divisor_override: int | None = None) -> tuple[Array]:
+def avg_pool2d_backward(
+    grad_output: Array,
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Array]:
     """Return (d_input,) of `avg_pool2d`: each gradient, divided as its window was, is added to the window's pixels."""
-    return _avg_pool_backward(grad_output, input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad,
-                              divisor_override)
+    return _avg_pool_backward(
+        grad_output, input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
 
 
-def avg_pool3d(input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0,
-               ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None) -> Array:
+def avg_pool3d(
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
     """Mean over windows of (N, C, D, H, W) or (C, D, H, W); see `avg_pool2d`."""
     return _avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def avg_pool3d_backward(grad_output: Array, input: Array, kernel_size: IntOrTuple, stride: IntOrTuple | None = None,
-                        padding: IntOrTuple = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-                        divisor_override: int | None = None) -> tuple[Array]:
+def avg_pool3d_backward(
+    grad_output: Array,
+    input: Array,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Array]:
     """Return (d_input,) of `avg_pool3d`; see `avg_pool2d_backward`."""
-    return _avg_pool_backward(grad_output, input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad,
-                              divisor_override)
+    return _avg_pool_backward(
+        grad_output, input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
