@@ -13,6 +13,7 @@ __path__ = [str(_compiled_package(_Path(__file__).parent, __version__))]
 
 from . import functional, models, nn, optim
 from ._config import show_config
+from ._explain import explain
 from ._serialization import load, save
 from ._settings import configure, get_num_threads, set_num_threads, threads
 from .nn import (
@@ -72,6 +73,7 @@ __all__ = [
     "save",
     # settings
     "configure",
+    "explain",
     "get_num_threads",
     "set_num_threads",
     "show_config",

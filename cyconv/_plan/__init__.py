@@ -4,20 +4,23 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 """
 
 from ._common import Target, even
-from .choice import choose
+from .choice import COMPARED, choose, cost, obstacle
 from .depthwise import depthwise, depthwise_obstacle
 from .direct import flattened, forward, input_gradient, weight_gradient
 from .winograd import winograd, winograd_obstacle
 
 __all__ = [
+    "COMPARED",
     "Target",
     "choose",
+    "cost",
     "depthwise",
     "depthwise_obstacle",
     "even",
     "flattened",
     "forward",
     "input_gradient",
+    "obstacle",
     "weight_gradient",
     "winograd",
     "winograd_obstacle",

@@ -23,16 +23,39 @@ def _round_up(n: int, to: int) -> int:
     return math.ceil(n / to) * to
 
 
-def _cost(geometry: ConvGeometry, m: int, lanes: int, itemsize: int) -> float:
-    """Return the cost of Winograd with output tiles of edge m, or of direct summation (m = 1), in multiply-adds."""
-    elements = 9 if m == 1 else (m + 2) ** 2
-    c, k = geometry.in_channels, _round_up(geometry.out_channels, lanes)
+#: Share of the peak that BLAS and the copying of columns reach together.
+BLAS_SHARE = 0.45
+
+#: What ``cyconv.explain`` compares.
+COMPARED = ("direct", "winograd_f2", "winograd_f4", "depthwise", "im2col")
+TILE_EDGE = {"direct": 1, "winograd_f2": 2, "winograd_f4": 4}
+
+
+def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
+    """Return why an algorithm cannot compute a convolution, or an empty string."""
+    if name.startswith("winograd"):
+        return winograd_obstacle(geometry)
+    return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
+
+
+def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int) -> float:
+    """Return the expected cost of a forward pass with packed weights, in multiply-adds of the register tile."""
+    if name == "im2col":
+        return geometry.macs / BLAS_SHARE
+    if name == "depthwise":
+        # Bound by memory: about 4 multiply-adds in the time of moving a byte.
+        moved = math.prod(geometry.input_shape) + math.prod(geometry.output_shape)
+        return max(geometry.macs, 4.0 * itemsize * moved)
+    m = TILE_EDGE[name]
+    elements = geometry.taps if m == 1 else (m + 2) ** 2
+    c, k = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
+    padded = _round_up(k, lanes) if k > lanes // 2 or m > 1 else k
     tiles = geometry.batch * math.prod(math.ceil(size / m) for size in geometry.output)
-    weights = elements * c * k
+    weights = elements * c * padded * geometry.groups
     read = WEIGHT_CACHED if weights * itemsize <= CACHED_BYTES else WEIGHT_FROM_MEMORY
-    transforms = 0.0 if m == 1 else TRANSFORM * elements * tiles * (_round_up(c, lanes) + k)
+    transforms = 0.0 if m == 1 else TRANSFORM * elements * tiles * (_round_up(c, lanes) + padded)
     # A tile of one vector of output channels reaches 5/6 of the peak.
-    speed = 5 / 6 if geometry.out_channels <= lanes else 1.0
+    speed = 5 / 6 if k <= lanes else 1.0
     return weights * tiles / speed + weights * read + transforms
 
 
@@ -40,22 +63,19 @@ def choose(
     geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False
 ) -> tuple[str, str]:
     """Return the algorithm that ``auto`` takes, and why."""
-    if (
-        geometry.groups == geometry.in_channels
-        and geometry.groups > 1
-        and not depthwise_obstacle(geometry, channels_last)
-    ):
-        return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
-    obstacle = winograd_obstacle(geometry)
-    if obstacle:
-        return "direct", f"Winograd is out: {obstacle}"
+    if geometry.groups == geometry.in_channels and geometry.groups > 1:
+        against = depthwise_obstacle(geometry, channels_last)
+        if not against:
+            return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
+        return "direct", f"the depthwise walks cannot: {against}"
+    against = winograd_obstacle(geometry)
+    if against:
+        return "direct", f"Winograd cannot: {against}"
     if precision == "strict":
         return "direct", 'precision "strict" asks for direct summation'
     itemsize = 4 if dtype == "f" else 8
-    names = {1: "direct", 2: "winograd_f2", 4: "winograd_f4"}
-    costs = {
-        names[m]: _cost(geometry, m, lanes, itemsize) for m in names if m < 4 or geometry.in_channels <= F4_CHANNELS
-    }
+    names = [name for name in TILE_EDGE if name != "winograd_f4" or geometry.in_channels <= F4_CHANNELS]
+    costs = {name: cost(name, geometry, lanes, itemsize) for name in names}
     best = min(costs, key=lambda name: costs[name])
-    listed = ", ".join(f"{name} {cost / costs[best]:.2f}" for name, cost in costs.items())
-    return best, f"least expected cost, in multiply-adds, transforms and weights read: {listed}"
+    listed = ", ".join(f"{name} {value / costs[best]:.2f}" for name, value in costs.items())
+    return best, f"least expected cost of multiply-adds, transforms and weights read: {listed}"

@@ -1,7 +1,7 @@
 """The operations on arrays, in the names, argument order and meaning of ``torch.nn.functional``.
 
-Each has a twin ``<name>_backward(grad_output, <the same arguments>)``, which returns a tuple: the gradients of the array
-arguments in their order; an argument given as None has no entry.
+Each has a twin ``<name>_backward(grad_output, <the same arguments>)``, which returns a tuple: the gradients of the
+array arguments in their order; an argument given as None has no entry.
 """
 
 from ._activation import (
@@ -17,6 +17,7 @@ from ._activation import (
     tanh_backward,
 )
 from ._conv import ConvLayer, conv2d, conv2d_backward
+from ._conv import engine as conv_engine
 from ._dropout import dropout, dropout_backward
 from ._linear import linear, linear_backward
 from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
@@ -27,6 +28,7 @@ __all__ = [
     "ConvLayer",
     "conv2d",
     "conv2d_backward",
+    "conv_engine",
     "linear",
     "linear_backward",
     "avg_pool2d",

@@ -29,23 +29,31 @@ _engines: dict[tuple[Any, ...], Any] = {}
 _MOST_ENGINES = 1024
 
 
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str) -> tuple[str, str]:
+    """Return the name of the algorithm that computes a convolution, and why."""
+    if check_algorithm(geometry.operation, algorithm) != "auto":
+        return algorithm, "asked for by name"
+    if _settings.algorithm() != "auto":
+        return _settings.algorithm(), "asked for by cyconv.configure"
+    lanes = kernels.load("direct").LANES[dtype.char]
+    return _plan.choose(geometry, dtype.char, lanes, _settings.precision(), channels_last)
+
+
 def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str = "auto") -> Any:
     """Return what computes this convolution; the same object for the same arguments.
 
     Raises
     ------
     ValueError
-        There is no such algorithm.
+        There is no such algorithm, or it cannot compute this convolution.
     """
     key = (geometry, dtype.char, channels_last, algorithm, _settings.epoch())
     found = _engines.get(key)
     if found is None:
-        name = check_algorithm(geometry.operation, algorithm)
-        if name == "auto":
-            name = _settings.algorithm()
-        if name == "auto":
-            lanes = kernels.load("direct").LANES[dtype.char]
-            name, _ = _plan.choose(geometry, dtype.char, lanes, _settings.precision(), channels_last)
+        name, _ = choice(geometry, dtype, channels_last, algorithm)
+        against = _plan.obstacle(name, geometry, channels_last)
+        if against:
+            raise ValueError(f"{geometry.operation}: algorithm {name!r} cannot compute this convolution: {against}")
         if len(_engines) >= _MOST_ENGINES:
             _engines.clear()
         found = _engines[key] = ENGINES[name](geometry, dtype, channels_last)
@@ -225,6 +233,15 @@ class ConvLayer:
         # Copies find their engines themselves.
         return ConvLayer, (self._operation, *self._arguments)
 
+    def geometry(self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> ConvGeometry:
+        """Return the sizes for an input of a shape; errors as :func:`conv2d`."""
+        bias_shape = weight_shape[:1] if bias else None
+        return conv_geometry(self._operation, 2, input_shape, weight_shape, bias_shape, *self._arguments[:-1])
+
+    def choice(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> tuple[str, str]:
+        """Return the name of the algorithm that will run, and why."""
+        return choice(geometry, dtype, channels_last, self._arguments[-1])
+
     def _prepare(self, input: Any, weight: Array, bias: Array | None) -> tuple[Array, Any]:
         """Return (batched input in a memory order that kernels read, engine)."""
         x = input
@@ -236,11 +253,9 @@ class ConvLayer:
                 return x, work
         x = array(x, self._operation, "input")
         same_dtype(self._operation, input=x, weight=weight, bias=bias)
-        bias_shape = None if bias is None else bias.shape
-        *arguments, algorithm = self._arguments
-        geometry = conv_geometry(self._operation, 2, x.shape, weight.shape, bias_shape, *arguments)
+        geometry = self.geometry(x.shape, weight.shape, bias is not None)
         ready, last = ordered(x if geometry.batched else x[None])
-        work = engine(geometry, x.dtype, last, algorithm)
+        work = engine(geometry, x.dtype, last, self._arguments[-1])
         if usual:
             if len(self._known) >= 64:
                 self._known.clear()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _plan, kernels
-from .._geometry import ConvGeometry
 from ._conv_direct import Direct
 
 
@@ -15,12 +12,6 @@ class Depthwise(Direct):
     """One depthwise convolution."""
 
     name = "depthwise"
-
-    def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
-        obstacle = _plan.depthwise_obstacle(geometry, channels_last)
-        if obstacle:
-            raise ValueError(f"{geometry.operation}: algorithm 'depthwise' does not fit: {obstacle}")
-        super().__init__(geometry, dtype, channels_last)
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the forward pass."""

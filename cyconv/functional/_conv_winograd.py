@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from .. import _plan, _settings, kernels
-from .._geometry import ConvGeometry
 from ._arrays import Array, empty
 from ._conv_direct import Direct
 
@@ -16,14 +15,6 @@ class Winograd(Direct):
     """One 3x3 convolution of stride 1 by Winograd's algorithm."""
 
     m = 4
-
-    def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
-        obstacle = _plan.winograd_obstacle(geometry)
-        if obstacle:
-            raise ValueError(
-                f"{geometry.operation}: algorithm {self.name!r} is for 3 x 3 kernels of stride 1: {obstacle}"
-            )
-        super().__init__(geometry, dtype, channels_last)
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the forward pass."""

@@ -68,10 +68,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = Non
     p = _probability("dropout", p)
     if not training:
         return (x, np.ones(x.shape, bool)) if return_mask else x
-    if p == 0:
-        mask = np.ones(x.shape, bool)
-    else:
-        mask = np.asarray(_generator(rng).random(x.shape, np.float32) >= p)
+    mask = np.ones(x.shape, bool) if p == 0 else np.asarray(_generator(rng).random(x.shape, np.float32) >= p)
     output = _keep(x, mask, p)
     return (output, mask) if return_mask else output
 

@@ -118,7 +118,7 @@ class Conv2d(Module):
             grad_output, self._saved, weight.data, None if bias is None else bias.data, input_grad
         )
         pending.append((weight, grad_weight))
-        if bias is not None:
+        if bias is not None and grad_bias is not None:
             pending.append((bias, grad_bias))
         return grad_input
 

@@ -1,0 +1,208 @@
+"""What a convolution will do, in words and numbers: geometry, work, algorithms, and the choice among them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _plan, _settings, kernels
+from ._geometry import AXES, ConvGeometry
+from .functional import conv_engine
+from .nn import Conv2d
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """
+    One algorithm for a convolution.
+
+    Attributes
+    ----------
+    name : str
+    obstacle : str
+        Why it cannot compute this one; empty where it can.
+    workspace : int
+        Private bytes of each thread.
+    packed : int
+        Bytes of the weights as it reads them.
+    expected : float
+        Seconds, from the multiply-adds, transforms and weights that it takes and the speed of this machine; NaN where
+        nothing was modelled.
+    measured : float
+        Seconds, the median of repeated runs; NaN unless asked for.
+    """
+
+    name: str
+    obstacle: str = ""
+    workspace: int = 0
+    packed: int = 0
+    expected: float = math.nan
+    measured: float = math.nan
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """
+    What :func:`explain` found; ``print`` shows it.
+
+    Attributes
+    ----------
+    geometry : ConvGeometry
+        All sizes.
+    parameters, macs : int
+        Learned numbers; multiply-adds of one forward pass by direct summation.
+    bytes : int
+        Of input, output and weights together.
+    chosen, why : str
+        The algorithm that will run, and the reason.
+    candidates : tuple of Candidate
+    """
+
+    geometry: ConvGeometry
+    parameters: int
+    macs: int
+    bytes: int
+    chosen: str
+    why: str
+    candidates: tuple[Candidate, ...]
+
+    def __str__(self) -> str:
+        g = self.geometry
+        lines = [f"{g.operation}  {g.input_shape} -> {g.output_shape}"]
+        lines += [f"  {axis:<12} {g.formula(i)}" for i, axis in enumerate(AXES[g.rank])]
+        group = "" if g.groups == 1 else f" in {g.groups} groups"
+        lines.append(f"  {'weight':<12} {g.weight_shape}{group}")
+        lines.append(f"  {'parameters':<12} {self.parameters:,}")
+        lines.append(f"  {'work':<12} {self.macs:,} multiply-adds = {2e-9 * self.macs:.3g} GFLOP by direct summation")
+        intensity = 2 * self.macs / max(self.bytes, 1)
+        lines.append(f"  {'memory':<12} {_size(self.bytes)} read and written once: {intensity:.3g} FLOP for each byte")
+        lines.append(f"  {'algorithm':<12} {self.chosen}: {self.why}")
+        measured = any(not math.isnan(c.measured) for c in self.candidates)
+        header = f"  {'':<12} {'workspace':>10} {'weights':>10} {'expected':>10}"
+        lines.append(header + (f" {'measured':>10}" if measured else ""))
+        for c in self.candidates:
+            mark = "*" if c.name == self.chosen else " "
+            if c.obstacle:
+                lines.append(f" {mark}{c.name:<12} cannot: {c.obstacle}")
+                continue
+            row = f" {mark}{c.name:<12} {_size(c.workspace):>10} {_size(c.packed):>10} {_duration(c.expected):>10}"
+            lines.append(row + (f" {_duration(c.measured):>10}" if measured else ""))
+        return "\n".join(lines)
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.3g} {unit}"
+        n /= 1024
+    return f"{n:.3g} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
+    return f"{seconds * 1e6:.3g} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+
+
+@functools.cache
+def _multiply_adds_a_second(dtype: str) -> float:
+    """Return how many multiply-adds one core does a second at best, measured in about 10 ms."""
+    probe = kernels.load("probe")
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        operations = probe.multiply_add(dtype, 100_000, 1)
+        best = max(best, operations / 2 / (time.perf_counter() - start))
+    return best
+
+
+def _median_time(run: Any, seconds: float = 0.2) -> float:
+    run()
+    times: list[float] = []
+    stop = time.perf_counter() + seconds
+    while not times or time.perf_counter() < stop:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _candidate(name: str, layer: Conv2d, geometry: ConvGeometry, last: bool, measure: bool) -> Candidate:
+    obstacle = _plan.obstacle(name, geometry, last)
+    if obstacle:
+        return Candidate(name, obstacle)
+    dtype = layer.weight.dtype
+    work = conv_engine(geometry, dtype, last, name)
+    lanes = kernels.load("direct").LANES[dtype.char]
+    cost = _plan.cost(name, geometry, lanes, dtype.itemsize)
+    threads = _settings.threads_for(2.0 * geometry.macs)
+    expected = cost / (_multiply_adds_a_second(dtype.char) * threads)
+    packed = work.pack(layer.weight.data)
+    measured = math.nan
+    if measure:
+        x = np.ones(geometry.input_shape, dtype)
+        if last:
+            x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        bias = None if layer.bias is None else layer.bias.data
+        measured = _median_time(lambda: work.forward(x, layer.weight.data, bias, packed))
+    return Candidate(name, "", work.workspace(), packed.nbytes, expected, measured)
+
+
+def explain(
+    layer: Conv2d, input_shape: Sequence[int], *, channels_last: bool = False, measure: bool = False
+) -> Explanation:
+    """
+    Tell what a convolution layer will do with an input: sizes, work, and which algorithm runs and why.
+
+    Parameters
+    ----------
+    layer : Conv2d
+        The layer.
+    input_shape : sequence of int
+        (N, C, H, W) or (C, H, W).
+    channels_last : bool
+        The input lies in memory as (N, H, W, C).
+    measure : bool
+        Run every algorithm and report its median time, weights packed; takes a fifth of a second each.
+
+    Returns
+    -------
+    Explanation
+        ``print`` shows it; its attributes have the numbers.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no convolution.
+    ValueError
+        If the layer cannot take an input of that shape.
+
+    Examples
+    --------
+    >>> from cyconv import Conv2d, explain
+    >>> e = explain(Conv2d(64, 192, 5, padding=2), (1, 64, 27, 27))
+    >>> e.geometry.formula(0), e.parameters, e.chosen
+    ('(27 + 2·2 − 1·(5−1) − 1)/1 + 1 = 27', 307392, 'direct')
+    """
+    if not isinstance(layer, Conv2d):
+        raise TypeError(f"explain: expected a Conv2d, got {type(layer).__name__}; summary() tells about whole networks")
+    geometry = layer._conv.geometry(tuple(input_shape), layer.weight.shape, layer.bias is not None)
+    dtype = layer.weight.dtype
+    chosen, why = layer._conv.choice(geometry, dtype, channels_last)
+    arrays = math.prod(geometry.input_shape) + math.prod(geometry.output_shape) + layer.num_parameters()
+    names = [name for name in _plan.COMPARED if name == chosen or name != "reference"]
+    return Explanation(
+        geometry,
+        layer.num_parameters(),
+        geometry.macs,
+        arrays * dtype.itemsize,
+        chosen,
+        why,
+        tuple(_candidate(name, layer, geometry, channels_last, measure) for name in names),
+    )
