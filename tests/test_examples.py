@@ -82,7 +82,7 @@ def test_train_lenet_reads_97_of_100_digits_in_under_a_minute(tmp_path):
     assert float(seconds) < 60
     assert "(1·5·5 + 1)·6 =" in done.stdout
     assert "61,706" in done.stdout
-    assert len(re.findall(r"^epoch +\d+/15: loss .* images/s, held out .*%$", done.stderr, re.M)) == 15
+    assert len(re.findall(r"^epoch +\d+/20: loss .* images/s, held out .*%$", done.stderr, re.M)) == 20
     assert "\r" not in done.stderr
 
     folder = tmp_path / "lenet-run"
