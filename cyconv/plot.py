@@ -93,14 +93,16 @@ def learning_curves(history: Any, figure: Any = None) -> Any:
     if floor > 0:
         loss.set_ylim(bottom=floor)
     loss.set(title="Loss: how wrong, and how sure of it", xlabel="epoch", ylabel="mean loss per image")
-    loss.legend(frameon=False, loc="upper right")
+    long = history.epochs > 3
+    loss.legend(frameon=False, loc="upper right" if long else "best")
     for ax in rest:
         _curve(ax, epochs, [100 * a for a in history.accuracy], [100 * a for a in history.validation_accuracy])
-        best = max([*history.accuracy, *history.validation_accuracy])
-        # The last few per cent are what the epochs are about; the first epoch may leave at the bottom.
-        ax.set_ylim(100 * best - 12, min(100 * best + 1.5, 100.5))
+        # The last few per cent are what the epochs are about: of many, the first one may leave at the bottom.
+        shown = 100 * np.array([*history.accuracy[long:], *history.validation_accuracy[long:]])
+        margin = 0.05 * (shown.max() - shown.min()) + 0.5
+        ax.set_ylim(shown.min() - margin, min(shown.max() + margin, 100.5))
         ax.set(title="Accuracy: the share it reads right", xlabel="epoch", ylabel="per cent")
-        ax.legend(frameon=False, loc="lower right")
+        ax.legend(frameon=False, loc="lower right" if long else "best")
     for ax in (loss, *rest):
         ax.set_xlim(0, 1.02 * time[-1])
         ax.xaxis.get_major_locator().set_params(integer=True)

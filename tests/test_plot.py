@@ -59,6 +59,11 @@ def test_learning_curves_show_steps_means_and_validation():
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["each step", "training", "held out"]
 
 
+def test_the_accuracy_axis_shows_all_epochs_of_few_and_all_but_the_first_of_many():
+    assert learning_curves(history(3)).axes[1].get_ylim()[0] < 50
+    assert 50 < learning_curves(history(5)).axes[1].get_ylim()[0] < 60
+
+
 def test_learning_curves_without_validation_accuracy_or_a_whole_epoch():
     assert len(drawn(learning_curves(history(validation=False))).axes[0].lines) == 2
     regression = history()
