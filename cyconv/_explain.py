@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Sequence
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _plan, _settings, kernels
+from . import _plan
 from ._geometry import AXES, ConvGeometry
-from .functional import conv_engine
+from .functional import conv_engine, conv_expected_time
 from .nn import Conv2d
 
 
@@ -110,18 +109,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
 
 
-@functools.cache
-def _multiply_adds_a_second(dtype: str) -> float:
-    """Return how many multiply-adds one core does a second at best, measured in about 10 ms."""
-    probe = kernels.load("probe")
-    best = 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        operations = probe.multiply_add(dtype, 100_000, 1)
-        best = max(best, operations / 2 / (time.perf_counter() - start))
-    return best
-
-
 def _median_time(run: Any, seconds: float = 0.2) -> float:
     run()
     times: list[float] = []
@@ -139,10 +126,7 @@ def _candidate(name: str, layer: Conv2d, geometry: ConvGeometry, last: bool, mea
         return Candidate(name, obstacle)
     dtype = layer.weight.dtype
     work = conv_engine(geometry, dtype, last, name)
-    lanes = kernels.load("direct").LANES[dtype.char]
-    cost = _plan.cost(name, geometry, lanes, dtype.itemsize)
-    threads = _settings.threads_for(2.0 * geometry.macs)
-    expected = cost / (_multiply_adds_a_second(dtype.char) * threads)
+    expected = conv_expected_time(name, geometry, dtype)
     packed = work.pack(layer.weight.data)
     measured = math.nan
     if measure:

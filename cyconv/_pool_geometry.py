@@ -122,7 +122,8 @@ def _checked_size(
     size = output_size(length, kernel, stride, pad, pad, dilation, ceil_mode)
     if size < 1:
         raise ValueError(
-            f"{operation}: {dilated} does not fit into the padded input of {axis} {length + 2 * pad} ({length} + 2·{pad})"
+            f"{operation}: {dilated} does not fit into the padded input of {axis} {length + 2 * pad} "
+            f"({length} + 2·{pad})"
         )
     return size
 

@@ -167,10 +167,12 @@ def configure(
         raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-    given = (algorithm, max_workspace, precision)
-    _state.algorithm, _state.workspace, _state.precision = (
-        kept if value is None else value for value, kept in zip(given, before, strict=True)
-    )
+    if algorithm is not None:
+        _state.algorithm = algorithm
+    if max_workspace is not None:
+        _state.workspace = max_workspace
+    if precision is not None:
+        _state.precision = precision
     _state.epoch += 1
     try:
         yield

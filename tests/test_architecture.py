@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "cyconv.optim",
             "cyconv.data",
             "cyconv.summary",
-            "cyconv.explanation",
+            "cyconv._explain",
             "cyconv.plot",
             "cyconv.onnx",
             "cyconv._serialization",

@@ -214,23 +214,42 @@ def test_the_first_gradient_is_kept_without_a_copy(monkeypatch):
     assert layer.bias.grad is made[2]
 
 
-def test_constructor_arguments_reach_the_functional_twin(monkeypatch):
-    calls = []
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "twin"),
+    [
+        (((1, 2), "same", 3, 2), {"algorithm": "im2col"}, ((1, 2), "same", (3, 3), 2)),
+        ((), {"padding": ((1, 0), (2, 3))}, (1, ((1, 0), (2, 3)))),
+        ((), {"padding": [1, 2]}, (1, (1, 2))),
+        ((), {}, ()),
+    ],
+)
+def test_constructor_arguments_mean_what_they_mean_in_the_functional_twin(arguments, keywords, twin):
+    layer, x = nn.Conv2d(2, 4, 3, *arguments, rng=0, **keywords), normal(1, 2, 9, 9, dtype="float32")
+    algorithm = keywords.get("algorithm", "auto")
+    expected = F.conv2d(x, layer.weight.data, layer.bias.data, *twin, algorithm=algorithm)
+    np.testing.assert_array_equal(layer(x), expected)
+    found = layer.backward(expected)
+    wanted = F.conv2d_backward(expected, x, layer.weight.data, layer.bias.data, *twin, algorithm=algorithm)
+    for one, other in zip((found, layer.weight.grad, layer.bias.grad), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
 
-    def conv2d(*args, **kwargs):
-        calls.append((args[3:], kwargs))
-        return np.zeros((1, 4, 1, 1), np.float32)
 
-    monkeypatch.setattr(F, "conv2d", conv2d)
-    layer = nn.Conv2d(2, 4, 3, (1, 2), "same", 3, 2, algorithm="direct")
-    layer(np.zeros((1, 2, 9, 9), np.float32))
-    nn.Conv2d(2, 4, 3, padding=((1, 0), (2, 3)))(np.zeros((1, 2, 9, 9), np.float32))
-    nn.Conv2d(2, 4, 3, padding=[1, 2])(np.zeros((1, 2, 9, 9), np.float32))
-    assert calls == [
-        (((1, 2), "same", (3, 3), 2, "zeros"), {"algorithm": "direct"}),
-        (((1, 1), ((1, 0), (2, 3)), (1, 1), 1, "zeros"), {"algorithm": "auto"}),
-        (((1, 1), (1, 2), (1, 1), 1, "zeros"), {"algorithm": "auto"}),
-    ]
+def test_eval_keeps_packed_weights_and_guards_them():
+    layer, x = nn.Conv2d(2, 4, 3, rng=0), normal(1, 2, 9, 9, dtype="float32")
+    before = layer(x)
+    layer.eval()
+    np.testing.assert_array_equal(layer(x), before)
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weight.data += 1
+    layer.train()
+    layer.weight.data *= 2
+    after = layer.eval()(x)
+    assert (after != before).any()
+    # A new array, and values loaded in eval mode, are seen as well.
+    layer.weight.data = layer.weight.data / 2
+    np.testing.assert_array_equal(layer(x), before)
+    layer.load_state_dict({"weight": 2 * layer.weight.data, "bias": layer.bias.data})
+    np.testing.assert_array_equal(layer(x), after)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -531,6 +550,6 @@ def test_copies_have_parameters_of_their_own_and_no_activations(duplicate):
         with pytest.raises(RuntimeError, match="there was none"):
             layer.backward(y)
     np.testing.assert_array_equal(twin.eval()(x), y)
-    twin[0].weight.data += 1
+    twin.train()[0].weight.data += 1
     assert (twin(x) != y).any()
     np.testing.assert_array_equal(model(x), y)

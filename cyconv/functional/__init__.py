@@ -19,6 +19,7 @@ from ._activation import (
 from ._conv import ConvLayer, conv2d, conv2d_backward
 from ._conv import engine as conv_engine
 from ._dropout import dropout, dropout_backward
+from ._expected import conv_expected_time
 from ._linear import linear, linear_backward
 from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
 from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
@@ -29,6 +30,7 @@ __all__ = [
     "conv2d",
     "conv2d_backward",
     "conv_engine",
+    "conv_expected_time",
     "linear",
     "linear_backward",
     "avg_pool2d",

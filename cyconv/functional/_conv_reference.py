@@ -35,12 +35,13 @@ class Reference:
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
         x = np.zeros(self.geometry.input_shape, weight.dtype)
-        return in_order(reference.conv2d_backward(grad, x, weight, None, *self._how)[0], self.channels_last)
+        dx: Any = reference.conv2d_backward(grad, x, weight, None, *self._how)[0]
+        return in_order(dx, self.channels_last)
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
         weight = np.zeros(self.geometry.weight_shape, x.dtype)
-        dw = reference.conv2d_backward(grad, x, weight, None, *self._how, input_grad=False)[1]
+        dw: Any = reference.conv2d_backward(grad, x, weight, None, *self._how, input_grad=False)[1]
         return dw, grad.sum((0, 2, 3), dtype=np.float64).astype(x.dtype) if bias else None
 
     def workspace(self) -> int:

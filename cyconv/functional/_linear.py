@@ -84,11 +84,10 @@ def linear_backward(
     check_gradient(name, grad.shape, shape)
     g = np.ascontiguousarray(grad).reshape(rows, outputs)
     threads = _settings.threads_for(2.0 * rows * features * outputs)
-    dx = None
+    dx: Array | None = None
     if input_grad:
-        dx = np.empty((rows, features), x.dtype)
-        _product(dx, g, w, None, False, False, False, threads)
-        dx = dx.reshape(x.shape)
+        dx = np.empty(x.shape, x.dtype)
+        _product(dx.reshape(rows, features), g, w, None, False, False, False, threads)
     dw = np.empty((outputs, features), x.dtype)
     flat = x.reshape(rows, features)
     _product(dw, g, flat, None, True, False, False, threads)

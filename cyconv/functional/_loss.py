@@ -41,7 +41,8 @@ def _layout(operation: str, shape: tuple[int, ...], target_shape: tuple[int, ...
             )
     elif target_shape != samples:
         raise ValueError(
-            f"{operation}: target of class indices must have shape {samples} for input of shape {shape}, got {target_shape}"
+            f"{operation}: target of class indices must have shape {samples} for input of shape {shape}, "
+            f"got {target_shape}"
         )
     if classes < 1:
         raise ValueError(f"{operation}: input of shape {shape} has no classes")
@@ -87,7 +88,7 @@ def _case(operation: str, input: Any, target: Any, weight: Any, ignore_index: in
         divisor = float(layout.outer * layout.inner)
     else:
         if t.dtype is not INT64 or not t.flags.carray:
-            t = np.require(t, INT64, "CA")
+            t = np.require(t, INT64, ["C", "A"])
         divisor, wrong = _kernel.check_targets(t, w, layout.classes, ignore_index)
         if wrong >= 0:
             place = tuple(int(i) for i in np.unravel_index(wrong, t.shape))

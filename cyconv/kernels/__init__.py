@@ -29,9 +29,9 @@ def built() -> tuple[str, ...]:
 
 def available() -> tuple[str, ...]:
     """Return the instruction sets that were built and that this processor runs, lowest first."""
-    from . import _cpu
+    from ._cpu import supports
 
-    return tuple(isa for isa in built() if _cpu.supports(isa))
+    return tuple(isa for isa in built() if supports(isa))
 
 
 def choose() -> str:

@@ -1,0 +1,3 @@
+OPENMP: int
+FORK_SAFE: bool
+COMPILER: str
