@@ -15,9 +15,22 @@ from .peers import ConvData
 from .peers import cyconv as peer
 
 ALGORITHMS = ("auto", "direct", "im2col")
-LAYERS = ("resnet 64 56 b1", "resnet 256 14 b1", "resnet 512 7 b16", "vgg 256 56 b1", "cifar 16 32 b16",
-          "alexnet c2 b1", "res2c b1", "r50 3b s2 b1", "drn d2 b1", "lenet c1 b64", "lenet c2 b64", "resnet c1 b1",
-          "dw3 128 56 b1", "g32x4 56 b1")
+LAYERS = (
+    "resnet 64 56 b1",
+    "resnet 256 14 b1",
+    "resnet 512 7 b16",
+    "vgg 256 56 b1",
+    "cifar 16 32 b16",
+    "alexnet c2 b1",
+    "res2c b1",
+    "r50 3b s2 b1",
+    "drn d2 b1",
+    "lenet c1 b64",
+    "lenet c2 b64",
+    "resnet c1 b1",
+    "dw3 128 56 b1",
+    "g32x4 56 b1",
+)
 THREADS = min(2, len(machine.usable_cpus()))
 
 

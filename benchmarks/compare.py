@@ -23,8 +23,9 @@ from typing import Any
 
 if not __package__:  # run as a script: this folder is the package `benchmarks`, and the checkout stays off the path
     _here = Path(__file__).resolve().parent
-    _spec = importlib.util.spec_from_file_location("benchmarks", _here / "__init__.py",
-                                                   submodule_search_locations=[str(_here)])
+    _spec = importlib.util.spec_from_file_location(
+        "benchmarks", _here / "__init__.py", submodule_search_locations=[str(_here)]
+    )
     assert _spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(_spec)
 
@@ -37,8 +38,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = __doc__ or ""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", metavar="REGEX", help="only layers whose name matches")
-    parser.add_argument("--groups", nargs="+", metavar="GROUP", choices=[*layers.GROUPS, LENET],
-                        help=f"only these: {', '.join(layers.GROUPS)}, {LENET} (default: all)")
+    parser.add_argument(
+        "--groups",
+        nargs="+",
+        metavar="GROUP",
+        choices=[*layers.GROUPS, LENET],
+        help=f"only these: {', '.join(layers.GROUPS)}, {LENET} (default: all)",
+    )
     parser.add_argument("--direction", choices=("forward", "backward", "both"), default="forward")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--threads", type=int, nargs="+", default=[2], help="for every contender (default: 2)")
@@ -91,8 +97,9 @@ class Run:
         print(("thr " if many else "") + report.header(names))
         rows = []
         for layer in chosen:
-            for row in contest.conv(layer, direction, args.dtype, args.threads, self.modules, self.effort,
-                                    args.algorithm):
+            for row in contest.conv(
+                layer, direction, args.dtype, args.threads, self.modules, self.effort, args.algorithm
+            ):
                 prefix = f"{row.threads:<4}" if many else ""
                 print(prefix + report.line(row, names, self.peak[row.threads]), flush=True)
                 rows.append(row)
@@ -111,8 +118,10 @@ class Run:
         for threads in self.args.threads:
             print(f"{threads} threads\n{report.header(names, network=True)}", flush=True)
             rows = []
-            for make, batch in [*((contest.lenet_training, b) for b in networks.TRAINING_BATCHES),
-                                *((contest.lenet_inference, b) for b in networks.INFERENCE_BATCHES)]:
+            for make, batch in [
+                *((contest.lenet_training, b) for b in networks.TRAINING_BATCHES),
+                *((contest.lenet_inference, b) for b in networks.INFERENCE_BATCHES),
+            ]:
                 rows.append(make(batch, threads, self.modules, self.effort))
                 print(report.line(rows[-1], names, None), flush=True)
             self.rows += rows
@@ -128,8 +137,10 @@ class Run:
         print("\n".join(x for x in (report.scaling(self.rows), report.missing(self.rows)) if x))
         if self.handovers:
             low, high = min(self.handovers), max(self.handovers)
-            print(f"hand-over between cores: {low:.0f} to {high:.0f} ns over the run; where it changes several-fold,"
-                  " two-thread figures of different groups do not compare")
+            print(
+                f"hand-over between cores: {low:.0f} to {high:.0f} ns over the run; where it changes several-fold,"
+                " two-thread figures of different groups do not compare"
+            )
         if self.args.json:
             self.args.json.write_text(json.dumps(self.as_json(), indent=1))
             print(f"written: {self.args.json}")
@@ -142,8 +153,14 @@ class Run:
 
     def as_json(self) -> dict[str, Any]:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.args).items()}
-        return {"machine": machine.describe(), "settings": settings, "missing": self.missing,
-                "fma peak": self.peak, "handover ns": self.handovers, "rows": [row.as_json() for row in self.rows]}
+        return {
+            "machine": machine.describe(),
+            "settings": settings,
+            "missing": self.missing,
+            "fma peak": self.peak,
+            "handover ns": self.handovers,
+            "rows": [row.as_json() for row in self.rows],
+        }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

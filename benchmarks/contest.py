@@ -17,8 +17,14 @@ from .timing import Effort, measure
 
 # Largest error allowed, relative to the largest value of the answer. For peers wide enough for Winograd F(6,3) and too
 # narrow for bfloat16 or float16; for cyconv what it promises (gradients add up over more terms than outputs do).
-TOLERANCE = {("float32", "peer"): 1e-4, ("float32", "forward"): 1e-5, ("float32", "backward"): 2e-5,
-             ("float64", "peer"): 1e-12, ("float64", "forward"): 1e-13, ("float64", "backward"): 1e-12}
+TOLERANCE = {
+    ("float32", "peer"): 1e-4,
+    ("float32", "forward"): 1e-5,
+    ("float32", "backward"): 2e-5,
+    ("float64", "peer"): 1e-12,
+    ("float64", "forward"): 1e-13,
+    ("float64", "backward"): 1e-12,
+}
 
 
 @dataclass
@@ -75,8 +81,14 @@ def _single(contender: Any) -> tuple[np.ndarray, ...]:
     return answer
 
 
-def hold(row: Row, modules: dict[str, ModuleType], prepare: Prepare, want: tuple[np.ndarray, ...], effort: Effort,
-         answers: Answers = _single) -> Row:
+def hold(
+    row: Row,
+    modules: dict[str, ModuleType],
+    prepare: Prepare,
+    want: tuple[np.ndarray, ...],
+    effort: Effort,
+    answers: Answers = _single,
+) -> Row:
     """Fill the row. What a contender says (``answers``) must be ``want``, else it is in ``row.wrong`` and not timed."""
     right: Contenders = {}
     for peer, module in modules.items():
@@ -108,15 +120,23 @@ def hold(row: Row, modules: dict[str, ModuleType], prepare: Prepare, want: tuple
     return row
 
 
-def _prepare_conv(direction: str, layer: Layer, data: ConvData, threads: int, algorithm: str,
-                  module: ModuleType) -> Contenders:
+def _prepare_conv(
+    direction: str, layer: Layer, data: ConvData, threads: int, algorithm: str, module: ModuleType
+) -> Contenders:
     forced = {"algorithm": algorithm} if module.__name__.endswith(".cyconv") else {}
     contenders: Contenders = getattr(module, direction)(layer, data, threads, **forced)
     return contenders
 
 
-def conv(layer: Layer, direction: str, dtype: str, threads: Sequence[int], modules: dict[str, ModuleType],
-         effort: Effort, algorithm: str = "auto") -> list[Row]:
+def conv(
+    layer: Layer,
+    direction: str,
+    dtype: str,
+    threads: Sequence[int],
+    modules: dict[str, ModuleType],
+    effort: Effort,
+    algorithm: str = "auto",
+) -> list[Row]:
     """A row for each number of threads; ``algorithm`` is cyconv's."""
     data = ConvData.random(layer, dtype)
     if direction == "forward":
@@ -148,5 +168,6 @@ def lenet_training(batch: int, threads: int, modules: dict[str, ModuleType], eff
         return (np.array([float(contender.answer()[0]) for _ in range(networks.CHECKED_STEPS)]),)
 
     want = (networks.Reference(state).losses(data),)
-    return hold(row, modules, lambda m: m.lenet_training(state, data, networks.LEARNING_RATE, threads), want, effort,
-                losses)
+    return hold(
+        row, modules, lambda m: m.lenet_training(state, data, networks.LEARNING_RATE, threads), want, effort, losses
+    )

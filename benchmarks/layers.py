@@ -97,9 +97,20 @@ OVERALL = Goal(1.6, 1.0)
 GROUPS = tuple(GOALS)
 
 
-def _conv(group: str, name: str, c: int, k: int, size: int | tuple[int, int], kernel: int | tuple[int, int],
-          batches: tuple[int, ...] = (1,), *, stride: int = 1, padding: int | tuple[int, int] | None = None,
-          dilation: int = 1, groups: int = 1) -> list[Layer]:
+def _conv(
+    group: str,
+    name: str,
+    c: int,
+    k: int,
+    size: int | tuple[int, int],
+    kernel: int | tuple[int, int],
+    batches: tuple[int, ...] = (1,),
+    *,
+    stride: int = 1,
+    padding: int | tuple[int, int] | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+) -> list[Layer]:
     """One geometry at each batch size; ``padding=None`` keeps the size at stride 1 (half of the dilated kernel)."""
     hw = (size, size) if isinstance(size, int) else size
     rs = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -112,8 +123,11 @@ def _conv(group: str, name: str, c: int, k: int, size: int | tuple[int, int], ke
 
 def _same3x3(group: str, prefix: str, shapes: list[tuple[int, int, int]], batches: tuple[int, ...]) -> list[Layer]:
     """3x3, stride 1, padding 1: (C, K, H = W) each."""
-    return [layer for c, k, hw in shapes
-            for layer in _conv(group, f"{prefix} {c}" + (f"-{k}" if c != k else "") + f" {hw}", c, k, hw, 3, batches)]
+    return [
+        layer
+        for c, k, hw in shapes
+        for layer in _conv(group, f"{prefix} {c}" + (f"-{k}" if c != k else "") + f" {hw}", c, k, hw, 3, batches)
+    ]
 
 
 def _dense() -> list[Layer]:
@@ -139,18 +153,36 @@ def _other_dense() -> list[Layer]:
     table += _conv("alexnet", "alexnet c3", 192, 384, 13, 3, both)
     table += _conv("alexnet", "alexnet c4", 384, 256, 13, 3, both)
     table += _conv("alexnet", "alexnet c5", 256, 256, 13, 3, both)
-    for name, c, k, hw in [("3a.1", 192, 64, 28), ("3a.3r", 192, 96, 28), ("3a.5r", 192, 16, 28), ("4a.p", 480, 64, 14),
-                           ("4d.1", 512, 112, 14), ("5b.1", 832, 384, 7)]:
+    for name, c, k, hw in [
+        ("3a.1", 192, 64, 28),
+        ("3a.3r", 192, 96, 28),
+        ("3a.5r", 192, 16, 28),
+        ("4a.p", 480, 64, 14),
+        ("4d.1", 512, 112, 14),
+        ("5b.1", 832, 384, 7),
+    ]:
         table += _conv("googlenet", f"inc{name}", c, k, hw, 1, both if name in ("3a.1", "4d.1") else (1,))
     for name, c, k, hw in [("3a.5", 16, 32, 28), ("4a.5", 16, 48, 14), ("4e.5", 32, 128, 14), ("5b.5", 48, 128, 7)]:
         table += _conv("googlenet", f"inc{name}", c, k, hw, 5, both if name in ("3a.5", "4e.5") else (1,))
-    for name, c, k, hw in [("2a", 64, 64, 56), ("2a'", 256, 64, 56), ("2c", 64, 256, 56), ("3c", 128, 512, 28),
-                           ("4a", 1024, 256, 14), ("4c", 256, 1024, 14), ("5a", 2048, 512, 7), ("5c", 512, 2048, 7)]:
+    for name, c, k, hw in [
+        ("2a", 64, 64, 56),
+        ("2a'", 256, 64, 56),
+        ("2c", 64, 256, 56),
+        ("3c", 128, 512, 28),
+        ("4a", 1024, 256, 14),
+        ("4c", 256, 1024, 14),
+        ("5a", 2048, 512, 7),
+        ("5c", 512, 2048, 7),
+    ]:
         table += _conv("resnet1x1", f"res{name}", c, k, hw, 1, both if name in ("2c", "4a", "5c") else (1,))
     for name, c, k, hw in [("3d", 256, 512, 56), ("4d", 512, 1024, 28), ("5d", 1024, 2048, 14)]:
         table += _conv("strided", f"res{name} s2", c, k, hw, 1, stride=2)
-    for name, c, k, hw in [("r18 3", 64, 128, 56), ("r50 3b", 128, 128, 56), ("r50 4b", 256, 256, 28),
-                           ("r50 5b", 512, 512, 14)]:
+    for name, c, k, hw in [
+        ("r18 3", 64, 128, 56),
+        ("r50 3b", 128, 128, 56),
+        ("r50 4b", 256, 256, 28),
+        ("r50 5b", 512, 512, 14),
+    ]:
         table += _conv("strided", f"{name} s2", c, k, hw, 3, both if name == "r50 3b" else (1,), stride=2)
     for d in (6, 12, 18):
         table += _conv("dilated", f"aspp d{d}", 2048, 256, 33, 3, dilation=d)

@@ -29,8 +29,17 @@ def _probe() -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "probe.so")
         for cc in dict.fromkeys((compiler, "cc", "gcc", "clang")):
-            command = [cc, "-O2", "-march=native", "-shared", "-fPIC", "-pthread", "-o", str(target),
-                       str(Path(__file__).with_name("probe.c"))]
+            command = [
+                cc,
+                "-O2",
+                "-march=native",
+                "-shared",
+                "-fPIC",
+                "-pthread",
+                "-o",
+                str(target),
+                str(Path(__file__).with_name("probe.c")),
+            ]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=60)
                 library = ctypes.CDLL(str(target))
@@ -104,6 +113,7 @@ def usable_cpus() -> set[int]:
 
 def busy_elsewhere(seconds: float = 0.3) -> float | None:
     """How many CPUs other processes keep busy while this one sleeps; None where /proc/stat is not."""
+
     def ticks() -> tuple[int, int]:
         fields = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         return sum(fields), fields[3] + fields[4]
@@ -148,8 +158,12 @@ def describe() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     about: dict[str, Any] = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "system": platform.platform(), "cpu": _cpu(),
-        "cpus": sorted(usable_cpus()), "versions": versions, "byte order": sys.byteorder,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "system": platform.platform(),
+        "cpu": _cpu(),
+        "cpus": sorted(usable_cpus()),
+        "versions": versions,
+        "byte order": sys.byteorder,
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "MKL_", "CYCONV_"))},
     }
     if hasattr(os, "getloadavg"):

@@ -25,7 +25,8 @@ def _windows(xp: np.ndarray, layer: Layer, p0: int, p1: int) -> np.ndarray:
     sc, sh, sw = xp.strides
     step, dil = layer.stride, layer.dilation
     view = np.lib.stride_tricks.as_strided(
-        xp[:, p0 * step:], (layer.c, r, s, p1 - p0, q), (sc, sh * dil, sw * dil, sh * step, sw * step), writeable=False)
+        xp[:, p0 * step :], (layer.c, r, s, p1 - p0, q), (sc, sh * dil, sw * dil, sh * step, sw * step), writeable=False
+    )
     return view.reshape(layer.groups, -1, (p1 - p0) * q)
 
 
@@ -64,9 +65,10 @@ def backward(layer: Layer, dy: np.ndarray, x: np.ndarray, w: np.ndarray) -> tupl
             for i in range(r):
                 for j in range(s):
                     top, left = p0 * step + i * dil, j * dil
-                    dxp[n, :, top:top + (p1 - p0 - 1) * step + 1:step, left:left + (q - 1) * step + 1:step] \
-                        += taps[:, i, j]
-    return dxp[:, :, ph:ph + h, pw:pw + width], dw.reshape(layer.weight_shape), dy64.sum((0, 2, 3))
+                    dxp[n, :, top : top + (p1 - p0 - 1) * step + 1 : step, left : left + (q - 1) * step + 1 : step] += (
+                        taps[:, i, j]
+                    )
+    return dxp[:, :, ph : ph + h, pw : pw + width], dw.reshape(layer.weight_shape), dy64.sum((0, 2, 3))
 
 
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:

@@ -36,8 +36,10 @@ def present(modules: Iterable[str]) -> list[str]:
 def header(names: Sequence[str], network: bool = False) -> str:
     times = "".join(f"{name:>10}" for name in names)
     work = " images/s" if network else "    GF/s  peak"
-    return (f"{'layer':<23}{'geometry':<27}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
-            f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)")
+    return (
+        f"{'layer':<23}{'geometry':<27}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
+        f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)"
+    )
 
 
 def line(row: Row, names: Sequence[str], peak: float | None) -> str:
@@ -77,15 +79,23 @@ def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | No
     """Geometric means and worst cases of these contests."""
     text = [f"{title}: {len(rows)} contests"]
     peers = [n for n in NAMES if not n.startswith("cyconv")]
-    kinds = [("x best peer", _ratios(rows, peers), goal.mean if goal else None, goal.worst if goal else None),
-             ("x PyTorch", _ratios(rows, TORCH), None, goal.torch if goal else None),
-             ("functional x PyTorch", _ratios(rows, TORCH, "cyconv-fn"), None,
-              FUNCTIONAL_GOAL if goal and goal.torch > 2 else None)]
+    kinds = [
+        ("x best peer", _ratios(rows, peers), goal.mean if goal else None, goal.worst if goal else None),
+        ("x PyTorch", _ratios(rows, TORCH), None, goal.torch if goal else None),
+        (
+            "functional x PyTorch",
+            _ratios(rows, TORCH, "cyconv-fn"),
+            None,
+            FUNCTIONAL_GOAL if goal and goal.torch > 2 else None,
+        ),
+    ]
     for kind, ratios, mean_goal, worst_goal in kinds:
         if ratios:
             mean, (worst, where) = _mean([r for r, _ in ratios]), min(ratios)
-            text.append(f"  {kind:<21} mean {mean:5.2f}{_verdict(mean, mean_goal)}, worst {worst:5.2f}"
-                        f"{_verdict(worst, worst_goal)} at {where}, behind on {sum(r < 1 for r, _ in ratios)}")
+            text.append(
+                f"  {kind:<21} mean {mean:5.2f}{_verdict(mean, mean_goal)}, worst {worst:5.2f}"
+                f"{_verdict(worst, worst_goal)} at {where}, behind on {sum(r < 1 for r, _ in ratios)}"
+            )
     shares = [(100 * row.flops / t / peak, row.label) for row in rows if peak and (t := row.time("cyconv"))]
     if shares:
         least, where = min(shares)
@@ -106,13 +116,21 @@ def lenet_summary(rows: Sequence[Row]) -> str:
 def scaling(rows: Sequence[Row]) -> str:
     """cyconv's time with one thread over that with more, for work above SCALING_FLOPS."""
     single = {(r.label, r.direction): r.time("cyconv") for r in rows if r.threads == 1}
-    found = [(one / many, row.label) for row in rows if row.threads > 1 and row.flops >= SCALING_FLOPS
-             and (one := single.get((row.label, row.direction))) and (many := row.time("cyconv"))]
+    found = [
+        (one / many, row.label)
+        for row in rows
+        if row.threads > 1
+        and row.flops >= SCALING_FLOPS
+        and (one := single.get((row.label, row.direction)))
+        and (many := row.time("cyconv"))
+    ]
     if not found:
         return ""
     mean, (worst, where) = _mean([r for r, _ in found]), min(found)
-    return (f"more threads over one, {len(found)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
-            f"worst {worst:.2f}{_verdict(worst, SCALING_GOAL)} at {where}")
+    return (
+        f"more threads over one, {len(found)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
+        f"worst {worst:.2f}{_verdict(worst, SCALING_GOAL)} at {where}"
+    )
 
 
 def group_goal(group: str | None, direction: str, dtype: str, algorithm: str) -> Goal | None:

@@ -84,8 +84,7 @@ def _sample(run: Callable[[], Any], effort: Effort, settle: bool) -> tuple[float
     return spent / calls, preemptions() - before <= 2 + 20 * spent
 
 
-def measure(contenders: Mapping[str, Contender], effort: Effort, *, settle: bool = True,
-            seed: int = 0) -> Timings:
+def measure(contenders: Mapping[str, Contender], effort: Effort, *, settle: bool = True, seed: int = 0) -> Timings:
     """Time each contender once per round, in an order drawn anew, so that a change of the machine's state meets all.
 
     A sample that other processes disturbed is taken again after a while, as long as the patience lasts.

@@ -252,7 +252,7 @@ def test_every_kernel_is_loaded_by_somebody():
                     loaded.setdefault(str(name.value), set()).add(room_of(module))
     existing = {path.stem for path in KERNELS if not path.stem.startswith("_")}
     assert set(loaded) == existing
-    assert loaded.pop("probe") == {"configuration"}
+    assert loaded.pop("probe") == {"configuration", "functional"}
     assert all(rooms == {"functional"} for rooms in loaded.values())
 
 

@@ -14,8 +14,9 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 if not FOLDER.exists():
     pytest.skip("the benchmarks are not part of this tree", allow_module_level=True)
 if "benchmarks" not in sys.modules:
-    spec = importlib.util.spec_from_file_location("benchmarks", FOLDER / "__init__.py",
-                                                  submodule_search_locations=[str(FOLDER)])
+    spec = importlib.util.spec_from_file_location(
+        "benchmarks", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+    )
     assert spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
 
@@ -48,7 +49,12 @@ def test_resnet_layer_by_hand():
 
 def test_select_filters_and_names_unknown_groups():
     assert [x.label for x in layers.select("c1 b1$", ["small"])] == [
-        "lenet c1 b1", "alexnet c1 b1", "resnet c1 b1", "vgg c1 b1", "cifar c1 b1"]
+        "lenet c1 b1",
+        "alexnet c1 b1",
+        "resnet c1 b1",
+        "vgg c1 b1",
+        "cifar c1 b1",
+    ]
     with pytest.raises(ValueError, match="unknown groups nonsense"):
         layers.select(groups=["nonsense"])
 
@@ -66,8 +72,9 @@ def test_oracle_against_loops():
             dx[b, channel, row, column] += data.dy[b, o, i, j] * data.w[o, c, u, v]
             dw[o, c, u, v] += data.dy[b, o, i, j] * data.x[b, channel, row, column]
     np.testing.assert_allclose(oracle.forward(AWKWARD, data.x, data.w, data.b), want, atol=1e-12)
-    for got, exact in zip(oracle.backward(AWKWARD, data.dy, data.x, data.w), (dx, dw, data.dy.sum((0, 2, 3))),
-                          strict=True):
+    for got, exact in zip(
+        oracle.backward(AWKWARD, data.dy, data.x, data.w), (dx, dw, data.dy.sum((0, 2, 3))), strict=True
+    ):
         np.testing.assert_allclose(got, exact, atol=1e-12)
 
 
@@ -80,6 +87,7 @@ def test_relative_error_hides_nothing():
 
 def _module(error=0.0, fail=False):
     """A library whose answers are off by this much."""
+
     def forward(layer, data, threads, algorithm="auto"):
         if fail:
             raise RuntimeError("broken")
@@ -103,9 +111,21 @@ def test_wrong_answers_are_reported_and_not_timed():
 
 
 def test_ratios_and_goals():
-    row = contest.Row("vgg", "a", "", "forward", 2, flops=100, samples={
-        "cyconv": [1.0, 2.0, 3.0], "cyconv-fn": [4.0] * 3, "torch": [6.0] * 3, "torch-cl": [5.0] * 3,
-        "ncnn": [3.0] * 3})
+    row = contest.Row(
+        "vgg",
+        "a",
+        "",
+        "forward",
+        2,
+        flops=100,
+        samples={
+            "cyconv": [1.0, 2.0, 3.0],
+            "cyconv-fn": [4.0] * 3,
+            "torch": [6.0] * 3,
+            "torch-cl": [5.0] * 3,
+            "ncnn": [3.0] * 3,
+        },
+    )
     assert row.best(["torch", "ncnn"]) == ("ncnn", 3.0)
     assert row.ratio(["torch", "torch-cl", "ncnn"]) == 1.5
     assert row.ratio(report.TORCH) == 2.5
@@ -142,8 +162,22 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(networks, "TRAINING_BATCHES", (4,))
     monkeypatch.setattr(networks, "INFERENCE_BATCHES", (1,))
     out = tmp_path / "out.json"
-    code = compare.main(["--quick", "--layers", "lenet c[12] b1$", "--groups", "small", "lenet", "--threads", "1",
-                         "--json", str(out), "--direction", "both"])
+    code = compare.main(
+        [
+            "--quick",
+            "--layers",
+            "lenet c[12] b1$",
+            "--groups",
+            "small",
+            "lenet",
+            "--threads",
+            "1",
+            "--json",
+            str(out),
+            "--direction",
+            "both",
+        ]
+    )
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert "without torch" in printed
@@ -153,7 +187,12 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
 
 
 def test_script_runs_from_anywhere(tmp_path):
-    run = subprocess.run([sys.executable, str(FOLDER / "compare.py"), "--list", "--groups", "vgg"], cwd=tmp_path,
-                         capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, str(FOLDER / "compare.py"), "--list", "--groups", "vgg"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert run.stdout.splitlines()[0].split()[:3] == ["vgg", "vgg", "64"]
     assert len(run.stdout.splitlines()) == len(layers.select(groups=["vgg"]))

@@ -77,9 +77,17 @@ class Case:
         self.y = reference.conv2d(self.x, self.w, self.b, **self.options)
         self.dy = in_order(rng.standard_normal(self.y.shape).astype(dtype), order)
         self.columns = kernel_of(isa).Columns(
-            dtype=np.dtype(dtype).char, source=self.x.shape[1:], out=self.y.shape[1:], kernel=taps, stride=stride,
-            padding=padding, dilation=dilation, groups=groups, channels_last=order == "channels_last",
-            workspace=workspace)
+            dtype=np.dtype(dtype).char,
+            source=self.x.shape[1:],
+            out=self.y.shape[1:],
+            kernel=taps,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            channels_last=order == "channels_last",
+            workspace=workspace,
+        )
 
     def forward(self, threads=1, bias=True):
         out = unwritten(self.y.shape, self.dtype, self.order)
@@ -121,19 +129,39 @@ def test_without_bias_nothing_is_added_to_what_was_there(order):
     assert_close(case.forward(bias=False), expected, algorithm="im2col")
 
 
-axis = st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 3), st.integers(0, 4), st.integers(0, 4),
-                 st.integers(1, 3))
+axis = st.tuples(
+    st.integers(1, 9), st.integers(1, 4), st.integers(1, 3), st.integers(0, 4), st.integers(0, 4), st.integers(1, 3)
+)
 
 
-@given(rows=axis, columns=axis, images=st.integers(1, 3), groups=st.integers(1, 3), c=st.integers(1, 5),
-       k=st.integers(1, 5), order=st.sampled_from(ORDERS), workspace=st.sampled_from([1, 500, 3000, DEFAULT]),
-       threads=st.integers(1, 3))
+@given(
+    rows=axis,
+    columns=axis,
+    images=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    c=st.integers(1, 5),
+    k=st.integers(1, 5),
+    order=st.sampled_from(ORDERS),
+    workspace=st.sampled_from([1, 500, 3000, DEFAULT]),
+    threads=st.integers(1, 3),
+)
 def test_any_geometry(rows, columns, images, groups, c, k, order, workspace, threads):
     sizes, taps, strides, before, after, dilations = zip(rows, columns, strict=True)
-    grown = tuple(max(size, d * (r - 1) + 1 - b - a)
-                  for size, r, b, a, d in zip(sizes, taps, before, after, dilations, strict=True))
-    numbers = (images, c * groups, k * groups, grown, taps, strides, tuple(zip(before, after, strict=True)), dilations,
-               groups)
+    grown = tuple(
+        max(size, d * (r - 1) + 1 - b - a)
+        for size, r, b, a, d in zip(sizes, taps, before, after, dilations, strict=True)
+    )
+    numbers = (
+        images,
+        c * groups,
+        k * groups,
+        grown,
+        taps,
+        strides,
+        tuple(zip(before, after, strict=True)),
+        dilations,
+        groups,
+    )
     Case(numbers, np.float64, order, workspace).check(threads)
 
 
@@ -156,10 +184,10 @@ def test_an_image_does_not_depend_on_the_batch_it_is_in(name, order):
     y, dx, _ = together.all(2)
     for i in range(3):
         alone = Case((1, *CASES[name][1:]), np.float32, order)
-        alone.x, alone.dy = in_order(together.x[i:i + 1], order), in_order(together.dy[i:i + 1], order)
+        alone.x, alone.dy = in_order(together.x[i : i + 1], order), in_order(together.dy[i : i + 1], order)
         alone.w, alone.b = together.w, together.b
-        np.testing.assert_array_equal(alone.forward(), y[i:i + 1])
-        np.testing.assert_array_equal(alone.input_gradient(), dx[i:i + 1])
+        np.testing.assert_array_equal(alone.forward(), y[i : i + 1])
+        np.testing.assert_array_equal(alone.input_gradient(), dx[i : i + 1])
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -178,9 +206,17 @@ def test_empty_batch(name, order):
 @pytest.mark.parametrize("channels", [3, 64, 512])
 def test_private_memory_stays_within_the_workspace(channels, workspace, order, dtype):
     columns = kernel_of(kernels.ISA).Columns(
-        dtype=np.dtype(dtype).char, source=(channels, 224, 224), out=(64, 224, 224), kernel=(7, 7), stride=(1, 1),
-        padding=((3, 3), (3, 3)), dilation=(1, 1), groups=1, channels_last=order == "channels_last",
-        workspace=workspace)
+        dtype=np.dtype(dtype).char,
+        source=(channels, 224, 224),
+        out=(64, 224, 224),
+        kernel=(7, 7),
+        stride=(1, 1),
+        padding=((3, 3), (3, 3)),
+        dilation=(1, 1),
+        groups=1,
+        channels_last=order == "channels_last",
+        workspace=workspace,
+    )
     assert 0 < columns.thread_bytes <= workspace
     assert 1 <= columns.block_pixels <= 224 * 224
 
@@ -193,8 +229,9 @@ def test_1x1_takes_no_private_memory():
 def test_a_small_workspace_makes_more_blocks():
     # The case is there to have several blocks: were it one block, tests of blocks would test nothing.
     numbers = CASES["several blocks"]
-    blocks = [Case(numbers, np.float32, "contiguous", workspace).columns.block_pixels
-              for workspace in (1, SMALLEST, DEFAULT)]
+    blocks = [
+        Case(numbers, np.float32, "contiguous", workspace).columns.block_pixels for workspace in (1, SMALLEST, DEFAULT)
+    ]
     assert blocks == sorted(blocks)
     assert blocks[0] < blocks[1] < blocks[2] < 50 * 61
 
@@ -269,6 +306,8 @@ def test_calls_from_many_python_threads(blas):
 
 
 def test_blas_is_loaded_with_the_kernel_and_not_before():
-    code = ("import sys, cyconv.kernels as k; assert 'scipy.linalg.cython_blas' not in sys.modules; "
-            "k.load('im2col'); assert 'scipy.linalg.cython_blas' in sys.modules")
+    code = (
+        "import sys, cyconv.kernels as k; assert 'scipy.linalg.cython_blas' not in sys.modules; "
+        "k.load('im2col'); assert 'scipy.linalg.cython_blas' in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

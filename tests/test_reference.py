@@ -40,8 +40,10 @@ def test_conv2d_blur_adds_up_each_window():
 def test_conv2d_outline_of_a_square():
     square = image([0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0])
     outline = image([-1, -1, -1], [-1, 8, -1], [-1, -1, -1])
-    check(ref.conv2d(square, outline, padding=1),
-          image([-1, -2, -2, -1], [-2, 5, 5, -2], [-2, 5, 5, -2], [-1, -2, -2, -1]))
+    check(
+        ref.conv2d(square, outline, padding=1),
+        image([-1, -2, -2, -1], [-2, 5, 5, -2], [-2, 5, 5, -2], [-1, -2, -2, -1]),
+    )
 
 
 def test_conv2d_does_not_flip_the_kernel():
@@ -74,9 +76,15 @@ def test_conv2d_padding_on_each_side():
     check(ref.conv2d(x, one, padding=((0, 0), (1, 0)), padding_mode="circular"), image([2, 1, 2], [4, 3, 4]))
 
 
-@pytest.mark.parametrize(("mode", "expected"), [
-    ("zeros", [0, 0, 1, 2, 3, 0]), ("reflect", [3, 2, 1, 2, 3, 2]),
-    ("replicate", [1, 1, 1, 2, 3, 3]), ("circular", [2, 3, 1, 2, 3, 1])])
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("zeros", [0, 0, 1, 2, 3, 0]),
+        ("reflect", [3, 2, 1, 2, 3, 2]),
+        ("replicate", [1, 1, 1, 2, 3, 3]),
+        ("circular", [2, 3, 1, 2, 3, 1]),
+    ],
+)
 def test_padding_modes(mode, expected):
     check(ref.conv1d(row(1, 2, 3), row(1), padding=((2, 1),), padding_mode=mode), row(*expected))
 
@@ -86,15 +94,18 @@ def test_unknown_padding_mode():
         ref.conv1d(row(1, 2), row(1), padding_mode="mirror")
 
 
-@pytest.mark.parametrize(("x", "kernel", "kwargs", "same", "lower"), [
-    ([1, 2, 3], [1, 10], {}, [21, 32, 3], [10, 21, 32]),
-    ([1, 2, 3], [1, 10, 100], {}, [210, 321, 32], [210, 321, 32]),
-    ([1, 2, 3, 4, 5], [1, 1, 1], {"stride": 2}, [3, 9, 9], [3, 9, 9]),
-    ([1, 2, 3, 4], [1, 1, 1], {"stride": 2}, [6, 7], [3, 9]),
-    ([1, 2, 3, 4, 5], [1], {"stride": 3}, [1, 4], [1, 4]),
-    ([1, 2, 3, 4], [1, 10], {"dilation": 3}, [30, 41, 2, 3], [20, 30, 41, 2]),
-    ([1, 2, 3, 4], [1, 10, 100, 1000], {}, [3210, 4321, 432, 43], [2100, 3210, 4321, 432]),
-])
+@pytest.mark.parametrize(
+    ("x", "kernel", "kwargs", "same", "lower"),
+    [
+        ([1, 2, 3], [1, 10], {}, [21, 32, 3], [10, 21, 32]),
+        ([1, 2, 3], [1, 10, 100], {}, [210, 321, 32], [210, 321, 32]),
+        ([1, 2, 3, 4, 5], [1, 1, 1], {"stride": 2}, [3, 9, 9], [3, 9, 9]),
+        ([1, 2, 3, 4], [1, 1, 1], {"stride": 2}, [6, 7], [3, 9]),
+        ([1, 2, 3, 4, 5], [1], {"stride": 3}, [1, 4], [1, 4]),
+        ([1, 2, 3, 4], [1, 10], {"dilation": 3}, [30, 41, 2, 3], [20, 30, 41, 2]),
+        ([1, 2, 3, 4], [1, 10, 100, 1000], {}, [3210, 4321, 432, 43], [2100, 3210, 4321, 432]),
+    ],
+)
 def test_same_padding(x, kernel, kwargs, same, lower):
     check(ref.conv1d(row(*x), row(*kernel), padding="same", **kwargs), row(*same))
     check(ref.conv1d(row(*x), row(*kernel), padding="same_lower", **kwargs), row(*lower))
@@ -156,12 +167,13 @@ def test_conv2d_against_the_sum_written_out():
     x, w, b = rng.normal(size=(2, 4, 7, 6)), rng.normal(size=(6, 2, 3, 2)), rng.normal(size=6)
     (sh, sw), (dh, dw), (top, left), groups = (2, 1), (1, 2), (1, 2), 2
     padded = np.zeros((2, 4, 9, 9))
-    padded[:, :, top:top + 7, left:left + 6] = x
+    padded[:, :, top : top + 7, left : left + 6] = x
     expected = np.zeros((2, 6, 4, 7))
     for n, k, p, q in np.ndindex(*expected.shape):
         expected[n, k, p, q] = b[k] + sum(
             w[k, c, r, s] * padded[n, c + k // 3 * 2, sh * p + dh * r, sw * q + dw * s]
-            for c, r, s in np.ndindex(2, 3, 2))
+            for c, r, s in np.ndindex(2, 3, 2)
+        )
     nearly(ref.conv2d(x, w, b, (sh, sw), ((top, 1), (left, 1)), (dh, dw), groups), expected)
 
 
@@ -403,7 +415,7 @@ def test_gradients_against_differences(name, shapes, kwargs):
     for i, (array, gradient) in enumerate(zip(arrays, gradients, strict=True)):
         assert gradient.shape == array.shape
         direction, h = rng.normal(size=array.shape), 1e-5
-        moved = [[*arrays[:i], array + sign * h * direction, *arrays[i + 1:]] for sign in (1, -1)]
+        moved = [[*arrays[:i], array + sign * h * direction, *arrays[i + 1 :]] for sign in (1, -1)]
         up, down = (forward(*each, **kwargs) for each in moved)
         assert ((up - down) / (2 * h) * dy).sum() == pytest.approx((gradient * direction).sum(), rel=1e-7, abs=1e-8)
 
@@ -431,8 +443,9 @@ def test_arguments_are_left_as_they_were(name, shapes, kwargs):
     getattr(ref, name + "_backward")(dy, *arrays, **kwargs)
 
 
-@pytest.mark.parametrize(("name", "shapes", "kwargs"), [
-    case for case in CASES if "pool" in case[0] or case[0].startswith("conv")])
+@pytest.mark.parametrize(
+    ("name", "shapes", "kwargs"), [case for case in CASES if "pool" in case[0] or case[0].startswith("conv")]
+)
 def test_a_batch_is_its_samples_one_by_one(name, shapes, kwargs):
     forward = getattr(ref, name)
     (x, *rest), _ = arrays_of(shapes)
@@ -446,12 +459,15 @@ def test_a_batch_is_its_samples_one_by_one(name, shapes, kwargs):
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
-@pytest.mark.parametrize(("size", "kernel", "kwargs"), [
-    ((7, 6), (3, 3), {"padding": 1}),
-    ((7, 6), (3, 2), {"stride": 2, "padding": ((2, 0), (1, 2))}),
-    ((5, 8), (2, 3), {"stride": (3, 2), "dilation": 2, "padding": "same"}),
-    ((6, 6), (4, 1), {"stride": 3, "padding": "same_lower"}),
-])
+@pytest.mark.parametrize(
+    ("size", "kernel", "kwargs"),
+    [
+        ((7, 6), (3, 3), {"padding": 1}),
+        ((7, 6), (3, 2), {"stride": 2, "padding": ((2, 0), (1, 2))}),
+        ((5, 8), (2, 3), {"stride": (3, 2), "dilation": 2, "padding": "same"}),
+        ((6, 6), (4, 1), {"stride": 3, "padding": "same_lower"}),
+    ],
+)
 def test_adjoint_identity(size, kernel, kwargs, mode):
     """Convolution is linear in its input: <conv(x), y> = <x, gradient(y)>, and the gradient is conv_transpose(y)."""
     rng = np.random.default_rng(2)

@@ -99,7 +99,7 @@ def normal(*shapes):
 @pytest.mark.parametrize("bias", [True, False])
 def test_conv(x, w, kwargs, bias):
     name = f"conv{len(w) - 2}d"
-    arrays = normal(x, w, w[:1])[:2 + bias]
+    arrays = normal(x, w, w[:1])[: 2 + bias]
     compare(name, lambda *tensors: getattr(F, name)(*tensors, **kwargs), arrays, **kwargs)
 
 
@@ -107,7 +107,7 @@ def test_conv(x, w, kwargs, bias):
 @pytest.mark.parametrize("bias", [True, False])
 def test_conv_transpose(x, w, kwargs, bias):
     name = f"conv_transpose{len(w) - 2}d"
-    arrays = normal(x, w, w[1] * kwargs.get("groups", 1))[:2 + bias]
+    arrays = normal(x, w, w[1] * kwargs.get("groups", 1))[: 2 + bias]
     compare(name, lambda *tensors: getattr(F, name)(*tensors, **kwargs), arrays, **kwargs)
 
 
@@ -125,11 +125,14 @@ def test_padding_modes(mode, sides):
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("values", ["normal", "ties", "nan"])
-@pytest.mark.parametrize(("ndim", "shape", "kwargs"), [
-    *POOL_WINDOWS,
-    (2, (2, 3, 9, 10), {"kernel_size": 3, "dilation": 2, "padding": (1, 0)}),
-    (2, (2, 3, 9, 10), {"kernel_size": (2, 3), "stride": 2, "dilation": (4, 3), "padding": 1}),
-])
+@pytest.mark.parametrize(
+    ("ndim", "shape", "kwargs"),
+    [
+        *POOL_WINDOWS,
+        (2, (2, 3, 9, 10), {"kernel_size": 3, "dilation": 2, "padding": (1, 0)}),
+        (2, (2, 3, 9, 10), {"kernel_size": (2, 3), "stride": 2, "dilation": (4, 3), "padding": 1}),
+    ],
+)
 def test_max_pool(ndim, shape, kwargs, values, ceil_mode):
     name = f"max_pool{ndim}d"
     rng = np.random.default_rng(7)
@@ -155,7 +158,7 @@ def test_avg_pool(ndim, shape, kwargs, ceil_mode, count_include_pad):
 
 @pytest.mark.parametrize(("x", "bias"), list(itertools.product([(5, 3), (3,), (2, 4, 3), (0, 3)], [True, False])))
 def test_linear(x, bias):
-    compare("linear", F.linear, normal(x, (4, 3), 4)[:2 + bias])
+    compare("linear", F.linear, normal(x, (4, 3), 4)[: 2 + bias])
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
@@ -187,12 +190,24 @@ def test_class_losses(shape, weighted, reduction):
     x = rng.normal(size=shape)
     for target in (labels, ignored):
         t = torch.from_numpy(np.asarray(target))
-        compare("nll_loss", lambda i, t=t: F.nll_loss(i, t, w, reduction=reduction), [x],
-                target=target, weight=weight, reduction=reduction)
+        compare(
+            "nll_loss",
+            lambda i, t=t: F.nll_loss(i, t, w, reduction=reduction),
+            [x],
+            target=target,
+            weight=weight,
+            reduction=reduction,
+        )
         for smooth in (0.0, 0.1):
-            compare("cross_entropy", lambda i, t=t, s=smooth: F.cross_entropy(
-                i, t, w, reduction=reduction, label_smoothing=s), [x],
-                target=target, weight=weight, reduction=reduction, label_smoothing=smooth)
+            compare(
+                "cross_entropy",
+                lambda i, t=t, s=smooth: F.cross_entropy(i, t, w, reduction=reduction, label_smoothing=s),
+                [x],
+                target=target,
+                weight=weight,
+                reduction=reduction,
+                label_smoothing=smooth,
+            )
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
@@ -203,15 +218,25 @@ def test_cross_entropy_of_probabilities(shape, weighted, reduction):
     target, weight = rng.random(shape), rng.random(4) if weighted else None
     t, w = torch.from_numpy(target), None if weight is None else torch.from_numpy(weight)
     for smooth in (0.0, 0.3):
-        compare("cross_entropy", lambda i, s=smooth: F.cross_entropy(
-            i, t, w, reduction=reduction, label_smoothing=s), normal(shape),
-            target=target, weight=weight, reduction=reduction, label_smoothing=smooth)
+        compare(
+            "cross_entropy",
+            lambda i, s=smooth: F.cross_entropy(i, t, w, reduction=reduction, label_smoothing=s),
+            normal(shape),
+            target=target,
+            weight=weight,
+            reduction=reduction,
+            label_smoothing=smooth,
+        )
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_mse_loss(reduction):
-    compare("mse_loss", lambda a, b: F.mse_loss(a, b, reduction=reduction), normal((3, 4, 2), (3, 4, 2)),
-            reduction=reduction)
+    compare(
+        "mse_loss",
+        lambda a, b: F.mse_loss(a, b, reduction=reduction),
+        normal((3, 4, 2), (3, 4, 2)),
+        reduction=reduction,
+    )
 
 
 def test_relu_passes_nan_gradients_as_torch():

@@ -37,20 +37,23 @@ def test_a_row_without_reason_or_out_of_order_is_noticed():
         assert 0 <= row.float64 <= row.float32 <= 1e-5, name
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda a: a.astype(np.float64), "dtype float64, expected float32"),
-    (lambda a: a[:1], r"shape \(1, 3\), expected \(2, 3\)"),
-    (lambda a: a.T, "shape"),
-    (lambda a: a[np.newaxis], "shape"),
-    (lambda a: a.tolist(), "actual is no array but a list"),
-    (lambda a: None, "actual is no array but a NoneType"),
-    (lambda a: np.where(a == 2, np.float32(np.nan), a), r"NaN differs at 1 of 6 places, first at index \(1, 1\)"),
-    (lambda a: np.where(a == 2, np.float32(np.inf), a), r"\+inf differs"),
-    (lambda a: np.where(a == 2, np.float32(-np.inf), a), r"-inf differs"),
-    (lambda a: -a, "error"),
-    (lambda a: a[:, ::-1], "error"),
-    (lambda a: np.zeros_like(a), r"error 1\.00e\+00"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.astype(np.float64), "dtype float64, expected float32"),
+        (lambda a: a[:1], r"shape \(1, 3\), expected \(2, 3\)"),
+        (lambda a: a.T, "shape"),
+        (lambda a: a[np.newaxis], "shape"),
+        (lambda a: a.tolist(), "actual is no array but a list"),
+        (lambda a: None, "actual is no array but a NoneType"),
+        (lambda a: np.where(a == 2, np.float32(np.nan), a), r"NaN differs at 1 of 6 places, first at index \(1, 1\)"),
+        (lambda a: np.where(a == 2, np.float32(np.inf), a), r"\+inf differs"),
+        (lambda a: np.where(a == 2, np.float32(-np.inf), a), r"-inf differs"),
+        (lambda a: -a, "error"),
+        (lambda a: a[:, ::-1], "error"),
+        (lambda a: np.zeros_like(a), r"error 1\.00e\+00"),
+    ],
+)
 def test_a_difference_fails(change, message):
     expected = example("float32")
     with pytest.raises(AssertionError, match=message):

@@ -76,13 +76,16 @@ def assert_close(actual: object, expected: object, *, algorithm: str = "direct",
         differ = where(a) != where(e)
         assert not differ.any(), (
             f"{what} differs at {differ.sum()} of {a.size} places, first at index {_first(differ)}: "
-            f"{a[_first(differ)]}, expected {e[_first(differ)]}")
+            f"{a[_first(differ)]}, expected {e[_first(differ)]}"
+        )
     error = relative_error(a, e, scale)
     if error > limit:
         gap = np.abs(np.where(np.isfinite(e), a, 0) - np.where(np.isfinite(e), e, 0))
         worst = _first(gap == gap.max())
-        raise AssertionError(f"error {error:.2e} of the largest value, allowed {limit:.0e} ({algorithm}, {a.dtype}); "
-                             f"worst at index {worst}: {a[worst]}, expected {e[worst]}")
+        raise AssertionError(
+            f"error {error:.2e} of the largest value, allowed {limit:.0e} ({algorithm}, {a.dtype}); "
+            f"worst at index {worst}: {a[worst]}, expected {e[worst]}"
+        )
 
 
 def _first(mask: np.ndarray) -> tuple[int, ...]:

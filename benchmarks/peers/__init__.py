@@ -54,8 +54,12 @@ class ConvData:
         def normal(shape: tuple[int, ...]) -> np.ndarray:
             return rng.standard_normal(shape, dtype=np.float32).astype(dtype, copy=False)
 
-        return cls(normal(layer.input_shape), normal(layer.weight_shape) * np.dtype(dtype).type(fan_in**-0.5),
-                   normal((layer.k,)), normal(layer.output_shape))
+        return cls(
+            normal(layer.input_shape),
+            normal(layer.weight_shape) * np.dtype(dtype).type(fan_in**-0.5),
+            normal((layer.k,)),
+            normal(layer.output_shape),
+        )
 
 
 def load(names: list[str] | None = None) -> tuple[dict[str, ModuleType], dict[str, str]]:

@@ -45,14 +45,17 @@ def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "aut
     x, conv2d = data.x, cyconv.functional.conv2d
     call = functools.partial(conv2d, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
     _try(call, algorithm)
-    return {"cyconv": Contender(lambda: conv(x), lambda y: (y,), _context(threads)),
-            "cyconv-fn": Contender(call, lambda y: (y,), _context(threads))}
+    return {
+        "cyconv": Contender(lambda: conv(x), lambda y: (y,), _context(threads)),
+        "cyconv-fn": Contender(call, lambda y: (y,), _context(threads)),
+    }
 
 
 def backward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     """functional.conv2d_backward: the arithmetic that layer.backward does, without adding up the gradients."""
-    call = functools.partial(load().functional.conv2d_backward, data.dy, data.x, data.w, data.b, *_arguments(layer),
-                             algorithm=algorithm)
+    call = functools.partial(
+        load().functional.conv2d_backward, data.dy, data.x, data.w, data.b, *_arguments(layer), algorithm=algorithm
+    )
     _try(call, algorithm)
     return {"cyconv": Contender(call, lambda grads: grads, _context(threads))}
 
@@ -69,8 +72,9 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
     return {"cyconv": Contender(lambda: model(x), lambda y: (y,), _context(threads))}
 
 
-def lenet_training(state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float,
-                   threads: int) -> Contenders:
+def lenet_training(
+    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
+) -> Contenders:
     cyconv = load()
     model = _lenet(state)
     model.train()

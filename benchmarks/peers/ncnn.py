@@ -50,11 +50,33 @@ def _contender(net: Any, image: np.ndarray) -> Contenders:
     return {"ncnn": Contender(functools.partial(_run, net, source), lambda r: (np.array(r[1])[None],))}
 
 
-def _conv_line(name: str, source: str, target: str, weight: np.ndarray, *, stride: int = 1, dilation: int = 1,
-               padding: tuple[int, int] = (0, 0), groups: int = 1) -> str:
+def _conv_line(
+    name: str,
+    source: str,
+    target: str,
+    weight: np.ndarray,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+) -> str:
     k, _, r, s = weight.shape
-    keys = {0: k, 1: s, 11: r, 2: dilation, 12: dilation, 3: stride, 13: stride, 4: padding[1], 14: padding[0],
-            15: padding[1], 16: padding[0], 5: 1, 6: weight.size}
+    keys = {
+        0: k,
+        1: s,
+        11: r,
+        2: dilation,
+        12: dilation,
+        3: stride,
+        13: stride,
+        4: padding[1],
+        14: padding[0],
+        15: padding[1],
+        16: padding[0],
+        5: 1,
+        6: weight.size,
+    }
     kind = "Convolution"
     if groups > 1:
         keys[7], kind = groups, "ConvolutionDepthWise"
@@ -66,8 +88,16 @@ def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
         raise Unsupported("it computes in float32 only")
     if layer.n != 1:
         raise Unsupported("it takes one image at a time")
-    line = _conv_line("conv", "x", "y", data.w, stride=layer.stride, dilation=layer.dilation, padding=layer.padding,
-                      groups=layer.groups)
+    line = _conv_line(
+        "conv",
+        "x",
+        "y",
+        data.w,
+        stride=layer.stride,
+        dilation=layer.dilation,
+        padding=layer.padding,
+        groups=layer.groups,
+    )
     return _contender(_network([line], 2, [data.w, data.b], threads), data.x[0])
 
 
@@ -80,8 +110,14 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
         raise Unsupported("it takes one image at a time")
     arrays = [state[f"{key}.{part}"] for key in (0, 3, 7, 9, 11) for part in ("weight", "bias")]
     w1, w2, dense = arrays[0], arrays[2], arrays[4::2]
-    lines = [_conv_line("c1", "x", "a", w1, padding=(2, 2)), "ReLU r1 1 1 a b", "Pooling p1 1 1 b c 0=0 1=2 2=2",
-             _conv_line("c2", "c", "d", w2), "ReLU r2 1 1 d e", "Pooling p2 1 1 e f 0=0 1=2 2=2"]
+    lines = [
+        _conv_line("c1", "x", "a", w1, padding=(2, 2)),
+        "ReLU r1 1 1 a b",
+        "Pooling p1 1 1 b c 0=0 1=2 2=2",
+        _conv_line("c2", "c", "d", w2),
+        "ReLU r2 1 1 d e",
+        "Pooling p2 1 1 e f 0=0 1=2 2=2",
+    ]
     for i, (source, middle, target) in enumerate((("f", "g", "h"), ("h", "i", "j"), ("j", "y", ""))):
         w = dense[i]
         lines.append(f"InnerProduct f{i} 1 1 {source} {middle} 0={len(w)} 1=1 2={w.size}")
@@ -89,6 +125,7 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
     return _contender(_network(lines, len(lines) + 1, arrays, threads), x[0])
 
 
-def lenet_training(state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float,
-                   threads: int) -> Contenders:
+def lenet_training(
+    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
+) -> Contenders:
     raise Unsupported("it does not train")

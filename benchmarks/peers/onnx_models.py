@@ -11,11 +11,17 @@ from ..layers import Layer
 
 # LeNet-5 as (operator, attributes, key of its weights in the state); the names are those of a Sequential.
 LENET: tuple[tuple[str, dict[str, Any], str | None], ...] = (
-    ("Conv", {"kernel_shape": [5, 5], "pads": [2] * 4}, "0"), ("Relu", {}, None),
+    ("Conv", {"kernel_shape": [5, 5], "pads": [2] * 4}, "0"),
+    ("Relu", {}, None),
     ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, None),
-    ("Conv", {"kernel_shape": [5, 5]}, "3"), ("Relu", {}, None),
-    ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, None), ("Flatten", {}, None),
-    ("Gemm", {"transB": 1}, "7"), ("Relu", {}, None), ("Gemm", {"transB": 1}, "9"), ("Relu", {}, None),
+    ("Conv", {"kernel_shape": [5, 5]}, "3"),
+    ("Relu", {}, None),
+    ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, None),
+    ("Flatten", {}, None),
+    ("Gemm", {"transB": 1}, "7"),
+    ("Relu", {}, None),
+    ("Gemm", {"transB": 1}, "9"),
+    ("Relu", {}, None),
     ("Gemm", {"transB": 1}, "11"),
 )
 
@@ -24,14 +30,18 @@ def load() -> Any:
     return importlib.import_module("onnx")
 
 
-def _model(nodes: list[Any], weights: dict[str, np.ndarray], x_shape: tuple[int, ...],
-           y_shape: tuple[int, ...]) -> bytes:
+def _model(
+    nodes: list[Any], weights: dict[str, np.ndarray], x_shape: tuple[int, ...], y_shape: tuple[int, ...]
+) -> bytes:
     onnx = load()
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     graph = helper.make_graph(
-        nodes, "graph", [helper.make_tensor_value_info("x", kind, x_shape)],
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", kind, x_shape)],
         [helper.make_tensor_value_info("y", kind, y_shape)],
-        [onnx.numpy_helper.from_array(value, key) for key, value in weights.items()])
+        [onnx.numpy_helper.from_array(value, key) for key, value in weights.items()],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(model.SerializeToString())
 
@@ -40,8 +50,15 @@ def conv(layer: Layer, w: np.ndarray, b: np.ndarray) -> bytes:
     """One Conv node from x to y."""
     ph, pw = layer.padding
     node = load().helper.make_node(
-        "Conv", ["x", "w", "b"], ["y"], kernel_shape=list(layer.kernel), strides=[layer.stride] * 2,
-        pads=[ph, pw, ph, pw], dilations=[layer.dilation] * 2, group=layer.groups)
+        "Conv",
+        ["x", "w", "b"],
+        ["y"],
+        kernel_shape=list(layer.kernel),
+        strides=[layer.stride] * 2,
+        pads=[ph, pw, ph, pw],
+        dilations=[layer.dilation] * 2,
+        group=layer.groups,
+    )
     return _model([node], {"w": w, "b": b}, layer.input_shape, layer.output_shape)
 
 

@@ -51,6 +51,7 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
     return _session(onnx_models.lenet(state, len(x)), x, (len(x), 10), threads)
 
 
-def lenet_training(state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float,
-                   threads: int) -> Contenders:
+def lenet_training(
+    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
+) -> Contenders:
     raise Unsupported("it does not train")

@@ -27,8 +27,12 @@ def _core() -> Any:
 def _request(model: bytes, x: np.ndarray, threads: int) -> Contenders:
     if x.dtype != np.float32:
         raise Unsupported("its CPU plugin computes in float32 only")
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
     request = _core().compile_model(_core().read_model(model), "CPU", settings).create_infer_request()
     # Its own buffers, aligned as the plugin wants them.
     request.get_input_tensor().data[:] = x
@@ -52,6 +56,7 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
     return _request(onnx_models.lenet(state, len(x)), x, threads)
 
 
-def lenet_training(state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float,
-                   threads: int) -> Contenders:
+def lenet_training(
+    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
+) -> Contenders:
     raise Unsupported("it does not train")

@@ -38,6 +38,7 @@ def _context(threads: int, inference: bool) -> Iterator[None]:
 
 def _contender(run: Any, threads: int, *, inference: bool = True) -> Contender:
     """``run`` returns one tensor or a tuple of them."""
+
     def read(result: Any) -> tuple[np.ndarray, ...]:
         results = result if isinstance(result, tuple) else (result,)
         return tuple(t.detach().contiguous().numpy() for t in results)
@@ -63,8 +64,19 @@ def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
     for name in ("torch", "torch-cl"):
         dy, x, w = _tensors((data.dy, data.x, data.w), name)
         call = functools.partial(
-            torch.ops.aten.convolution_backward, dy, x, w, [layer.k], [layer.stride] * 2, list(layer.padding),
-            [layer.dilation] * 2, False, [0, 0], layer.groups, [True, True, True])
+            torch.ops.aten.convolution_backward,
+            dy,
+            x,
+            w,
+            [layer.k],
+            [layer.stride] * 2,
+            list(layer.padding),
+            [layer.dilation] * 2,
+            False,
+            [0, 0],
+            layer.groups,
+            [True, True, True],
+        )
         contenders[name] = _contender(call, threads)
     return contenders
 
@@ -73,8 +85,19 @@ def _lenet(state: dict[str, np.ndarray], name: str) -> Any:
     torch = load()
     nn = torch.nn
     model = nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
     model.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in state.items()})
     return model.to(memory_format=torch.channels_last) if name == "torch-cl" else model
 
@@ -88,8 +111,9 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
     return contenders
 
 
-def lenet_training(state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float,
-                   threads: int) -> Contenders:
+def lenet_training(
+    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
+) -> Contenders:
     contenders = {}
     for name in ("torch", "torch-cl"):
         model = _lenet(state, name).train()

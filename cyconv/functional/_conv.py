@@ -313,9 +313,16 @@ class ConvLayer:
             *work.weight_gradient(grad, x if geometry.batched else x.reshape(geometry.input_shape), bias is not None),
         )
 
-    def thaw(self) -> None:
-        """Forget the packed weight, and make the array writable again."""
+    def thaw(self) -> bool:
+        """Forget the packed weight, and make the array writable again; False where NumPy refuses that.
+
+        It does so for arrays that lie in the memory of another object, such as those that come out of a pickle.
+        """
         weight = self._frozen[0]
-        if weight is not None:
-            weight.flags.writeable = True
         self._frozen = (None, None, None)
+        if weight is not None:
+            try:
+                weight.flags.writeable = True
+            except ValueError:
+                return False
+        return True

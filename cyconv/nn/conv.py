@@ -123,7 +123,8 @@ class Conv2d(Module):
         return grad_input
 
     def _thaw(self) -> None:
-        self._conv.thaw()
+        if not self._conv.thaw():
+            self.weight.data = self.weight.data.copy()
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
