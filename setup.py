@@ -128,7 +128,7 @@ class BuildKernels(build_ext):
         return True
 
     def find_openmp(self):
-        """Return (compiler flags, linker flags) with which an OpenMP program compiles, links and runs, or empty lists."""
+        """Return the (compiler, linker) flags with which an OpenMP program compiles, links and runs, or two []."""
         if os.environ.get("CYCONV_NO_OPENMP", "0") not in ("", "0"):
             print("cyconv: built serial, as CYCONV_NO_OPENMP asks")
             return [], []
