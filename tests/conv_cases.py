@@ -114,9 +114,10 @@ def check(case: Case, dtype: str, order: str, algorithm: str = "direct") -> None
         raise AssertionError(f"{error}\nagain: check({case}, {dtype!r}, {order!r}, {algorithm!r})") from error
 
 
-def suits(case: Case, algorithm: str) -> bool:
-    """Whether an algorithm computes this case."""
-    return not (algorithm.startswith("winograd") and _plan.winograd_obstacle(case.geometry()))
+def suits(case: Case, algorithm: str, order: str) -> bool:
+    """Whether an algorithm computes this case in that memory order."""
+    both = case.c == 1 or case.size == (1, 1)  # contiguous in either sense, and taken as NCHW
+    return not _plan.obstacle(algorithm, case.geometry(), order != "C" and not both)
 
 
 def target(dtype: str) -> _plan.Target:
@@ -203,4 +204,20 @@ def awkward(dtype: str) -> dict[str, Case]:
     cases["3 x 3, many images"] = Case(23, 3, 5, (3, 4), padding=1)
     cases["3 x 3, blocks cut by the channels"] = Case(2, 600, 3, (9, 8), padding=1)
     cases["3 x 3, many outputs"] = Case(1, 130, 9 * lanes, (7, 6), padding=1)
+    for edge in (3, 5, 7):
+        for stride in (1, 2):
+            for channels, size in ((3, (edge, lanes + edge)), (2, (edge + 1, 3 * lanes + 5))):
+                how = {"kernel": (edge, edge), "stride": (stride, stride), "groups": channels}
+                name = f"depthwise {edge} x {edge} / {stride}, {channels} planes"
+                cases[name] = Case(2, channels, channels, size, padding=edge // 2, **how)
+                cases[f"{name}, without padding"] = Case(1, channels, 2 * channels, size, **how)
+    for width in (1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes - 1, 4 * lanes + 3):
+        cases[f"depthwise, {width} columns"] = Case(1, 2, 2, (5, width), padding=((2, 1), (1, 3)), groups=2)
+        cases[f"depthwise, {width} columns, stride"] = Case(
+            1, 2, 2, (6, width), (5, 5), (2, 2), ((0, 5), (6, 0)), groups=2, bias=False
+        )
+    for channels in (lanes - 1, lanes, 2 * lanes, 4 * lanes + 1):
+        cases[f"depthwise, {channels} channels"] = Case(
+            2, channels, channels, (6, 7), (2, 3), (3, 1), 1, (1, 2), groups=channels
+        )
     return cases

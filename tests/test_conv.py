@@ -16,7 +16,22 @@ from cyconv.functional import _conv
 
 ALGORITHMS = sorted(_conv.ENGINES)
 WINOGRAD = ["winograd_f2", "winograd_f4"]
-TABLE = [(dtype, name) for dtype in DTYPES for name in awkward(dtype)]
+#: Every awkward case with every algorithm and memory order that it can be computed by.
+TABLE = [
+    (algorithm, dtype, name, order)
+    for algorithm in ALGORITHMS
+    for dtype in DTYPES
+    for name, case in awkward(dtype).items()
+    for order in ORDERS
+    if suits(case, algorithm, order) and algorithm != "reference"
+]
+
+
+def case_for(algorithm):
+    """Return a plain case that the algorithm computes."""
+    return (
+        Case(2, 3, 3, (6, 19), padding=1, groups=3) if algorithm == "depthwise" else Case(2, 3, 5, (6, 19), padding=1)
+    )
 
 
 @pytest.fixture
@@ -47,22 +62,8 @@ def walks(fresh_engines, monkeypatch):
 # ---------------------------------------------------------------------------------------------------- the awkward table
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("dtype", "name"), TABLE)
-def test_direct_agrees_with_the_oracle(dtype, name, order):
-    check(awkward(dtype)[name], dtype, order, "direct")
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("dtype", "name"), TABLE)
-def test_im2col_agrees_with_the_oracle(dtype, name, order):
-    check(awkward(dtype)[name], dtype, order, "im2col")
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("dtype", "name"), [(d, name) for d, name in TABLE if suits(awkward(d)[name], "winograd_f2")])
-@pytest.mark.parametrize("algorithm", WINOGRAD)
-def test_winograd_agrees_with_the_oracle(algorithm, dtype, name, order):
+@pytest.mark.parametrize(("algorithm", "dtype", "name", "order"), TABLE)
+def test_a_kernel_agrees_with_the_oracle(algorithm, dtype, name, order):
     check(awkward(dtype)[name], dtype, order, algorithm)
 
 
@@ -175,7 +176,7 @@ def test_the_algorithm_asked_for_is_the_one_that_runs(fresh_engines, monkeypatch
 
     for method in ("forward", "input_gradient", "weight_gradient"):
         record(method)
-    check(Case(), "float32", "C", algorithm)
+    check(case_for(algorithm), "float32", "C", algorithm)
     assert ran == (["forward", "input_gradient", "weight_gradient"] if algorithm == name else [])
 
 
@@ -183,19 +184,20 @@ def test_the_algorithm_asked_for_is_the_one_that_runs(fresh_engines, monkeypatch
 def test_auto_follows_the_setting(algorithm):
     import cyconv
 
-    geometry = Case().geometry()
+    case = case_for(algorithm)
+    geometry = case.geometry()
     with cyconv.configure(algorithm=algorithm):
         work = _conv.engine(geometry, np.dtype("float32"), False)
         assert work.name == algorithm
         assert _conv.engine(geometry, np.dtype("float32"), False) is work
-        x, weight, bias, _ = Case().arrays("float32")
-        got = F.conv2d(x, weight, bias)
-        np.testing.assert_array_equal(got, F.conv2d(x, weight, bias, algorithm=algorithm))
+        x, weight, bias, _ = case.arrays("float32")
+        got = F.conv2d(x, weight, bias, *case.how)
+        np.testing.assert_array_equal(got, F.conv2d(x, weight, bias, *case.how, algorithm=algorithm))
     assert (
         _conv.engine(geometry, np.dtype("float32"), False).name
-        == _plan.choose(geometry, "f", target("float32").lanes, "high")[0]
+        == _plan.choose(geometry, "f", target("float32").lanes, "high", False)[0]
     )
-    other = next(name for name in ALGORITHMS if name != algorithm)
+    other = next(name for name in ("direct", "im2col") if name != algorithm)
     with cyconv.configure(algorithm=other):
         assert _conv.engine(geometry, np.dtype("float32"), False, algorithm).name == algorithm
 
@@ -251,9 +253,9 @@ def test_rectified_forward_is_the_forward_pass_through_a_relu(fresh_engines, mon
     for over_pixels, order in itertools.product((False, True), ORDERS):
         monkeypatch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_, form=over_pixels: form)
         _conv._engines.clear()
-        case = Case(2, 3, 5, (6, 19), padding=1)
-        x, weight, bias, _ = case.arrays(dtype, order)
         for name in ALGORITHMS:
+            case = case_for(name)
+            x, weight, bias, _ = case.arrays(dtype, order)
             # NaN passes; how far it reaches under Winograd is another matter.
             x[0, 0, 2, 3] = 1 if name in WINOGRAD else np.nan
             work = _conv.engine(case.geometry(), x.dtype, order != "C", name)
@@ -265,14 +267,14 @@ def test_rectified_forward_is_the_forward_pass_through_a_relu(fresh_engines, mon
             assert (got == 0).any()
 
 
-def test_packed_weights_serve_many_calls():
-    case = Case(2, 3, 5, (6, 19), padding=1)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_packed_weights_serve_many_calls(algorithm):
+    case = case_for(algorithm)
     x, weight, bias, _ = case.arrays("float32")
-    for name in ALGORITHMS:
-        work = _conv.engine(case.geometry(), x.dtype, False, name)
-        packed = work.pack(weight)
-        for _ in range(2):
-            np.testing.assert_array_equal(work.forward(x, weight, bias, packed), work.forward(x, weight, bias))
+    work = _conv.engine(case.geometry(), x.dtype, False, algorithm)
+    packed = work.pack(weight)
+    for _ in range(2):
+        np.testing.assert_array_equal(work.forward(x, weight, bias, packed), work.forward(x, weight, bias))
 
 
 # ------------------------------------------------------------------------------------------------- geometries at random
@@ -388,9 +390,9 @@ def test_directional_differences(algorithm):
 
 
 def test_input_grad_false_leaves_only_that_out():
-    case = Case()
-    x, weight, bias, grad = case.arrays("float32")
     for algorithm in ALGORITHMS:
+        case = case_for(algorithm)
+        x, weight, bias, grad = case.arrays("float32")
         full = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
         part = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm, input_grad=False)
         assert part[0] is None

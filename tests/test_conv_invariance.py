@@ -18,7 +18,9 @@ from cyconv.functional import _arrays, _conv
 from cyconv.kernels import _threads, _workspace
 
 ALGORITHMS = ("direct", "im2col")
-ALL = (*ALGORITHMS, "winograd_f2", "winograd_f4")
+ALL = (*ALGORITHMS, "winograd_f2", "winograd_f4", "depthwise")
+#: Algorithms that sum every output in an order that no other output has a part in.
+EXACT = ("direct", "depthwise")
 TESTS = str(Path(__file__).parent)
 
 #: Several tasks each, of every kind: blocks of rows and of channels, groups, images, chunks of a weight gradient.
@@ -32,9 +34,12 @@ CASES = [
     Case(1, 170, 5, (6, 5), padding=1),
     Case(4, 163, 6, (4, 5), (1, 1)),
     Case(9, 20, 33, (6, 5), padding=2),
+    Case(3, 40, 40, (9, 21), (5, 5), (2, 2), 2, groups=40),
 ]
-#: Every case with every algorithm that computes it.
-PAIRS = [(case, algorithm) for case in CASES for algorithm in ALL if suits(case, algorithm)]
+#: Every case with every algorithm and memory order that it can be computed by.
+ALL_WAYS = [
+    (case, algorithm, order) for case in CASES for algorithm in ALL for order in ORDERS if suits(case, algorithm, order)
+]
 
 needs_openmp = pytest.mark.skipif(not _threads.OPENMP, reason="built without OpenMP")
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc, and forks")
@@ -44,6 +49,11 @@ needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linu
 def always_parallel(monkeypatch):
     """Small work is shared between threads too."""
     monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
+
+
+def channels_of(algorithm):
+    """Return how many of 40 input channels an output channel is to read."""
+    return 1 if algorithm == "depthwise" else 40
 
 
 def results(case, dtype, order, algorithm):
@@ -64,9 +74,8 @@ def assert_same_bits(got, wanted):
 
 
 @needs_openmp
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("case", "algorithm"), PAIRS, ids=str)
+@pytest.mark.parametrize(("case", "algorithm", "order"), ALL_WAYS, ids=str)
 def test_any_number_of_threads_gives_the_same_bits(always_parallel, case, algorithm, dtype, order):
     with cyconv.threads(1):
         alone = results(case, dtype, order, algorithm)
@@ -102,14 +111,14 @@ import os
 import numpy as np, cyconv
 from cyconv import _settings, functional as F
 _settings.SERIAL_WORK = 0
-x, w = np.ones((8, 3, 32, 32), "f4"), np.ones((64, 3, 3, 3), "f4")
+x, w, how = np.ones((8, 40, 32, 32), "f4"), np.ones((40, {channels}, 3, 3), "f4"), dict(groups=40 // {channels})
 count = lambda: len(os.listdir("/proc/self/task"))
 before = count()
 with cyconv.threads(1):
-    F.conv2d(x, w, algorithm={algorithm!r})
+    F.conv2d(x, w, algorithm={algorithm!r}, **how)
 alone = count()
 with cyconv.threads(5):
-    F.conv2d(x, w, algorithm={algorithm!r})
+    F.conv2d(x, w, algorithm={algorithm!r}, **how)
 print(alone - before, count() - before)
 """
 
@@ -118,15 +127,15 @@ print(alone - before, count() - before)
 @needs_fork
 @pytest.mark.parametrize("algorithm", ALL)
 def test_threads_are_started_when_there_are_several_to_use(algorithm):
-    code = THREADS_STARTED.format(algorithm=algorithm)
+    code = THREADS_STARTED.format(algorithm=algorithm, channels=channels_of(algorithm))
     assert output_of("-c", code) == "0 4"
 
 
 @pytest.mark.parametrize("algorithm", ALL)
 def test_calls_from_several_python_threads_at_once(always_parallel, algorithm):
     """The interpreter's lock is free while a kernel runs: calls do overlap, and share the pool of workspaces."""
-    cases = [case for case in CASES if suits(case, algorithm)]
-    jobs = [(case, dtype, order) for case in cases for dtype in DTYPES for order in ORDERS] * 2
+    ways = [(case, order) for case, name, order in ALL_WAYS if name == algorithm]
+    jobs = [(case, dtype, order) for case, order in ways for dtype in DTYPES] * 2
     with cyconv.threads(2):
         alone = [results(*job, algorithm) for job in jobs]
         with ThreadPoolExecutor(4) as pool:
@@ -141,10 +150,11 @@ import numpy as np, cyconv
 from cyconv import _settings, functional as F
 _settings.SERIAL_WORK = 0
 cyconv.set_num_threads(2)
-x, w = np.ones((4, 3, 20, 20), "f4"), np.ones((40, 3, 3, 3), "f4")
+x, w, how = np.ones((4, 40, 20, 20), "f4"), np.ones((40, {channels}, 3, 3), "f4"), dict(groups=40 // {channels})
 def work():
-    y = F.conv2d(x, w, algorithm={algorithm!r})
-    return [y, *F.conv2d_backward(y, x, w, algorithm={algorithm!r}), F.linear(y.reshape(4, -1), y.reshape(4, -1))]
+    y = F.conv2d(x, w, algorithm={algorithm!r}, **how)
+    flat = y.reshape(4, -1)
+    return [y, *F.conv2d_backward(y, x, w, algorithm={algorithm!r}, **how), F.linear(flat, flat)]
 before = work()  # the threads of the pool exist now
 child = os.fork()
 if child == 0:
@@ -165,7 +175,8 @@ print(os.waitstatus_to_exitcode(status), all(np.array_equal(a, b) for a, b in zi
 @pytest.mark.parametrize("algorithm", ALL)
 def test_a_child_forked_after_parallel_work_computes_instead_of_hanging(algorithm):
     # From Python 3.12 on, fork() warns of threads; that it works all the same is what is tested.
-    code = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + FORK.format(algorithm=algorithm)
+    code = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    code += FORK.format(algorithm=algorithm, channels=channels_of(algorithm))
     with_openmp = 2 if _threads.OPENMP else 1
     assert output_of("-c", code, timeout=60) == f"0 True {with_openmp}"
 
@@ -175,7 +186,9 @@ def test_denormals_are_flushed_inside_and_nowhere_else(always_parallel):
     tiny = np.float32(1e-40)
     for n, algorithm in itertools.product((1, 3), ALL):
         with cyconv.threads(n):
-            F.conv2d(np.full((4, 3, 9, 9), tiny), np.ones((40, 3, 3, 3), "f4"), algorithm=algorithm)
+            channels = channels_of(algorithm)
+            x, weight = np.full((4, 40, 9, 9), tiny), np.ones((40, channels, 3, 3), np.float32)
+            F.conv2d(x, weight, groups=40 // channels, algorithm=algorithm)
         assert np.array([tiny])[0] * np.float32(1) == tiny
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(lambda: np.array([tiny]) * np.float32(1)).result()[0] == tiny
@@ -185,7 +198,11 @@ def test_denormals_are_flushed_inside_and_nowhere_else(always_parallel):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("case", "algorithm"), PAIRS, ids=str)
+@pytest.mark.parametrize(
+    ("case", "algorithm"),
+    [way[:2] for way in ALL_WAYS if way[2] == "C" and suits(*way[:2], "channels-last")],
+    ids=str,
+)
 def test_memory_orders_agree(case, algorithm, dtype):
     one, other = (results(case, dtype, order, algorithm) for order in ORDERS)
     for got, wanted in zip(other, one, strict=True):
@@ -344,9 +361,8 @@ def test_results_are_the_callers_own():
 # ------------------------------------------------------------------------------------------------------------ batches
 
 
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("case", "algorithm"), [pair for pair in PAIRS if pair[0].n > 1], ids=str)
+@pytest.mark.parametrize(("case", "algorithm", "order"), [way for way in ALL_WAYS if way[0].n > 1], ids=str)
 def test_a_batch_is_its_images(case, algorithm, dtype, order):
     x, weight, bias, grad = case.arrays(dtype, order)
     y, dx, dw, _ = results(case, dtype, order, algorithm)
@@ -357,8 +373,8 @@ def test_a_batch_is_its_images(case, algorithm, dtype, order):
         dx_alone, dw_alone, _ = F.conv2d_backward(grad[one], x[one], weight, bias, *case.how, algorithm=algorithm)
         np.testing.assert_array_equal(F.conv2d(x[i], weight, bias, *case.how, algorithm=algorithm), alone[0])
         # An image's plan knows of the batch only how the tasks are dealt out: direct sums are the same.
-        assert_close(alone, y[one], algorithm="exact" if algorithm == "direct" else algorithm)
-        assert_close(dx_alone, dx[one], algorithm="exact" if algorithm == "direct" else algorithm)
+        assert_close(alone, y[one], algorithm="exact" if algorithm in EXACT else algorithm)
+        assert_close(dx_alone, dx[one], algorithm="exact" if algorithm in EXACT else algorithm)
         sums += dw_alone
     assert_close(sums.astype(dtype), dw, algorithm=algorithm)
 
@@ -372,13 +388,23 @@ SPREAD = [
     Case(1, 4, 6, (7, 21), (2, 3), (1, 2), 1, (3, 2), 2, bias=False),
     Case(1, 3, 2, (4, 35), (3, 3), padding=1, bias=False),
     Case(2, 3, 4, (3, 3), (1, 1), bias=False),
+    Case(1, 3, 3, (8, 35), (3, 3), (2, 2), 1, groups=3, bias=False),
+    Case(1, 40, 40, (5, 7), (3, 3), (1, 1), 1, groups=40, bias=False),
 ]
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("case", SPREAD, ids=str)
+@pytest.mark.parametrize(
+    ("case", "algorithm", "order"),
+    [
+        (case, algorithm, order)
+        for case in SPREAD
+        for algorithm in (*ALGORITHMS, "depthwise")
+        for order in ORDERS
+        if suits(case, algorithm, order)
+    ],
+    ids=str,
+)
 def test_nan_and_infinity_reach_the_windows_that_touch_them_and_no_others(case, special, algorithm, order):
     x, weight, _, grad = case.arrays("float32", order)
     weight, ones = np.abs(weight) + np.float32(0.1), np.ones(weight.shape)
