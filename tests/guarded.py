@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from conv_cases import DTYPES, ORDERS, awkward, memory_order, suits
+from conv_cases import DTYPES, ORDERS, awkward, in_order, memory_order, suits
 
 from cyconv import _settings
 from cyconv import functional as F
-from cyconv.functional import _conv_direct, _conv_im2col, _linear
+from cyconv.functional import _activation, _conv_direct, _conv_im2col, _dropout, _linear, _loss, _pool
 
 _NO_ACCESS = 0  # PROT_NONE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,11 +49,20 @@ def protect_results(at_end: bool) -> None:
             return empty(shape, dtype, at_end)
         return np.moveaxis(empty((shape[0], *shape[2:], shape[1]), dtype, at_end), -1, 1)
 
-    def plain(shape: Any, dtype: Any) -> np.ndarray:
-        return empty(shape if isinstance(shape, tuple) else (shape,), dtype, at_end)
+    class Numpy:
+        """NumPy, but for its two ways to a new array."""
 
-    for module in (_conv_direct, _conv_im2col, _linear):
-        module.np = SimpleNamespace(**{**vars(np), "empty": plain})  # type: ignore[attr-defined]
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def empty(self, shape: Any, dtype: Any) -> np.ndarray:
+            return empty(shape if isinstance(shape, tuple) else (shape,), dtype, at_end)
+
+        def empty_like(self, x: np.ndarray, dtype: Any = None) -> np.ndarray:
+            return copy(np.empty_like(x, dtype=dtype), at_end)
+
+    for module in (_activation, _conv_direct, _conv_im2col, _dropout, _linear, _loss, _pool):
+        module.np = Numpy()  # type: ignore[attr-defined]
         if hasattr(module, "empty"):
             module.empty = of_order  # type: ignore[attr-defined]
 
@@ -80,9 +89,64 @@ def products(at_end: bool) -> None:
             F.linear_backward(grad, x, weight, bias)
 
 
+def windows(at_end: bool) -> None:
+    """Run pools over planes around the size of a vector."""
+    sizes = [(1, 1), (2, 3), (5, 7), (4, 8), (3, 15), (3, 16), (4, 17), (9, 33), (2, 67)]
+    options = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), ((1, 3), (1, 2), (0, 1)), (5, 5, 2)]
+    for dtype, order, c, size, (kernel, stride, padding) in itertools.product(
+        DTYPES, ORDERS, (1, 3, 17), sizes, options
+    ):
+        x = copy(in_order(np.ones((2, c, *size), dtype), order), at_end)
+        for ceil_mode in (False, True):
+            print("pool", x.shape, dtype, order, kernel, stride, padding, ceil_mode, flush=True)
+            try:
+                y, indices = F.max_pool2d(x, kernel, stride, padding, 1, ceil_mode, True)
+            except ValueError as error:
+                if "does not fit" in str(error):
+                    continue
+                raise
+            F.max_pool2d_backward(
+                copy(y, at_end), x, kernel, stride, padding, 1, ceil_mode, indices=copy(indices, at_end)
+            )
+            F.max_pool2d_backward(copy(y, at_end), x, kernel, stride, padding, 1, ceil_mode)
+            F.avg_pool2d_backward(
+                copy(F.avg_pool2d(x, kernel, stride, padding, ceil_mode), at_end), x, kernel, stride, padding, ceil_mode
+            )
+
+
+def pointwise(at_end: bool) -> None:
+    """Run activations, dropout and losses over rows around the size of a vector."""
+    for dtype, n in itertools.product(DTYPES, (0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65)):
+        x = copy(np.linspace(-2, 2, 3 * n, dtype=dtype).reshape(3, n), at_end)
+        for name in ("relu", "sigmoid", "tanh", "softmax", "log_softmax"):
+            print(name, x.shape, dtype, flush=True)
+            for dim in (0, 1) if "soft" in name else (None,):
+                where = () if dim is None else (dim,)
+                y = getattr(F, name)(x, *where)
+                getattr(F, f"{name}_backward")(x, x, *where)
+                getattr(F, f"{name}_backward")(x, None, *where, output=copy(y, at_end))
+        print("dropout, mse_loss", x.shape, dtype, flush=True)
+        y, mask = F.dropout(x, 0.5, True, rng=0, return_mask=True)
+        F.dropout_backward(x, x, 0.5, True, mask=copy(mask, at_end))
+        one = np.ones((), dtype)
+        for reduction in ("mean", "sum", "none") if n else ():
+            grad = x if reduction == "none" else one
+            F.mse_loss(x, x, reduction)
+            F.mse_loss_backward(grad, x, x, reduction)
+            target = copy(np.arange(3) % n, at_end)
+            print("cross_entropy", x.shape, dtype, reduction, flush=True)
+            grad = copy(np.ones(3, dtype), at_end) if reduction == "none" else one
+            for values in (target, copy(np.full((3, n), 1 / n, dtype), at_end)):
+                F.cross_entropy(x, values, None, -100, reduction)
+                F.cross_entropy_backward(grad, x, values, None, -100, reduction)
+            F.nll_loss(x, target, None, -100, reduction)
+            F.nll_loss_backward(grad, x, target, None, -100, reduction)
+
+
 def run(what: str, at_end: bool) -> None:
     """Print each case before it runs, and "done"."""
     _settings.SERIAL_WORK = 0
     protect_results(at_end)
-    products(at_end) if what == "linear" else convolutions(what, at_end)
+    others = {"linear": products, "pooling": windows, "pointwise": pointwise}
+    others[what](at_end) if what in others else convolutions(what, at_end)
     print("done")

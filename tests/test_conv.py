@@ -121,7 +121,7 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
     lanes = target(dtype).lanes
 
     def blocks(plan, axis):
-        return -(-plan.out[1 + axis] // plan.block[axis])
+        return -(-plan.out[axis - 2] // plan.block[axis - 2])
 
     reached = {
         "pixel vectors": any(p.pixel_vectors for p in forms),
@@ -135,20 +135,20 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
         "pixel vectors, source where it lies": any(p.pixel_vectors and not p.packed for p in forms),
         # A vector of two is never preferred for one pixel.
         "pixel vectors, a row shorter than a vector": lanes == 2
-        or any(p.pixel_vectors and p.out[2] < lanes for p in forms),
+        or any(p.pixel_vectors and p.out[-1] < lanes for p in forms),
         "channel vectors, a row in several blocks": any(not p.pixel_vectors and blocks(p, 1) > 1 for p in forms),
         "channel vectors, several blocks of rows": any(not p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
         "several stretches": any(
-            not p.pixel_vectors and len(p.phases[0][2]) * p.source[0] // p.groups > p.reduction for p in forms
+            not p.pixel_vectors and len(p.phases[0][-1]) * p.source[0] // p.groups > p.reduction for p in forms
         ),
         "several phases": any(len(p.phases) > 1 for p in forms),
-        "a phase without taps": any(not taps for p in forms for _, _, taps in p.phases),
+        "a phase without taps": any(not phase[-1] for p in forms for phase in p.phases),
         "several blocks of channels in a task": any(p.task_blocks > 1 for p in forms),
         "several tasks for the channels": any(
             not p.pixel_vectors and p.task_blocks * 2 * lanes < p.out[0] // p.groups for p in forms
         ),
         "source where it lies": any(not p.packed for p in forms),
-        "flattened": any(p.out[1] == 1 and not p.packed and p.out[2] > lanes for p in forms),
+        "flattened": any(p.out[-2] == 1 and not p.packed and p.out[-1] > lanes for p in forms),
         "one chunk": any(p.chunks == 1 for p in weights),
         "several chunks": any(p.chunks > 1 for p in weights),
         "channels in several tasks": any(p.task_channels < p.source[0] // p.groups for p in weights),

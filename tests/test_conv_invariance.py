@@ -3,7 +3,6 @@
 import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ ALGORITHMS = ("direct", "im2col")
 ALL = (*ALGORITHMS, "winograd_f2", "winograd_f4", "depthwise")
 #: Algorithms that sum every output in an order that no other output has a part in.
 EXACT = ("direct", "depthwise")
-TESTS = str(Path(__file__).parent)
 
 #: Several tasks each, of every kind: blocks of rows and of channels, groups, images, chunks of a weight gradient.
 CASES = [
@@ -480,21 +478,3 @@ def test_the_pool_of_workspaces_is_used_again_and_can_be_emptied():
     for _ in range(20):
         check(case, "float32", "C")
     assert once <= _workspace.release_kept() <= 2 * once
-
-
-BOUNDS = """
-import sys
-sys.path.insert(0, {tests!r})
-import guarded
-guarded.run({algorithm!r}, at_end={at_end})
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
-@pytest.mark.parametrize("at_end", [True, False], ids=["end", "begin"])
-@pytest.mark.parametrize("algorithm", [*ALL, "linear"])
-def test_no_byte_outside_of_an_array_is_touched(algorithm, at_end):
-    """Every array lies beside a page that nobody may read; what was printed last did it."""
-    lines = output_of("-c", BOUNDS.format(tests=TESTS, algorithm=algorithm, at_end=at_end)).splitlines()
-    assert lines[-1] == "done"
-    assert len(lines) > 50
