@@ -19,7 +19,9 @@ from ._settings import configure, get_num_threads, set_num_threads, threads
 from .nn import (
     AvgPool2d,
     Concat,
+    Conv1d,
     Conv2d,
+    Conv3d,
     CrossEntropyLoss,
     Dropout,
     Flatten,
@@ -45,7 +47,9 @@ __all__ = [
     # layers
     "AvgPool2d",
     "Concat",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
     "Dropout",
     "Flatten",
     "Identity",

@@ -6,7 +6,7 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 from ._common import Target, even
 from .choice import COMPARED, choose, cost, obstacle
 from .depthwise import depthwise, depthwise_obstacle
-from .direct import flattened, forward, input_gradient, weight_gradient
+from .direct import flattened, forward, input_gradient, volume, weight_gradient
 from .winograd import winograd, winograd_obstacle
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "forward",
     "input_gradient",
     "obstacle",
+    "volume",
     "weight_gradient",
     "winograd",
     "winograd_obstacle",

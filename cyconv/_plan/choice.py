@@ -35,6 +35,8 @@ def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
     """Return why an algorithm cannot compute a convolution, or an empty string."""
     if name.startswith("winograd"):
         return winograd_obstacle(geometry)
+    if name == "im2col" and geometry.rank == 3:
+        return "columns are made of one or two spatial dimensions, not 3"
     return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
 
 

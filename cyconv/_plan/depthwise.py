@@ -13,6 +13,8 @@ PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)
 
 def depthwise_obstacle(geometry: ConvGeometry, channels_last: bool) -> str:
     """Return why the depthwise kernels cannot compute a convolution, or an empty string."""
+    if geometry.rank != 2:
+        return f"it has {geometry.rank} spatial dimensions, not 2"
     if geometry.groups != geometry.in_channels:
         return f"{geometry.groups} groups share {geometry.in_channels} input channels"
     if channels_last:

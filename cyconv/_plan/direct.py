@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from .._geometry import ConvGeometry
@@ -50,35 +51,68 @@ def _task_blocks(pixel_tasks: int, blocks: int) -> int:
     return math.ceil(blocks / tasks)
 
 
+@dataclass(frozen=True)
+class Volume:
+    """A convolution of one, two or three dimensions as one of three: depth, height, width."""
+
+    input: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    output: tuple[int, ...]
+
+    @property
+    def flat_taps(self) -> int:
+        """Taps of one slice of the kernel."""
+        return self.kernel[1] * self.kernel[2]
+
+
+def volume(geometry: ConvGeometry) -> Volume:
+    """Return the convolution with leading dimensions of length 1."""
+    more = 3 - geometry.rank
+    ones = (1,) * more
+    return Volume(
+        ones + geometry.input,
+        ones + geometry.kernel,
+        ones + geometry.stride,
+        ((0, 0),) * more + geometry.padding,
+        ones + geometry.dilation,
+        ones + geometry.output,
+    )
+
+
 def _walk(
     geometry: ConvGeometry,
     target: Target,
     channels_last: bool,
     *,
-    source: tuple[int, int, int],
-    out: tuple[int, int, int],
+    source: tuple[int, ...],
+    out: tuple[int, ...],
+    depth: tuple[int, ...],
     step: tuple[int, int],
     out_step: tuple[int, int],
     phases: list[tuple[int, int, list[tuple[int, int, int]]]],
-    images: int,
+    batch: int,
     packed: bool,
 ) -> dict[str, Any]:
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
-    row_bytes = group_in * step[0] / out_step[0] * source[2] * target.itemsize if packed else 0
-    block = _out_block(out[1], out[2], out_step, row_bytes, target.pixels)
+    row_bytes = group_in * depth[0] * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
+    block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels)
     pixel_vectors = (
-        _prefer_pixel_vectors(group_out, out[2], target)
+        _prefer_pixel_vectors(group_out, out[3], target)
         and (not channels_last and step[1] == 1 and out_step == (1, 1))
         # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
-        and (packed or out[2] >= target.lanes)
+        and (packed or out[3] >= target.lanes)
     )
     channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
-    pixel_tasks = images * groups * math.ceil(out[1] / block[0]) * math.ceil(out[2] / block[1])
+    pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {
         "dtype": target.dtype,
         "source": source,
         "out": out,
+        "depth": depth,
         "groups": groups,
         "channels_last": channels_last,
         "step": step,
@@ -102,55 +136,67 @@ def flattened(geometry: ConvGeometry, channels_last: bool) -> bool:
     )
 
 
-def _flat(
-    geometry: ConvGeometry, channels: int, height: int, width: int, channels_last: bool
-) -> tuple[int, tuple[int, int, int]]:
-    """Return (images, (channels, 1, pixels)) of a flattened convolution; channels-last images are one long image."""
-    if channels_last:
-        return 1, (channels, 1, geometry.batch * height * width)
-    return geometry.batch, (channels, 1, height * width)
+def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Return (batch, input, output) with both as (channels, depth, height, width), flattened where that is possible.
+
+    The images of a flattened channels-last batch are one long image.
+    """
+    v = volume(geometry)
+    batch, spatial, out = geometry.batch, v.input, v.output
+    if flattened(geometry, channels_last):
+        spatial = (1, 1, math.prod(spatial))
+        if channels_last:
+            batch, spatial = 1, (1, 1, batch * spatial[2])
+        out = spatial
+    return batch, (geometry.in_channels, *spatial), (geometry.out_channels, *out)
+
+
+def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
+    """Whether a walk may read the array itself: no padding, one tap, one plane, and offsets that fit 32 bits."""
+    return (
+        geometry.taps == 1
+        and all(p == (0, 0) for p in geometry.padding)
+        and source[1] == 1
+        and math.prod(source) < 2**31
+    )
 
 
 def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
     """Return (images, arguments of the walk) of the forward pass."""
-    (height, width), (rows, columns) = geometry.input, geometry.output
-    (r, s), (sr, sc), (dr, dc) = geometry.kernel, geometry.stride, geometry.dilation
-    (top, _), (left, _) = geometry.padding
-    c, k = geometry.in_channels, geometry.out_channels
+    v = volume(geometry)
+    (slices, r, s), (sd, sr, sc), (dd, dr, dc) = v.kernel, v.stride, v.dilation
+    (front, _), (top, _), (left, _) = v.padding
     taps = [(i * dr - top, j * dc - left, i * s + j) for i in range(r) for j in range(s)]
-    group_in = c // geometry.groups
-    images, source, out = geometry.batch, (c, height, width), (k, rows, columns)
-    if flattened(geometry, channels_last):
-        images, source = _flat(geometry, c, height, width, channels_last)
-        out = (k, *source[1:])
-    no_padding = all(p == (0, 0) for p in geometry.padding)
+    batch, source, out = _shapes(geometry, channels_last)
     arguments = _walk(
         geometry,
         target,
         channels_last,
         source=source,
         out=out,
+        depth=(slices, sd, -front, dd, 1),
         step=(sr, sc),
         out_step=(1, 1),
         phases=[(0, 0, taps)],
-        images=images,
-        packed=not (geometry.taps == 1 and no_padding and math.prod(source) < 2**31),
+        batch=batch,
+        packed=not _read_in_place(geometry, source),
     )
-    weights = (group_in * r * s, r * s, k // geometry.groups * group_in * r * s)
-    return images, {**arguments, "weight_strides": weights, "weight_rows": True}
+    filter_size = geometry.in_channels // geometry.groups * geometry.taps
+    weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)
+    return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": True}
 
 
-def _phases(geometry: ConvGeometry) -> list[tuple[int, int, list[tuple[int, int, int]]]]:
+def _phases(v: Volume) -> list[tuple[int, int, list[tuple[int, int, int]]]]:
     """Return the phases of an input gradient: input pixels that the same taps reach from whole output pixels.
 
     Input row h meets tap i at the output row p with p·S = h + P − i·D. For the rows h = a + S·t of phase a these are
     the taps with (a + P − i·D) divisible by S, and p = t + (a + P − i·D)/S: no zeros are inserted between pixels.
     """
-    (r, s), (sr, sc), (dr, dc) = geometry.kernel, geometry.stride, geometry.dilation
-    (top, _), (left, _) = geometry.padding
+    (_, r, s), (_, sr, sc), (_, dr, dc) = v.kernel, v.stride, v.dilation
+    _, (top, _), (left, _) = v.padding
     found = []
-    for a in range(min(sr, geometry.input[0])):
-        for b in range(min(sc, geometry.input[1])):
+    for a in range(min(sr, v.input[1])):
+        for b in range(min(sc, v.input[2])):
             taps = [
                 ((a + top - i * dr) // sr, (b + left - j * dc) // sc, i * s + j)
                 for i in range(r)
@@ -163,61 +209,54 @@ def _phases(geometry: ConvGeometry) -> list[tuple[int, int, list[tuple[int, int,
 
 def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
     """Return (images, arguments of the walk) of the input gradient: from output channels back to input channels."""
-    (height, width), (rows, columns) = geometry.input, geometry.output
-    r, s = geometry.kernel
-    c, k = geometry.in_channels, geometry.out_channels
-    images, source, out = geometry.batch, (k, rows, columns), (c, height, width)
-    flat = flattened(geometry, channels_last)
-    if flat:
-        images, source = _flat(geometry, k, rows, columns, channels_last)
-        out = (c, *source[1:])
+    v = volume(geometry)
+    batch, out, source = _shapes(geometry, channels_last)
     arguments = _walk(
         geometry,
         target,
         channels_last,
         source=source,
         out=out,
+        # Input depth z meets slice k at the output depth (z + P - k D) / S, where that is whole.
+        depth=(v.kernel[0], 1, v.padding[0][0], -v.dilation[0], v.stride[0]),
         step=(1, 1),
-        out_step=(geometry.stride[0], geometry.stride[1]),
-        phases=_phases(geometry),
-        images=images,
-        packed=not (flat and math.prod(source) < 2**31),
+        out_step=(v.stride[1], v.stride[2]),
+        phases=_phases(v),
+        batch=batch,
+        packed=not (flattened(geometry, channels_last) and _read_in_place(geometry, source)),
     )
-    group_in = c // geometry.groups
-    weights = (r * s, group_in * r * s, k // geometry.groups * group_in * r * s)
-    return images, {**arguments, "weight_strides": weights, "weight_rows": False}
+    filter_size = geometry.in_channels // geometry.groups * geometry.taps
+    weights = (geometry.taps, filter_size, v.flat_taps, geometry.out_channels // geometry.groups * filter_size)
+    return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": False}
 
 
 def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
     """Return (images, arguments of the kernel) of the weight gradient."""
-    (height, width), (rows, columns) = geometry.input, geometry.output
-    c, k, groups = geometry.in_channels, geometry.out_channels, geometry.groups
-    images, source, out = geometry.batch, (c, height, width), (k, rows, columns)
-    if flattened(geometry, channels_last):
-        images, source = _flat(geometry, c, height, width, channels_last)
-        out = (k, *source[1:])
-    group_in = c // groups
-    no_padding = all(p == (0, 0) for p in geometry.padding)
+    v = volume(geometry)
+    k, groups = geometry.out_channels, geometry.groups
+    batch, source, out = _shapes(geometry, channels_last)
+    group_in = geometry.in_channels // groups
     # At least 64 sums of each output channel, so that bringing the gradient into order is a small part of a task.
-    task_channels = even(group_in, max(8, math.ceil(64 / geometry.taps), BLOCK_BYTES // 4096))
+    task_channels = even(group_in, max(8, math.ceil(64 / geometry.taps), BLOCK_BYTES // 4096 // v.kernel[0]))
     outputs = groups * math.ceil(k / groups / (2 * target.lanes)) * math.ceil(group_in / task_channels)
-    row_bytes = min(task_channels, group_in) * geometry.stride[0] * source[2] * target.itemsize
-    block = _out_block(out[1], out[2], (1, 1), row_bytes, 1)
-    if block[1] < out[2]:
+    row_bytes = min(task_channels, group_in) * v.kernel[0] * v.stride[1] * source[3] * target.itemsize
+    block = _out_block(out[2], out[3], (1, 1), row_bytes, 1)
+    if block[1] < out[3]:
         block = (1, block[1])
-    units = images * math.ceil(out[1] / block[0]) * math.ceil(out[2] / block[1])
-    return images, {
+    units = batch * out[1] * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
+    return batch * out[1], {
         "dtype": target.dtype,
         "source": source,
         "out": out,
-        "kernel": geometry.kernel,
+        "depth": (v.kernel[0], v.stride[0], -v.padding[0][0], v.dilation[0], 1),
+        "kernel": v.kernel[1:],
         "groups": groups,
         "channels_last": channels_last,
-        "step": geometry.stride,
-        "dilation": geometry.dilation,
-        "first": (-geometry.padding[0][0], -geometry.padding[1][0]),
+        "step": v.stride[1:],
+        "dilation": v.dilation[1:],
+        "first": (-v.padding[1][0], -v.padding[2][0]),
         "block": block,
         "task_channels": task_channels,
         "chunks": 1 if outputs >= TASKS // 2 else max(1, min(units, TASKS // 2)),
-        "packed": not (geometry.taps == 1 and no_padding and math.prod(source) < 2**31),
+        "packed": not _read_in_place(geometry, source),
     }

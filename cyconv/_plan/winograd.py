@@ -16,6 +16,8 @@ BLOCK_BYTES = 1 << 20
 
 def winograd_obstacle(geometry: ConvGeometry) -> str:
     """Return why a convolution cannot go by Winograd's algorithm, or an empty string."""
+    if geometry.rank != 2:
+        return f"it has {geometry.rank} spatial dimensions, not 2"
     if geometry.kernel != (3, 3):
         return f"the kernel is {' x '.join(map(str, geometry.kernel))}, not 3 x 3"
     if geometry.stride != (1, 1):

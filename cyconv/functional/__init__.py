@@ -16,7 +16,7 @@ from ._activation import (
     tanh,
     tanh_backward,
 )
-from ._conv import ConvLayer, conv2d, conv2d_backward
+from ._conv import ConvLayer, conv1d, conv1d_backward, conv2d, conv2d_backward, conv3d, conv3d_backward
 from ._conv import engine as conv_engine
 from ._dropout import dropout, dropout_backward
 from ._expected import conv_expected_time
@@ -27,8 +27,12 @@ from ._shape import flatten, flatten_backward
 
 __all__ = [
     "ConvLayer",
+    "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_backward",
+    "conv3d",
+    "conv3d_backward",
     "conv_engine",
     "conv_expected_time",
     "linear",

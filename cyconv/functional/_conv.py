@@ -1,4 +1,4 @@
-"""Convolution of images: conv2d and its gradients."""
+"""Convolution of signals, images and volumes, and its gradients."""
 
 from __future__ import annotations
 
@@ -135,19 +135,7 @@ def conv2d(
     array([[[[ 5.,  6.],
              [ 9., 10.]]]])
     """
-    x = array(input, "conv2d", "input")
-    weight, bias = _weights("conv2d", weight, bias)
-    if not (x.dtype is weight.dtype and (bias is None or bias.dtype is x.dtype)):
-        same_dtype("conv2d", input=x, weight=weight, bias=bias)
-    bias_shape = None if bias is None else bias.shape
-    geometry = conv_geometry(
-        "conv2d", 2, x.shape, weight.shape, bias_shape, stride, padding, dilation, groups, padding_mode
-    )
-    if not geometry.batched:
-        x = x[None]
-    x, last = ordered(x)
-    y: Array = engine(geometry, x.dtype, last, algorithm).forward(x, weight, bias)
-    return y if geometry.batched else y[0]
+    return _forward("conv2d", 2, input, weight, bias, (stride, padding, dilation, groups, padding_mode), algorithm)
 
 
 def conv2d_backward(
@@ -186,15 +174,167 @@ def conv2d_backward(
     TypeError, ValueError, MemoryError
         As in the forward pass, and if ``grad_output`` has another shape or dtype than the output.
     """
-    name = "conv2d_backward"
+    arguments = (stride, padding, dilation, groups, padding_mode)
+    return _backward("conv2d_backward", 2, grad_output, input, weight, bias, arguments, algorithm, input_grad)
+
+
+def conv1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    algorithm: str = "auto",
+) -> Array:
+    """
+    Convolve signals with kernels: :func:`conv2d` with one spatial dimension.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, L) or (C, L)
+        Signals, float32 or float64.
+    weight : array, shape (K, C / groups, R)
+        Kernels, of the same dtype.
+    bias, stride, padding, dilation, groups, padding_mode, algorithm
+        As in :func:`conv2d`, with one number for the one dimension.
+
+    Returns
+    -------
+    ndarray, shape (N, K, P) or (K, P)
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As :func:`conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import conv1d
+    >>> conv1d(np.array([[0.0, 1.0, 4.0, 9.0, 16.0]]), np.array([[[-1.0, 0.0, 1.0]]]))
+    array([[ 4.,  8., 12.]])
+    """
+    return _forward("conv1d", 1, input, weight, bias, (stride, padding, dilation, groups, padding_mode), algorithm)
+
+
+def conv1d_backward(
+    grad_output: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    algorithm: str = "auto",
+    input_grad: bool = True,
+) -> tuple[Any, ...]:
+    """Gradients of :func:`conv1d`: arguments, results and errors as :func:`conv2d_backward`."""
+    arguments = (stride, padding, dilation, groups, padding_mode)
+    return _backward("conv1d_backward", 1, grad_output, input, weight, bias, arguments, algorithm, input_grad)
+
+
+def conv3d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    algorithm: str = "auto",
+) -> Array:
+    """
+    Convolve volumes with kernels: :func:`conv2d` with three spatial dimensions.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, D, H, W) or (C, D, H, W)
+        Volumes, float32 or float64.
+    weight : array, shape (K, C / groups, T, R, S)
+        Kernels, of the same dtype.
+    bias, stride, padding, dilation, groups, padding_mode, algorithm
+        As in :func:`conv2d`, with three numbers for the three dimensions.
+
+    Returns
+    -------
+    ndarray, shape (N, K, O, P, Q) or (K, O, P, Q)
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As :func:`conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import conv3d
+    >>> conv3d(np.ones((1, 3, 3, 3)), np.ones((1, 1, 2, 2, 2)), padding=((0, 1), (0, 0), (0, 0)))[0, :, 0, 0]
+    array([8., 8., 4.])
+    """
+    return _forward("conv3d", 3, input, weight, bias, (stride, padding, dilation, groups, padding_mode), algorithm)
+
+
+def conv3d_backward(
+    grad_output: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    *,
+    algorithm: str = "auto",
+    input_grad: bool = True,
+) -> tuple[Any, ...]:
+    """Gradients of :func:`conv3d`: arguments, results and errors as :func:`conv2d_backward`."""
+    arguments = (stride, padding, dilation, groups, padding_mode)
+    return _backward("conv3d_backward", 3, grad_output, input, weight, bias, arguments, algorithm, input_grad)
+
+
+def _forward(
+    name: str, rank: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any, ...], algorithm: str
+) -> Array:
+    x = array(input, name, "input")
+    weight, bias = _weights(name, weight, bias)
+    if not (x.dtype is weight.dtype and (bias is None or bias.dtype is x.dtype)):
+        same_dtype(name, input=x, weight=weight, bias=bias)
+    bias_shape = None if bias is None else bias.shape
+    geometry = conv_geometry(name, rank, x.shape, weight.shape, bias_shape, *arguments)
+    if not geometry.batched:
+        x = x[None]
+    x, last = ordered(x)
+    y: Array = engine(geometry, x.dtype, last, algorithm).forward(x, weight, bias)
+    return y if geometry.batched else y[0]
+
+
+def _backward(
+    name: str,
+    rank: int,
+    grad_output: Any,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    arguments: tuple[Any, ...],
+    algorithm: str,
+    input_grad: bool,
+) -> tuple[Any, ...]:
     x = array(input, name, "input")
     grad = array(grad_output, name, "grad_output")
     weight, bias = _weights(name, weight, bias)
     same_dtype(name, grad_output=grad, input=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    geometry = conv_geometry(
-        name, 2, x.shape, weight.shape, bias_shape, stride, padding, dilation, groups, padding_mode
-    )
+    geometry = conv_geometry(name, rank, x.shape, weight.shape, bias_shape, *arguments)
     check_gradient(name, grad.shape, geometry.output_shape if geometry.batched else geometry.output_shape[1:])
     if not geometry.batched:
         x, grad = x[None], grad[None]
@@ -215,28 +355,39 @@ class ConvLayer:
     ----------
     operation : str
         What messages name.
+    rank : int
+        Number of spatial dimensions.
     stride, padding, dilation, groups, padding_mode, algorithm
         As in :func:`conv2d`.
     """
 
-    __slots__ = ("_arguments", "_frozen", "_known", "_operation")
+    __slots__ = ("_arguments", "_frozen", "_known", "_operation", "_rank")
 
     def __init__(
-        self, operation: str, stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str, algorithm: str
+        self,
+        operation: str,
+        rank: int,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        padding_mode: str,
+        algorithm: str,
     ) -> None:
         self._operation = operation
+        self._rank = rank
         self._arguments = (stride, padding, dilation, groups, padding_mode, algorithm)
         self._known: dict[Any, Any] = {}
         self._frozen: tuple[Any, Any, Any] = (None, None, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies find their engines themselves.
-        return ConvLayer, (self._operation, *self._arguments)
+        return ConvLayer, (self._operation, self._rank, *self._arguments)
 
     def geometry(self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> ConvGeometry:
         """Return the sizes for an input of a shape; errors as :func:`conv2d`."""
         bias_shape = weight_shape[:1] if bias else None
-        return conv_geometry(self._operation, 2, input_shape, weight_shape, bias_shape, *self._arguments[:-1])
+        return conv_geometry(self._operation, self._rank, input_shape, weight_shape, bias_shape, *self._arguments[:-1])
 
     def choice(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> tuple[str, str]:
         """Return the name of the algorithm that will run, and why."""

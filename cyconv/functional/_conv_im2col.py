@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _settings, kernels
+from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
 from ._arrays import Array, empty
 
@@ -21,14 +21,15 @@ class Im2col:
         self.dtype = dtype
         self.channels_last = channels_last
         self._work = 2 * geometry.macs
+        volume = _plan.volume(geometry)
         self._kernel = kernels.load("im2col").Columns(
             dtype=dtype.char,
-            source=(geometry.in_channels, *geometry.input),
-            out=(geometry.out_channels, *geometry.output),
-            kernel=geometry.kernel,
-            stride=geometry.stride,
-            padding=geometry.padding,
-            dilation=geometry.dilation,
+            source=(geometry.in_channels, *volume.input[1:]),
+            out=(geometry.out_channels, *volume.output[1:]),
+            kernel=volume.kernel[1:],
+            stride=volume.stride[1:],
+            padding=volume.padding[1:],
+            dilation=volume.dilation[1:],
             groups=geometry.groups,
             channels_last=channels_last,
             workspace=_settings.max_workspace(),
@@ -56,7 +57,7 @@ class Im2col:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
         dw = np.empty(self.geometry.weight_shape, self.dtype)
         self._kernel.weight_gradient(dw, grad, x, self.geometry.batch, _settings.threads_for(self._work))
-        return dw, grad.sum((0, 2, 3), dtype=np.float64).astype(self.dtype) if bias else None
+        return dw, grad.sum((0, *range(2, grad.ndim)), dtype=np.float64).astype(self.dtype) if bias else None
 
     def workspace(self) -> int:
         """Return the private bytes of each thread."""

@@ -19,6 +19,8 @@ class Reference:
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         self.geometry = geometry
         self.channels_last = channels_last
+        self._forward = getattr(reference, f"conv{geometry.rank}d")
+        self._backward = getattr(reference, f"conv{geometry.rank}d_backward")
         self._how = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
 
     def pack(self, weight: Array) -> Array:
@@ -29,20 +31,20 @@ class Reference:
         self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
     ) -> Array:
         """Return the output."""
-        y = reference.conv2d(x, weight, bias, *self._how)
+        y = self._forward(x, weight, bias, *self._how)
         return in_order(reference.relu(y) if rectified else y, self.channels_last)
 
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
         x = np.zeros(self.geometry.input_shape, weight.dtype)
-        dx: Any = reference.conv2d_backward(grad, x, weight, None, *self._how)[0]
+        dx: Any = self._backward(grad, x, weight, None, *self._how)[0]
         return in_order(dx, self.channels_last)
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
         weight = np.zeros(self.geometry.weight_shape, x.dtype)
-        dw: Any = reference.conv2d_backward(grad, x, weight, None, *self._how, input_grad=False)[1]
-        return dw, grad.sum((0, 2, 3), dtype=np.float64).astype(x.dtype) if bias else None
+        dw: Any = self._backward(grad, x, weight, None, *self._how, input_grad=False)[1]
+        return dw, grad.sum((0, *range(2, grad.ndim)), dtype=np.float64).astype(x.dtype) if bias else None
 
     def workspace(self) -> int:
         """Return 0: NumPy's temporaries are not counted."""

@@ -33,7 +33,16 @@ from cyconv.kernels.simd cimport (
     tile,
     transpose,
 )
-from cyconv.kernels.source cimport Source, block_size, channel_start, copy_block, index, lay_out
+from cyconv.kernels.source cimport (
+    Source,
+    block_size,
+    channel_start,
+    channel_step,
+    copy_block,
+    index,
+    lay_out,
+    slice_step,
+)
 
 cnp.import_array()
 
@@ -53,8 +62,8 @@ cdef struct Phase:
 
 cdef struct Shape:
     Source source
-    index out_channels, out_height, out_width
-    index groups, group_in, group_out
+    index out_channels, out_depth, out_height, out_width
+    index groups, group_in, group_out  # group_in: slices of input channels
     # Output pixel i of a phase reads source pixel i * step + displacement of the tap
     index step_row, step_column
     # and stands at out_step * i + phase.row
@@ -77,7 +86,7 @@ cdef class Walk:
 
     cdef Shape shape
     cdef Phase* phases
-    cdef index weight_out, weight_in, weight_group  # element strides of the weight array
+    cdef index weight_out, weight_in, weight_slice, weight_group  # element strides of the weight array
     cdef bint weight_rows  # the weight array is [out][reduction], rows contiguous, in the order of the table
     cdef int typenum
     cdef readonly index packed_size  # elements of the packed weights
@@ -86,20 +95,23 @@ cdef class Walk:
     def __cinit__(self):
         self.phases = NULL
 
-    def __init__(self, *, str dtype, source, out, index groups, bint channels_last, step, out_step, phases, block,
+    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases, block,
                  index task_blocks, index reduction, bint packed, bint pixel_vectors, bint rectified, weight_strides,
                  bint weight_rows):
-        """``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each."""
+        """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
+        ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each."""
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
         cdef index itemsize = 4 if dtype == "f" else 8
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
-        s.source.channels, s.source.height, s.source.width = source
+        s.source.channels, s.source.depth, s.source.height, s.source.width = source
+        s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
+        s.source.depth_dilation, s.source.depth_divisor = depth[3:]
         s.source.channels_last, s.source.packed = channels_last, packed
-        s.out_channels, s.out_height, s.out_width = out
+        s.out_channels, s.out_depth, s.out_height, s.out_width = out
         s.groups, s.rectified = groups, rectified
-        s.group_in, s.group_out = s.source.channels // groups, s.out_channels // groups
-        s.source.group_channels = s.group_in
+        s.source.group_channels, s.group_out = s.source.channels // groups, s.out_channels // groups
+        s.group_in = s.source.group_channels * s.source.slices
         s.step_row, s.step_column = step
         s.out_step_row, s.out_step_column = out_step
         s.block_rows, s.block_columns = block
@@ -117,7 +129,7 @@ cdef class Walk:
         s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
         s.row_blocks = (s.out_height + s.block_rows - 1) // s.block_rows
         s.column_blocks = (s.out_width + s.block_columns - 1) // s.block_columns
-        self.weight_out, self.weight_in, self.weight_group = weight_strides
+        self.weight_out, self.weight_in, self.weight_slice, self.weight_group = weight_strides
         self.weight_rows = weight_rows
         self.lay_out_source(phases, itemsize)
         self.fill_tables(phases)
@@ -139,7 +151,7 @@ cdef class Walk:
     cdef fill_tables(self, phases):
         cdef Shape* s = &self.shape
         cdef Phase* phase
-        cdef index c, t
+        cdef index c, k, t
         s.phases = len(phases)
         s.taps = 0
         self.phases = <Phase*>calloc(s.phases, sizeof(Phase))
@@ -156,12 +168,14 @@ cdef class Walk:
                 raise MemoryError("cyconv: no memory for the tap tables")
             phase.order = phase.table + phase.taps
             t = 0
-            for c in range(s.group_in):
-                for tap_row, tap_column, tap in taps:
-                    phase.table[t] = (c * s.source.plane + (tap_row - s.first_row) * s.source.pitch
-                                      + (tap_column - s.first_column) * s.source.pixel)
-                    phase.order[t] = c * self.weight_in + tap
-                    t += 1
+            for c in range(s.source.group_channels):
+                for k in range(s.source.slices):
+                    for tap_row, tap_column, tap in taps:
+                        phase.table[t] = (c * channel_step(&s.source) + k * slice_step(&s.source)
+                                          + (tap_row - s.first_row) * s.source.pitch
+                                          + (tap_column - s.first_column) * s.source.pixel)
+                        phase.order[t] = c * self.weight_in + k * self.weight_slice + tap
+                        t += 1
 
     def __dealloc__(self):
         cdef index p
@@ -281,15 +295,17 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     cdef real* copy = scratch + s.scratch
     cdef const real* origin
     cdef uint64_t mode = flush_denormals()
-    source = channel_start(&s.source, source + image * s.source.channels * s.source.height * s.source.width,
-                           group * s.group_in)
-    out += image * s.out_channels * s.out_height * s.out_width
+    cdef index volume = s.source.channels * s.source.depth * s.source.height * s.source.width
+    cdef index depth = image % s.out_depth, area = s.out_height * s.out_width
+    image //= s.out_depth
+    source = channel_start(&s.source, source + image * volume, group * s.source.group_channels)
+    out += (image * s.out_channels * s.out_depth + depth * (s.out_channels if s.source.channels_last else 1)) * area
     if not s.source.packed:
         origin = source + source_row * s.source.pitch + source_column * s.source.pixel
     else:
         origin = copy
         if held[0] != block:
-            copy_block(&s.source, source, s.group_in, copy, source_row, source_column)
+            copy_block(&s.source, source, s.source.group_channels, copy, depth, source_row, source_column)
             held[0] = block
     for b in range(task_group * s.task_blocks, last):
         first = b * s.block_channels
@@ -299,7 +315,7 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         bias = start + group * s.padded_channels + first
         if s.pixel_vectors:
             compute_rows(s, &phases[0], origin, weights, bias, <int>channels,
-                         out + ((group * s.group_out + first) * s.out_height + row) * s.out_width + column, rows,
+                         out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, rows,
                          columns)
         else:
             compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, rows, columns)
@@ -374,6 +390,7 @@ cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, c
     cdef index to[8]
     cdef index stored = min(width, columns), pieces = (columns + width - 1) // width
     cdef index second = s.step_row * s.source.pitch
+    cdef index plane = s.out_depth * s.out_height * s.out_width
     cdef real floor = 0 if s.rectified else -INFINITY
     for i in range(rows):
         for j in range(pieces):
@@ -384,19 +401,19 @@ cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, c
             count += 1
             if count == group:
                 pixel_tile(channels, origin, start, phase.table, phase.taps, weights, bias, floor, out,
-                           s.out_height * s.out_width, to, stored)
+                           plane, to, stored)
                 count = 0
     if count > 0:
         for i in range(count, group):
             start[i], to[i] = start[count - 1], to[count - 1]
         pixel_tile(channels, origin, start, phase.table, phase.taps, weights, bias, floor, out,
-                   s.out_height * s.out_width, to, stored)
+                   plane, to, stored)
 
 
 cdef void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld, index row,
                       index column, index rows, index columns) noexcept nogil:
     """Bring scratch [pixel][channel] of a block to where it belongs, through the ReLU if there is one."""
-    cdef index r, j, area = s.out_height * s.out_width
+    cdef index r, j, area = s.out_depth * s.out_height * s.out_width  # of a channel
     cdef real* to
     if s.rectified:
         rectify(scratch, rows * columns * ld)

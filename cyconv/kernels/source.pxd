@@ -8,8 +8,12 @@ ctypedef Py_ssize_t index
 
 
 cdef struct Source:
-    index channels, height, width  # of the array
+    index channels, depth, height, width  # of the array
     index group_channels
+    # A three-dimensional kernel of `slices` slices is a flat one of slices x channels channels: slice k of the output at
+    # depth d reads depth (d * depth_step + depth_first + k * depth_dilation) / depth_divisor of the source, if there is
+    # such a depth, and zeros otherwise.
+    index slices, depth_step, depth_first, depth_dilation, depth_divisor
     bint channels_last
     bint packed  # copied into a private block; else the array is read where it lies
     index rows, columns  # of the block
@@ -22,7 +26,7 @@ cdef inline void lay_out(Source* s, index itemsize) noexcept:
     if not s.packed:
         s.pixel = s.channels if s.channels_last else 1
         s.pitch = s.width * s.pixel
-        s.plane = 1 if s.channels_last else s.height * s.width
+        s.plane = 1 if s.channels_last else s.depth * s.height * s.width
     elif s.channels_last:
         s.pixel, s.plane = s.group_channels, 1
         s.pitch = s.columns * s.pixel
@@ -34,46 +38,80 @@ cdef inline void lay_out(Source* s, index itemsize) noexcept:
 
 cdef inline index block_size(const Source* s) noexcept nogil:
     """Elements of a private block."""
-    return 0 if not s.packed else s.rows * s.pitch if s.channels_last else s.group_channels * s.plane
+    if not s.packed:
+        return 0
+    return s.slices * (s.rows * s.pitch if s.channels_last else s.group_channels * s.plane)
+
+
+cdef inline index channel_step(const Source* s) noexcept nogil:
+    """Distance of channels in the block, in elements."""
+    return s.plane if s.channels_last else s.slices * s.plane
+
+
+cdef inline index slice_step(const Source* s) noexcept nogil:
+    """Distance of the slices of a channel in the block."""
+    return s.rows * s.pitch if s.channels_last else s.plane
+
+
+cdef inline index source_depth(const Source* s, index out_depth, index slice) noexcept nogil:
+    """Depth of the source that a slice of the kernel reads, or -1."""
+    cdef index z = out_depth * s.depth_step + s.depth_first + slice * s.depth_dilation
+    if z < 0 or z % s.depth_divisor != 0 or z // s.depth_divisor >= s.depth:
+        return -1
+    return z // s.depth_divisor
 
 
 cdef inline const real* channel_start(const Source* s, const real* image, index channel) noexcept nogil:
     """First pixel of ``channel`` of an image."""
-    return image + channel * (1 if s.channels_last else s.height * s.width)
+    return image + channel * (1 if s.channels_last else s.depth * s.height * s.width)
 
 
-cdef inline void copy_block(const Source* s, const real* source, index channels, real* copy, index row,
+cdef inline void copy_block(const Source* s, const real* source, index channels, real* copy, index out_depth, index row,
                             index column) noexcept nogil:
     """Copy ``channels`` channels of the block whose first pixel is (row, column); zeros outside of the image."""
+    cdef index k, c, z, area = s.height * s.width
+    for k in range(s.slices):
+        z = source_depth(s, out_depth, k)
+        if s.channels_last:
+            copy_slice(s, NULL if z < 0 else source + z * area * s.channels, channels, copy + k * slice_step(s), row,
+                       column)
+        else:
+            for c in range(channels):
+                copy_plane(s, NULL if z < 0 else source + (c * s.depth + z) * area,
+                           copy + (c * s.slices + k) * s.plane, row, column)
+
+
+cdef inline void copy_plane(const Source* s, const real* source, real* to, index row, index column) noexcept nogil:
+    """One plane of a block; NULL: zeros."""
     # Columns [left, right) of the block lie inside the image.
     cdef index left = min(max(-column, 0), s.columns)
-    cdef index right = max(min(s.columns, s.width - column), left)
-    cdef index c, r, j, gap
+    cdef index right = max(min(s.columns, s.width - column), left), r
+    for r in range(row, row + s.rows):
+        if source != NULL and 0 <= r < s.height and right > left:
+            memset(to, 0, left * sizeof(real))
+            memcpy(to + left, source + r * s.width + column + left, (right - left) * sizeof(real))
+            memset(to + right, 0, (s.columns - right) * sizeof(real))
+        else:
+            memset(to, 0, s.columns * sizeof(real))
+        to += s.pitch
+
+
+cdef inline void copy_slice(const Source* s, const real* source, index channels, real* to, index row,
+                            index column) noexcept nogil:
+    """One slice of a channels-last block; NULL: zeros."""
+    cdef index left = min(max(-column, 0), s.columns), gap = s.pixel
+    cdef index right = max(min(s.columns, s.width - column), left), r, j
     cdef const real* line
-    cdef real* to
-    if s.channels_last:
-        gap = s.pixel
-        for r in range(row, row + s.rows):
-            if 0 <= r < s.height and right > left:
-                memset(copy, 0, left * gap * sizeof(real))
-                line = source + (r * s.width + column + left) * s.channels
-                if channels == s.channels:
-                    memcpy(copy + left * gap, line, (right - left) * channels * sizeof(real))
-                else:
-                    for j in range(right - left):
-                        memcpy(copy + (left + j) * gap, line + j * s.channels, channels * sizeof(real))
-                memset(copy + right * gap, 0, (s.columns - right) * gap * sizeof(real))
+    for r in range(row, row + s.rows):
+        if source != NULL and 0 <= r < s.height and right > left:
+            memset(to, 0, left * gap * sizeof(real))
+            line = source + (r * s.width + column + left) * s.channels
+            if channels == s.channels:
+                memcpy(to + left * gap, line, (right - left) * channels * sizeof(real))
             else:
-                memset(copy, 0, s.columns * gap * sizeof(real))
-            copy += s.pitch
-        return
-    for c in range(channels):
-        to = copy + c * s.plane
-        for r in range(row, row + s.rows):
-            if 0 <= r < s.height and right > left:
-                memset(to, 0, left * sizeof(real))
-                memcpy(to + left, source + (c * s.height + r) * s.width + column + left, (right - left) * sizeof(real))
-                memset(to + right, 0, (s.columns - right) * sizeof(real))
-            else:
-                memset(to, 0, s.columns * sizeof(real))
-            to += s.pitch
+                for j in range(right - left):
+                    memcpy(to + (left + j) * gap, line + j * s.channels, channels * sizeof(real))
+            memset(to + right * gap, 0, (s.columns - right) * gap * sizeof(real))
+        else:
+            memset(to, 0, s.columns * gap * sizeof(real))
+        to += s.pitch

@@ -27,7 +27,16 @@ from cyconv.kernels.simd cimport (
     tile,
     transpose,
 )
-from cyconv.kernels.source cimport Source, block_size, channel_start, copy_block, index, lay_out
+from cyconv.kernels.source cimport (
+    Source,
+    block_size,
+    channel_start,
+    channel_step,
+    copy_block,
+    index,
+    lay_out,
+    slice_step,
+)
 
 cnp.import_array()
 
@@ -41,8 +50,8 @@ cdef struct Piece:
 
 cdef struct Shape:
     Source source
-    index out_channels, out_height, out_width
-    index groups, group_in, group_out, taps
+    index out_channels, out_depth, out_height, out_width
+    index groups, group_in, group_out, taps  # taps: of all slices of the kernel
     index step_row, step_column, first_row, first_column
     index block_rows, block_columns, row_blocks, column_blocks  # of the output
     index vectors, channel_blocks
@@ -67,20 +76,22 @@ cdef class WeightGradient:
         self.table = NULL
         self.pieces = NULL
 
-    def __init__(self, *, str dtype, source, out, kernel, index groups, bint channels_last, step, dilation, first,
+    def __init__(self, *, str dtype, source, out, depth, kernel, index groups, bint channels_last, step, dilation, first,
                  block, index task_channels, index chunks, bint packed):
         """``first``: displacement of the first tap (minus the low padding); ``block``: output rows and columns."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
-        s.source.channels, s.source.height, s.source.width = source
+        s.source.channels, s.source.depth, s.source.height, s.source.width = source
+        s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
+        s.source.depth_dilation, s.source.depth_divisor = depth[3:]
         s.source.channels_last, s.source.packed = channels_last, packed
-        s.out_channels, s.out_height, s.out_width = out
+        s.out_channels, s.out_depth, s.out_height, s.out_width = out
         s.groups = groups
         s.group_in, s.group_out = s.source.channels // groups, s.out_channels // groups
         s.source.group_channels = min(task_channels, s.group_in)
-        s.taps = kernel[0] * kernel[1]
+        s.taps = s.source.slices * kernel[0] * kernel[1]
         s.step_row, s.step_column = step
         s.first_row, s.first_column = first
         s.block_rows, s.block_columns = block
@@ -124,20 +135,22 @@ cdef class WeightGradient:
         across = -(-s.task_channels // most)
         s.along_kernel = min(width, most) * pairs > s.task_channels / across
         found = []
-        if s.along_kernel:
-            s.step, s.out_step = column, 1
-            for c in range(s.task_channels):
-                for r in range(0, height, pairs):
-                    rows = min(pairs, height - r)
-                    for j, columns in even_cut(width, most):
-                        found.append((c * s.source.plane + r * row + j * column, row,
-                                      c * s.taps + r * width + j, width, rows, columns))
-        else:
-            s.step, s.out_step = s.source.plane, s.taps
-            for tap in range(s.taps):
-                at = tap // width * row + tap % width * column
+        s.step = column if s.along_kernel else channel_step(&s.source)
+        s.out_step = 1 if s.along_kernel else s.taps
+        for k in range(s.source.slices):
+            behind, first = k * slice_step(&s.source), k * height * width
+            if s.along_kernel:
+                for c in range(s.task_channels):
+                    at = behind + c * channel_step(&s.source)
+                    for r in range(0, height, pairs):
+                        for j, columns in even_cut(width, most):
+                            found.append((at + r * row + j * column, row, c * s.taps + first + r * width + j, width,
+                                          min(pairs, height - r), columns))
+                continue
+            for tap in range(height * width):
+                at = behind + tap // width * row + tap % width * column
                 for c, columns in even_cut(s.task_channels, most):
-                    found.append((at + c * s.source.plane, 0, c * s.taps + tap, 0, 1, columns))
+                    found.append((at + c * channel_step(&s.source), 0, c * s.taps + first + tap, 0, 1, columns))
         self.piece_count = len(found)
         self.pieces = <Piece*>calloc(self.piece_count, sizeof(Piece))
         if self.pieces == NULL:
@@ -220,6 +233,7 @@ cdef void run_task(const Shape* s, const int32_t* table, const Piece* pieces, in
     cdef real* copy = private + s.block_rows * s.block_columns * 2 * width
     cdef index units = s.images * s.row_blocks * s.column_blocks
     cdef index unit, image, row, column, rows, columns, i
+    cdef index volume = s.source.channels * s.source.depth * s.source.height * s.source.width
     cdef const real* origin
     cdef const Piece* p
     cdef uint64_t mode = flush_denormals()
@@ -233,11 +247,10 @@ cdef void run_task(const Shape* s, const int32_t* table, const Piece* pieces, in
         rows, columns = min(s.block_rows, s.out_height - row), min(s.block_columns, s.out_width - column)
         gather_gradient(s, grad_out, gradient, image, group * s.group_out + 2 * block * width, have, ld, row, column,
                         rows, columns)
-        origin = channel_start(&s.source, source + image * s.source.channels * s.source.height * s.source.width,
-                               group * s.group_in + first)
+        origin = channel_start(&s.source, source + image // s.out_depth * volume, group * s.group_in + first)
         row, column = row * s.step_row + s.first_row, column * s.step_column + s.first_column
         if s.source.packed:
-            copy_block(&s.source, origin, channels, copy, row, column)
+            copy_block(&s.source, origin, channels, copy, image % s.out_depth, row, column)
             origin = copy
         else:
             origin += row * s.source.pitch + column * s.source.pixel
@@ -262,11 +275,12 @@ cdef inline int piece_columns(const Shape* s, const Piece* p, index channels) no
 cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index image, index channel, index have,
                           index ld, index row, index column, index rows, index columns) noexcept nogil:
     """grad_out of a block as [pixel][channel], missing channels zero."""
-    cdef index area = s.out_height * s.out_width, r, j
+    cdef index area = s.out_depth * s.out_height * s.out_width, r, j  # of a channel
     cdef const real* line
     if have < ld:
         memset(to, 0, rows * columns * ld * sizeof(real))
-    grad_out += image * s.out_channels * area
+    grad_out += (image // s.out_depth * s.out_channels * area
+                 + image % s.out_depth * s.out_height * s.out_width * (s.out_channels if s.source.channels_last else 1))
     if s.source.channels_last:
         for r in range(rows):
             line = grad_out + ((row + r) * s.out_width + column) * s.out_channels + channel

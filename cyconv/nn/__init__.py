@@ -3,7 +3,7 @@
 from cyconv.nn import init
 from cyconv.nn.activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from cyconv.nn.container import Concat, Residual, Sequential
-from cyconv.nn.conv import Conv2d
+from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.dropout import Dropout
 from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
@@ -14,7 +14,9 @@ from cyconv.nn.pooling import AvgPool2d, MaxPool2d
 __all__ = [
     "Module",
     "Parameter",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
     "Linear",
     "MaxPool2d",
     "AvgPool2d",

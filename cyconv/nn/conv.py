@@ -13,7 +13,127 @@ from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
 
-class Conv2d(Module):
+class _Conv(Module):
+    """What the convolution layers of one, two and three spatial dimensions have in common."""
+
+    _rank: int
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        algorithm: str = "auto",
+        dtype: DTypeLike = np.float32,
+        rng: Any = None,
+    ) -> None:
+        owner = type(self).__name__
+        channels = check_conv_channels(owner, in_channels, out_channels, groups)
+        self.in_channels, self.out_channels, self.groups = channels
+        self.kernel_size = pair(owner, "kernel_size", kernel_size, self._rank, 1)
+        self.stride = pair(owner, "stride", stride, self._rank, 1)
+        self.dilation = pair(owner, "dilation", dilation, self._rank, 1)
+        sides = check_padding_argument(owner, padding, self._rank)
+        symmetric = not isinstance(sides, str) and all(low == high for low, high in sides)
+        self.padding = tuple(low for low, _ in sides) if symmetric else sides
+        self.padding_mode = check_padding_mode(owner, padding_mode)
+        self.algorithm = algorithm
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, owner)
+        self._conv = ConvLayer(
+            owner,
+            self._rank,
+            self.stride,
+            sides,
+            self.dilation,
+            self.groups,
+            self.padding_mode,
+            check_algorithm(owner, algorithm),
+        )
+
+    def forward(self, input: Any) -> Any:
+        """Return the feature maps (N, K, ...) of a batch (N, C, ...), or (K, ...) of one example (C, ...)."""
+        bias = self.bias
+        training = self.training
+        output = self._conv.forward(input, self.weight.data, None if bias is None else bias.data, not training)
+        self._saved = input if training else None
+        return output
+
+    def _forward_rectified(self, input: Any) -> Any:
+        bias = self.bias
+        training = self.training
+        output = self._conv.forward(input, self.weight.data, None if bias is None else bias.data, not training, True)
+        self._saved = input if training else None
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        weight: Parameter = self.weight
+        bias = self.bias
+        grad_input, grad_weight, grad_bias = self._conv.backward(
+            grad_output, self._saved, weight.data, None if bias is None else bias.data, input_grad
+        )
+        pending.append((weight, grad_weight))
+        if bias is not None and grad_bias is not None:
+            pending.append((bias, grad_bias))
+        return grad_input
+
+    def _thaw(self) -> None:
+        if not self._conv.thaw():
+            self.weight.data = self.weight.data.copy()
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        parts = [
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}",
+            f"padding={self.padding!r}" if self.padding != (0,) * self._rank else "",
+            f"dilation={self.dilation}" if self.dilation != (1,) * self._rank else "",
+            f"groups={self.groups}" if self.groups != 1 else "",
+            "bias=False" if self.bias is None else "",
+            f"padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else "",
+            f"algorithm={self.algorithm!r}" if self.algorithm != "auto" else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+class Conv1d(_Conv):
+    """
+    Convolve signals with learned kernels.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, algorithm, dtype, rng
+        As in :class:`Conv2d`, with one number for the one dimension.
+
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (K, C / groups, R).
+    bias : Parameter or None
+        Shape (K,).
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As :class:`Conv2d`.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L); output (N, K, P) or (K, P) in the same dtype.
+    """
+
+    _rank = 1
+
+
+class Conv2d(_Conv):
     """
     Convolve images with learned kernels.
 
@@ -61,80 +181,33 @@ class Conv2d(Module):
     P = (H + 2 · padding - dilation · (R - 1) - 1) // stride + 1.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        *,
-        algorithm: str = "auto",
-        dtype: DTypeLike = np.float32,
-        rng: Any = None,
-    ) -> None:
-        owner = type(self).__name__
-        channels = check_conv_channels(owner, in_channels, out_channels, groups)
-        self.in_channels, self.out_channels, self.groups = channels
-        self.kernel_size = pair(owner, "kernel_size", kernel_size, 2, 1)
-        self.stride = pair(owner, "stride", stride, 2, 1)
-        self.dilation = pair(owner, "dilation", dilation, 2, 1)
-        sides = check_padding_argument(owner, padding, 2)
-        symmetric = not isinstance(sides, str) and all(low == high for low, high in sides)
-        self.padding = tuple(low for low, _ in sides) if symmetric else sides
-        self.padding_mode = check_padding_mode(owner, padding_mode)
-        self.algorithm = algorithm
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, owner)
-        self._conv = ConvLayer(
-            owner, self.stride, sides, self.dilation, self.groups, self.padding_mode, check_algorithm(owner, algorithm)
-        )
+    _rank = 2
 
-    def forward(self, input: Any) -> Any:
-        """Return the feature maps (N, K, P, Q) of images (N, C, H, W), or (K, P, Q) of one (C, H, W)."""
-        bias = self.bias
-        training = self.training
-        output = self._conv.forward(input, self.weight.data, None if bias is None else bias.data, not training)
-        self._saved = input if training else None
-        return output
 
-    def _forward_rectified(self, input: Any) -> Any:
-        bias = self.bias
-        training = self.training
-        output = self._conv.forward(input, self.weight.data, None if bias is None else bias.data, not training, True)
-        self._saved = input if training else None
-        return output
+class Conv3d(_Conv):
+    """
+    Convolve volumes with learned kernels.
 
-    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
-        if self._saved is None:
-            raise self._nothing_remembered()
-        weight: Parameter = self.weight
-        bias = self.bias
-        grad_input, grad_weight, grad_bias = self._conv.backward(
-            grad_output, self._saved, weight.data, None if bias is None else bias.data, input_grad
-        )
-        pending.append((weight, grad_weight))
-        if bias is not None and grad_bias is not None:
-            pending.append((bias, grad_bias))
-        return grad_input
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, algorithm, dtype, rng
+        As in :class:`Conv2d`, with three numbers for the three dimensions.
 
-    def _thaw(self) -> None:
-        if not self._conv.thaw():
-            self.weight.data = self.weight.data.copy()
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (K, C / groups, T, R, S).
+    bias : Parameter or None
+        Shape (K,).
 
-    def extra_repr(self) -> str:
-        """Return the arguments to show in ``repr``."""
-        parts = [
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}",
-            f"padding={self.padding!r}" if self.padding != (0, 0) else "",
-            f"dilation={self.dilation}" if self.dilation != (1, 1) else "",
-            f"groups={self.groups}" if self.groups != 1 else "",
-            "bias=False" if self.bias is None else "",
-            f"padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else "",
-            f"algorithm={self.algorithm!r}" if self.algorithm != "auto" else "",
-        ]
-        return ", ".join(part for part in parts if part)
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As :class:`Conv2d`.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W); output (N, K, O, P, Q) or (K, O, P, Q) in the same dtype.
+    """
+
+    _rank = 3
