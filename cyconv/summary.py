@@ -127,7 +127,13 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
 
     Examples
     --------
-    >>> print(summary(LeNet5(), (1, 28, 28)))
+    >>> from cyconv.models import LeNet5
+    >>> from cyconv.summary import summary
+    >>> table = summary(LeNet5(), (1, 28, 28))
+    >>> table.parameters
+    61706
+    >>> print(table.rows[0].arithmetic, table.rows[0].parameters)
+    (1·5·5 + 1)·6 = 156
     """
     shape = tuple(operator.index(length) for length in input_shape)
     if min(shape, default=0) < 1:
