@@ -11,7 +11,7 @@ cdef extern from *:
     #if defined(__clang__)
     #define CYCONV_FORK_SAFE 1 /* libomp makes a new pool in the child */
     #else
-    #define CYCONV_FORK_SAFE 0 /* libgomp's pool is lost in the child, and a parallel region would wait for it for ever */
+    #define CYCONV_FORK_SAFE 0 /* libgomp's pool is lost in the child: a parallel region would wait for it for ever */
     #endif
     """
     int CYCONV_OPENMP

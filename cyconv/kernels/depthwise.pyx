@@ -138,11 +138,11 @@ cdef void run_task(const Shape* s, real* out, const real* source, const real* we
 cdef void run_plane(const Shape* s, real* y, const real* x, const real* w, real bias) noexcept nogil:
     cdef real floor = 0 if s.rectified else -INFINITY
     if real is float:
-        depthwise_plane_f32(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top, s.left, y,
-                            s.out_height, s.out_width)
+        depthwise_plane_f32(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top,
+                            s.left, y, s.out_height, s.out_width)
     else:
-        depthwise_plane_f64(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top, s.left, y,
-                            s.out_height, s.out_width)
+        depthwise_plane_f64(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top,
+                            s.left, y, s.out_height, s.out_width)
 
 
 cdef inline index first_tap(index start, index dilation) noexcept nogil:
@@ -189,8 +189,8 @@ cdef void run_row(const Shape* s, real* y, const real* x, const real* w, const r
             continue
         for v in range((channels + width - 1) // width):
             c = v * width
-            one_pixel(s, corner + c, row_step, column_step, w + (r0 * taps + s0) * channels + c, rows, columns, bias + c,
-                      floor, y + q * channels + c, min(width, channels - c))
+            one_pixel(s, corner + c, row_step, column_step, w + (r0 * taps + s0) * channels + c, rows, columns,
+                      bias + c, floor, y + q * channels + c, min(width, channels - c))
         q += 1
 
 

@@ -34,8 +34,8 @@ cdef extern from "softmax.h" nogil:
                         double* sum) noexcept
     void column_exp_scaled_f32(float* y, const float* x, index classes, index stride, index samples, const float* top,
                                const float* factor) noexcept
-    void column_exp_scaled_f64(double* y, const double* x, index classes, index stride, index samples, const double* top,
-                               const double* factor) noexcept
+    void column_exp_scaled_f64(double* y, const double* x, index classes, index stride, index samples,
+                               const double* top, const double* factor) noexcept
     void column_scale_f32(float* y, index classes, index stride, index samples, const float* factor) noexcept
     void column_scale_f64(double* y, index classes, index stride, index samples, const double* factor) noexcept
     void column_shift_f32(float* y, const float* x, index classes, index stride, index samples, const float* top,
@@ -91,7 +91,8 @@ cdef inline Block block_at(const Shape* s, index i) noexcept nogil:
     return b
 
 
-cdef inline void exponentials(const Shape* s, const Block* b, real* y, const real* x, real* top, real* sum) noexcept nogil:
+cdef inline void exponentials(const Shape* s, const Block* b, real* y, const real* x, real* top,
+                              real* sum) noexcept nogil:
     """top and sum of exp(x - top) for each sample of a block at ``x``; y: NULL, or where the exponentials go."""
     cdef index k
     if s.inner == 1:
@@ -133,13 +134,13 @@ cdef void softmax_block(const Shape* s, real* y, const real* x, bint logarithm, 
     cdef Block b = block_at(s, i)
     cdef real top[BLOCK]
     cdef real sum[BLOCK]
-    cdef index k
+    cdef index k, _k
     cdef uint64_t mode = flush_denormals()
     x += b.start
     y += b.start
     if s.inner == 1:
         # Sample by sample: its exponentials are still in the first-level cache.
-        for k in range(b.samples):
+        for _k in range(b.samples):
             if real is float:
                 sum[0] = row_exp_f32(NULL if logarithm else y, x, s.classes, top)
                 if logarithm:
@@ -354,12 +355,12 @@ cdef double loss_of(const Shape* s, const Target* t, const real* x, index at, in
 def cross_entropy_backward(cnp.ndarray dx, gradients, double factor, cnp.ndarray x, cnp.ndarray target, weight,
                            int64_t ignore, double smoothing, bint logits, index outer, index classes, index inner,
                            int threads):
-    """dx of the losses, whose gradients are ``factor``, times those in ``gradients`` (an array in the dtype of x) if any."""
+    """dx of the losses, whose gradients are ``factor``, times those in ``gradients`` (of the dtype of x) if any."""
     cdef void* each = NULL if gradients is None else cnp.PyArray_DATA(gradients)
     cdef Target t = target_of(target, weight, classes, ignore, smoothing, logits)
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        run_gradient[float](<float*>cnp.PyArray_DATA(dx), <const float*>each, factor, <const float*>cnp.PyArray_DATA(x), t,
-                            lay_out(outer, classes, inner), threads)
+        run_gradient[float](<float*>cnp.PyArray_DATA(dx), <const float*>each, factor,
+                            <const float*>cnp.PyArray_DATA(x), t, lay_out(outer, classes, inner), threads)
     else:
         run_gradient[double](<double*>cnp.PyArray_DATA(dx), <const double*>each, factor,
                              <const double*>cnp.PyArray_DATA(x), t, lay_out(outer, classes, inner), threads)

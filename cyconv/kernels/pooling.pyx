@@ -1,10 +1,10 @@
 """Maximum and average pooling, forward and backward.
 
-Planes (NCHW): a window is joined down its rows first, whole rows of the plane at a time, into a row buffer whose margins
-hold the neutral element (so that padding is no special case), then across its columns. Gradients of maxima find the
-winning tap again: rows are split by the stride into a ring of padded buffers, where every tap of neighbouring windows
-is a stretch of memory. That costs less than remembering the taps: 2 x 2 windows at stride 2, the common case, are one
-pass without any buffer. Channels-last: the channels of a pixel are the vector, windows are clipped.
+Planes (NCHW): a window is joined down its rows first, whole rows of the plane at a time, into a row buffer whose
+margins hold the neutral element (so that padding is no special case), then across its columns. Gradients of maxima
+find the winning tap again: rows are split by the stride into a ring of padded buffers, where every tap of neighbouring
+windows is a stretch of memory. That costs less than remembering the taps: 2 x 2 windows at stride 2, the common case,
+are one pass without any buffer. Channels-last: the channels of a pixel are the vector, windows are clipped.
 
 A *task* is some planes or some rows of pixels, cut by geometry alone. No two tasks write the same element.
 """
@@ -39,28 +39,28 @@ cdef extern from "pool.h" nogil:
                          index dilation, const double* scale, double factor) noexcept
     void max_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
                        index n) noexcept
-    void max_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch, index rows,
-                       index n) noexcept
+    void max_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
+                       index rows, index n) noexcept
     void sum_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
                        index n, float factor) noexcept
-    void sum_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch, index rows,
-                       index n, double factor) noexcept
+    void sum_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
+                       index rows, index n, double factor) noexcept
     void max_pairs_backward_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end, const float* x,
                                 const float* x_end, index width, index n) noexcept
     void max_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end,
                                 const double* x, const double* x_end, index width, index n) noexcept
     void split_row_f32(float* to, index length, const float* x, index width, index pad, index stride) noexcept
     void split_row_f64(double* to, index length, const double* x, index width, index pad, index stride) noexcept
-    void best_taps_f32(float* best, int32_t* code, const float* base, const index* rows, index row_first, index row_last,
-                       const index* taps, index tap_count, index n) noexcept
+    void best_taps_f32(float* best, int32_t* code, const float* base, const index* rows, index row_first,
+                       index row_last, const index* taps, index tap_count, index n) noexcept
     void best_taps_f64(double* best, int64_t* code, const double* base, const index* rows, index row_first,
                        index row_last, const index* taps, index tap_count, index n) noexcept
-    void max_pixels_f32(float* out, const float* out_end, const float* x, const float* x_end, index rows, index row_step,
-                        index columns, index column_step, index n) noexcept
+    void max_pixels_f32(float* out, const float* out_end, const float* x, const float* x_end, index rows,
+                        index row_step, index columns, index column_step, index n) noexcept
     void max_pixels_f64(double* out, const double* out_end, const double* x, const double* x_end, index rows,
                         index row_step, index columns, index column_step, index n) noexcept
-    void sum_pixels_f32(float* out, const float* out_end, const float* x, const float* x_end, index rows, index row_step,
-                        index columns, index column_step, index n, float factor) noexcept
+    void sum_pixels_f32(float* out, const float* out_end, const float* x, const float* x_end, index rows,
+                        index row_step, index columns, index column_step, index n, float factor) noexcept
     void sum_pixels_f64(double* out, const double* out_end, const double* x, const double* x_end, index rows,
                         index row_step, index columns, index column_step, index n, double factor) noexcept
     void best_pixels_f32(float* best, int32_t* code, const float* x, const float* x_end, index rows, index row_step,
@@ -166,8 +166,8 @@ cdef class Pool:
             forward[float](self, True, <float*>cnp.PyArray_DATA(out), NULL, <const float*>cnp.PyArray_DATA(x), images,
                            channels, last, threads)
         else:
-            forward[double](self, True, <double*>cnp.PyArray_DATA(out), NULL, <const double*>cnp.PyArray_DATA(x), images,
-                            channels, last, threads)
+            forward[double](self, True, <double*>cnp.PyArray_DATA(out), NULL, <const double*>cnp.PyArray_DATA(x),
+                            images, channels, last, threads)
 
     def maximum_backward(self, cnp.ndarray dx, cnp.ndarray dy, x, indices, index images, index channels, bint last,
                          int threads):
@@ -275,12 +275,14 @@ cdef void pair_planes(Pool pool, const Shape* s, bint average, real* out, const 
     for plane in range(first, end):
         if real is float:
             if average:
-                sum_pairs_f32(out + plane * out_area, out_end, x + plane * area, x_end, s.width, rows, s.out_width, factor)
+                sum_pairs_f32(out + plane * out_area, out_end, x + plane * area, x_end, s.width, rows, s.out_width,
+                              factor)
             else:
                 max_pairs_f32(out + plane * out_area, out_end, x + plane * area, x_end, s.width, rows, s.out_width)
         else:
             if average:
-                sum_pairs_f64(out + plane * out_area, out_end, x + plane * area, x_end, s.width, rows, s.out_width, factor)
+                sum_pairs_f64(out + plane * out_area, out_end, x + plane * area, x_end, s.width, rows, s.out_width,
+                              factor)
             else:
                 max_pairs_f64(out + plane * out_area, out_end, x + plane * area, x_end, s.width, rows, s.out_width)
 
@@ -348,14 +350,17 @@ cdef void tapped_plane(Pool pool, const Shape* s, real* out, int64_t* places, re
         clip(start, s.height, s.kernel_rows, s.dilation_row, &top, &bottom)
         for row in range(max(loaded, start, 0), min(start + s.ring, s.height)):
             if real is float:
-                split_row_f32(ring + row % s.ring * slot, s.phase, x + row * s.width, s.width, s.pad_column, s.stride_column)
+                split_row_f32(ring + row % s.ring * slot, s.phase, x + row * s.width, s.width, s.pad_column,
+                              s.stride_column)
             else:
-                split_row_f64(ring + row % s.ring * slot, s.phase, x + row * s.width, s.width, s.pad_column, s.stride_column)
+                split_row_f64(ring + row % s.ring * slot, s.phase, x + row * s.width, s.width, s.pad_column,
+                              s.stride_column)
         loaded = start + s.ring
         for r in range(top, bottom):
             rows[r] = (start + r * s.dilation_row) % s.ring * slot
         for q in range(s.out_width):
-            set_tap(code, q, top * s.kernel_columns + pool.first_tap[q] if pool.first_tap[q] >= 0 and top < bottom else -1)
+            set_tap(code, q,
+                    top * s.kernel_columns + pool.first_tap[q] if pool.first_tap[q] >= 0 and top < bottom else -1)
         if real is float:
             best_taps_f32(best, <int32_t*>code, ring, rows, top, bottom, pool.tap_place, s.kernel_columns, s.out_width)
         else:
@@ -474,8 +479,8 @@ cdef int backward_task(Pool pool, const Shape* s, bint average, real* dx, const 
                 if average:
                     average_plane_backward(pool, s, dx + plane * area, dy + plane * out_area, <real*>private)
                 elif places != NULL:
-                    wrong += scatter(dx + plane * area, dy + plane * out_area, places + plane * out_area, out_area, area,
-                                     1, 1)
+                    wrong += scatter(dx + plane * area, dy + plane * out_area, places + plane * out_area, out_area,
+                                     area, 1, 1)
                 else:
                     tapped_plane(pool, s, <real*>NULL, NULL, dx + plane * area, dy + plane * out_area, x + plane * area,
                                  <real*>private)
@@ -522,7 +527,7 @@ cdef int scatter(real* dx, const real* dy, const int64_t* places, index n, index
 
 cdef void average_plane_backward(Pool pool, const Shape* s, real* dx, const real* dy, real* row) noexcept nogil:
     """Spread each row of gradients over the columns of its windows, then add that to the windows' rows."""
-    cdef index p, q, r, c, top, bottom, start, left, right
+    cdef index p, q, r, c, top, bottom, start
     cdef real g
     cdef real* line = row + s.pad_column
     for p in range(s.out_height):
@@ -582,11 +587,11 @@ cdef int pixels_backward(Pool pool, const Shape* s, bint average, real* dx, cons
                 continue
             tap = top * s.kernel_columns + left
             if real is float:
-                best_pixels_f32(scratch, <int32_t*>code, source, x_end, bottom - top, row_step, right - left, column_step,
-                                n, tap, s.kernel_columns)
+                best_pixels_f32(scratch, <int32_t*>code, source, x_end, bottom - top, row_step, right - left,
+                                column_step, n, tap, s.kernel_columns)
             else:
-                best_pixels_f64(scratch, <int64_t*>code, source, x_end, bottom - top, row_step, right - left, column_step,
-                                n, tap, s.kernel_columns)
+                best_pixels_f64(scratch, <int64_t*>code, source, x_end, bottom - top, row_step, right - left,
+                                column_step, n, tap, s.kernel_columns)
             to = dx + (row * s.width + column) * channels
             for c in range(n):
                 to[pool.tap_shift[tap_at(code, c)] * channels + c] += gradient[c]

@@ -15,11 +15,11 @@ VECTOR_BYTES = 4 * LANES_f32
 def multiply_add(str dtype, Py_ssize_t rounds, int threads):
     """Run multiply-adds on registers in every thread; returns the number of floating-point operations."""
     cdef Py_ssize_t chains = 24 if CYCONV_TILE_PIXELS == 14 else 12
-    cdef Py_ssize_t i
+    cdef Py_ssize_t _round
     cdef double total = 0
     cdef bint single = dtype == "f"
     with nogil:
-        for i in prange(threads, schedule="static", num_threads=threads):
+        for _round in prange(threads, schedule="static", num_threads=threads):
             if single:
                 total += burn_f32(rounds, 0.5)
             else:

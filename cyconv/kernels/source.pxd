@@ -1,4 +1,4 @@
-"""The block of source pixels that a task works on: a private padded copy, or the array itself where nothing is padded."""
+"""The block of source pixels that a task works on: a private padded copy, or the array itself without padding."""
 
 from libc.string cimport memcpy, memset
 
@@ -10,9 +10,9 @@ ctypedef Py_ssize_t index
 cdef struct Source:
     index channels, depth, height, width  # of the array
     index group_channels
-    # A three-dimensional kernel of `slices` slices is a flat one of slices x channels channels: slice k of the output at
-    # depth d reads depth (d * depth_step + depth_first + k * depth_dilation) / depth_divisor of the source, if there is
-    # such a depth, and zeros otherwise.
+    # A three-dimensional kernel of `slices` slices is a flat one of slices x channels channels: slice k of the output
+    # at depth d reads depth (d * depth_step + depth_first + k * depth_dilation) / depth_divisor of the source, if
+    # there is such a depth, and zeros otherwise.
     index slices, depth_step, depth_first, depth_dilation, depth_divisor
     bint channels_last
     bint packed  # copied into a private block; else the array is read where it lies

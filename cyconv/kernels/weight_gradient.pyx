@@ -76,8 +76,8 @@ cdef class WeightGradient:
         self.table = NULL
         self.pieces = NULL
 
-    def __init__(self, *, str dtype, source, out, depth, kernel, index groups, bint channels_last, step, dilation, first,
-                 block, index task_channels, index chunks, bint packed):
+    def __init__(self, *, str dtype, source, out, depth, kernel, index groups, bint channels_last, step, dilation,
+                 first, block, index task_channels, index chunks, bint packed):
         """``first``: displacement of the first tap (minus the low padding); ``block``: output rows and columns."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64

@@ -302,7 +302,8 @@ cdef void multiply(const Shape* s, const int32_t* table, const real* v, const re
         for i in range(pieces):
             n = (tiles - done + pieces - i - 1) // (pieces - i)
             tile(1, <int>n, vectors, v + xi * s.v_plane + done * width, width, 0, table, s.channels,
-                 weights + xi * (s.channels * ld + width), ld, <const real*>zeros, 0, product + xi * s.m_plane + done * ld, ld, 0)
+                 weights + xi * (s.channels * ld + width), ld, <const real*>zeros, 0,
+                 product + xi * s.m_plane + done * ld, ld, 0)
             done += n
 
 
