@@ -15,6 +15,11 @@ BLOCK_PIXELS = 392
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
 STRETCH_BYTES = 512 << 10
+#: Taps are taken one by one, and only where they meet the image, when more than this share of all products meets padding
+#: and each tap has enough channels that fetching the sums again for each costs little.
+SKIP_SHARE, SKIP_CHANNELS = 0.08, 48
+#: Longer maps have too little padding to ask, unless the dilation is as long.
+SKIP_LENGTH = 512
 #: Products of a stretch at most: rounding errors of one running sum grow with the root of its length, to about 3e-6 of
 #: the largest result in float32 here. Stretches are added to each other.
 STRETCH_TERMS = 4096
@@ -95,6 +100,7 @@ def _walk(
     phases: list[tuple[int, int, list[tuple[int, int, int]]]],
     batch: int,
     packed: bool,
+    tap_major: bool = False,
 ) -> dict[str, Any]:
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
@@ -121,6 +127,7 @@ def _walk(
         "block": block,
         "task_blocks": _task_blocks(pixel_tasks, math.ceil(group_out / channels)),
         "pixel_vectors": pixel_vectors,
+        "tap_major": tap_major,
         "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
         "packed": packed,
     }
@@ -161,6 +168,32 @@ def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     )
 
 
+def _padding_share(v: Volume) -> float:
+    """Return the share of the products of a forward pass, in height and width, that meet padding."""
+    inside = 1.0
+    for axis in (1, 2):
+        low = v.padding[axis][0]
+        met = sum(
+            0 <= p * v.stride[axis] + i * v.dilation[axis] - low < v.input[axis]
+            for p in range(min(v.output[axis], SKIP_LENGTH))
+            for i in range(v.kernel[axis])
+        )
+        inside *= met / (min(v.output[axis], SKIP_LENGTH) * v.kernel[axis])
+    return 1 - inside
+
+
+def _skip_padding(geometry: ConvGeometry, v: Volume, target: Target) -> bool:
+    """Whether to take the taps one by one, only where they meet the image, and read the image where it lies."""
+    channels, outputs = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
+    return (
+        v.input[0] == v.kernel[0] == 1
+        and channels >= SKIP_CHANNELS
+        and not _prefer_pixel_vectors(outputs, v.output[2], target)
+        and math.prod(geometry.input_shape[1:]) < 2**31
+        and _padding_share(v) > SKIP_SHARE
+    )
+
+
 def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
     """Return (images, arguments of the walk) of the forward pass."""
     v = volume(geometry)
@@ -168,6 +201,8 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     (front, _), (top, _), (left, _) = v.padding
     taps = [(i * dr - top, j * dc - left, i * s + j) for i in range(r) for j in range(s)]
     batch, source, out = _shapes(geometry, channels_last)
+    in_place = _read_in_place(geometry, source)
+    tap_major = _skip_padding(geometry, v, target)
     arguments = _walk(
         geometry,
         target,
@@ -179,11 +214,12 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         out_step=(1, 1),
         phases=[(0, 0, taps)],
         batch=batch,
-        packed=not _read_in_place(geometry, source),
+        packed=not (in_place or tap_major),
+        tap_major=tap_major,
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)
-    return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": True}
+    return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": not arguments["tap_major"]}
 
 
 def _phases(v: Volume) -> list[tuple[int, int, list[tuple[int, int, int]]]]:

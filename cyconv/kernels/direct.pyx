@@ -11,7 +11,7 @@ is read by another, and every output is summed by one task in one order: the num
 
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -57,6 +57,7 @@ cdef struct Phase:
     index taps  # length of the reduction: taps x channels of a group
     index weights  # first of its rows in a block of packed weights
     int32_t* table  # where each tap of each channel lies in the source block
+    int32_t* displacement  # row and column that each tap is away, in source pixels
     int32_t* order  # which row of the weight array (channel stride and tap) each of them takes
 
 
@@ -73,6 +74,7 @@ cdef struct Shape:
     index block_rows, block_columns  # of the output
     # Output channels of a group: width of a block, number of blocks, blocks in one task; padded to whole vectors
     index block_channels, channel_blocks, task_blocks, padded_channels
+    bint tap_major  # one tap after the other, each only where it meets the image
     bint pixel_vectors  # vectors over pixels instead of over output channels
     index scratch  # elements of the results of one block
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
@@ -95,9 +97,9 @@ cdef class Walk:
     def __cinit__(self):
         self.phases = NULL
 
-    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases, block,
-                 index task_blocks, index reduction, bint packed, bint pixel_vectors, bint rectified, weight_strides,
-                 bint weight_rows):
+    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases,
+                 block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
+                 bint rectified, weight_strides, bint weight_rows):
         """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
         ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each."""
         cdef Shape* s = &self.shape
@@ -116,7 +118,7 @@ cdef class Walk:
         s.out_step_row, s.out_step_column = out_step
         s.block_rows, s.block_columns = block
         s.reduction = reduction
-        s.pixel_vectors = pixel_vectors
+        s.pixel_vectors, s.tap_major = pixel_vectors, tap_major
         if pixel_vectors:
             s.channel_blocks = (s.group_out + PIXEL_CHANNELS - 1) // PIXEL_CHANNELS
             s.block_channels = (s.group_out + s.channel_blocks - 1) // s.channel_blocks
@@ -163,19 +165,22 @@ cdef class Walk:
             phase.weights = s.taps * s.group_in
             phase.taps = len(taps) * s.group_in
             s.taps += len(taps)
-            phase.table = <int32_t*>calloc(2 * phase.taps + 1, sizeof(int32_t))
+            # One allocation: table, order, displacements.
+            phase.table = <int32_t*>calloc(2 * phase.taps + 2 * len(taps) + 1, sizeof(int32_t))
             if phase.table == NULL:
                 raise MemoryError("cyconv: no memory for the tap tables")
             phase.order = phase.table + phase.taps
-            t = 0
-            for c in range(s.source.group_channels):
-                for k in range(s.source.slices):
-                    for tap_row, tap_column, tap in taps:
+            phase.displacement = phase.order + phase.taps
+            for i, (tap_row, tap_column, tap) in enumerate(taps):
+                phase.displacement[2 * i], phase.displacement[2 * i + 1] = tap_row, tap_column
+                t = i * s.group_in if s.tap_major else i
+                for c in range(s.source.group_channels):
+                    for k in range(s.source.slices):
                         phase.table[t] = (c * channel_step(&s.source) + k * slice_step(&s.source)
                                           + (tap_row - s.first_row) * s.source.pitch
                                           + (tap_column - s.first_column) * s.source.pixel)
                         phase.order[t] = c * self.weight_in + k * self.weight_slice + tap
-                        t += 1
+                        t += 1 if s.tap_major else len(taps)
 
     def __dealloc__(self):
         cdef index p
@@ -318,13 +323,15 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
                          out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, rows,
                          columns)
         else:
-            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, rows, columns)
+            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, row, column,
+                          rows, columns)
             write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
     restore_denormals(mode)
 
 
 cdef void compute_block(const Shape* s, const Phase* phases, const real* origin, const real* weights,
-                        const real* start, int vectors, real* scratch, index rows, index columns) noexcept nogil:
+                        const real* start, int vectors, real* scratch, index row, index column, index rows,
+                        index columns) noexcept nogil:
     """All phases of a block of output pixels for one block of output channels, into scratch [row][column][channel]."""
     cdef index width = lanes(origin), channels = vectors * width, p, t, length
     cdef const Phase* phase
@@ -335,6 +342,9 @@ cdef void compute_block(const Shape* s, const Phase* phases, const real* origin,
         phase_rows = (rows - phase.row + s.out_step_row - 1) // s.out_step_row
         phase_columns = (columns - phase.column + s.out_step_column - 1) // s.out_step_column
         if phase_rows <= 0 or phase_columns <= 0:
+            continue
+        if s.tap_major:
+            compute_taps(s, phase, origin, weights, start, vectors, scratch, row, column, rows, columns)
             continue
         to = scratch + (phase.row * columns + phase.column) * channels
         t = 0
@@ -350,7 +360,7 @@ cdef void compute_block(const Shape* s, const Phase* phases, const real* origin,
 cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table, index length, const real* weights,
                         const real* start, int vectors, real* to, index rows, index columns,
                         index out_columns) noexcept nogil:
-    """One stretch of the reduction for the pixels of a phase, cut evenly into tiles; start NULL adds to what is there."""
+    """One stretch of the reduction for the pixels of a phase, cut evenly into tiles; start NULL: add to what is there."""
     cdef index channels = vectors * lanes(origin)
     cdef index ldo = s.out_step_column * channels, out_second = s.out_step_row * out_columns * channels
     cdef index step = s.step_column * s.source.pixel, second = s.step_row * s.source.pitch
@@ -379,6 +389,43 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
             q += pixels * step
             o += pixels * ldo
         i += height
+
+
+cdef inline index first_inside(index start, index step) noexcept nogil:
+    """First i with start + i * step >= 0."""
+    return 0 if start >= 0 else (step - 1 - start) // step
+
+
+cdef inline index count_inside(index start, index step, index length, index most) noexcept nogil:
+    """Number of i with start + i * step < length, at most ``most``."""
+    return 0 if start >= length else min(most, (length - start + step - 1) // step)
+
+
+cdef void compute_taps(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* start,
+                       int vectors, real* scratch, index row, index column, index rows, index columns) noexcept nogil:
+    """One tap after the other, each for the output pixels whose window it meets inside the image: none of the padding
+    is multiplied, which is half of the work where the dilation or a small map makes padding large."""
+    cdef index channels = vectors * lanes(origin), i, j, t, tap, length, top, bottom, left, right, at
+    for i in range(rows * columns):
+        for j in range(channels):
+            scratch[i * channels + j] = start[j]
+    for tap in range(phase.taps // s.group_in):
+        at = row * s.step_row + phase.displacement[2 * tap]
+        top = first_inside(at, s.step_row)
+        bottom = count_inside(at, s.step_row, s.source.height, rows)
+        at = column * s.step_column + phase.displacement[2 * tap + 1]
+        left = first_inside(at, s.step_column)
+        right = count_inside(at, s.step_column, s.source.width, columns)
+        if top >= bottom or left >= right:
+            continue
+        t = 0
+        while t < s.group_in:
+            length = min(s.reduction, s.group_in - t)
+            compute_phase(s, origin + top * s.step_row * s.source.pitch + left * s.step_column * s.source.pixel,
+                          phase.table + tap * s.group_in + t, length, weights + (tap * s.group_in + t) * channels,
+                          <const real*>NULL, vectors, scratch + (top * columns + left) * channels, bottom - top,
+                          right - left, columns)
+            t += length
 
 
 cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* bias,
