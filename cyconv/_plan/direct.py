@@ -15,8 +15,8 @@ BLOCK_PIXELS = 392
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
 STRETCH_BYTES = 512 << 10
-#: Taps are taken one by one, and only where they meet the image, when more than this share of all products meets padding
-#: and each tap has enough channels that fetching the sums again for each costs little.
+#: Taps are taken one by one, and only where they meet the image, when more than this share of all products meets
+#: padding and each tap has enough channels that fetching the sums again for each costs little.
 SKIP_SHARE, SKIP_CHANNELS = 0.08, 48
 #: Longer maps have too little padding to ask, unless the dilation is as long.
 SKIP_LENGTH = 512

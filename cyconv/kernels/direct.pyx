@@ -360,7 +360,7 @@ cdef void compute_block(const Shape* s, const Phase* phases, const real* origin,
 cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table, index length, const real* weights,
                         const real* start, int vectors, real* to, index rows, index columns,
                         index out_columns) noexcept nogil:
-    """One stretch of the reduction for the pixels of a phase, cut evenly into tiles; start NULL: add to what is there."""
+    """One stretch of the reduction for the pixels of a phase, cut evenly into tiles; no start: add to what is there."""
     cdef index channels = vectors * lanes(origin)
     cdef index ldo = s.out_step_column * channels, out_second = s.out_step_row * out_columns * channels
     cdef index step = s.step_column * s.source.pixel, second = s.step_row * s.source.pitch
