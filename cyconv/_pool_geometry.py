@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._geometry import AXES, check_total, output_size, pair
+from ._geometry import AXES, LARGEST, check_total, output_size, pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,8 @@ def pool_geometry(
     output = []
     for axis, length, k, s, pad, d in zip(axes, spatial, kernel, strides, pads, dilations, strict=True):
         output.append(_checked_size(operation, axis, length, k, s, pad, d, ceil_mode))
+    if math.prod(spatial) > LARGEST:
+        raise ValueError(f"{operation}: a plane of the input has more than {LARGEST} pixels: {tuple(spatial)}")
     check_total(operation, "the output", (batch, channels, *output))
     return PoolGeometry(
         operation,

@@ -355,7 +355,7 @@ cdef double loss_of(const Shape* s, const Target* t, const real* x, index at, in
 def cross_entropy_backward(cnp.ndarray dx, gradients, double factor, cnp.ndarray x, cnp.ndarray target, weight,
                            int64_t ignore, double smoothing, bint logits, index outer, index classes, index inner,
                            int threads):
-    """dx of the losses, whose gradients are ``factor``, times those in ``gradients`` (of the dtype of x) if any."""
+    """dx of the losses, whose gradients are ``factor``, times those in ``gradients`` (in the dtype of x) if any."""
     cdef void* each = NULL if gradients is None else cnp.PyArray_DATA(gradients)
     cdef Target t = target_of(target, weight, classes, ignore, smoothing, logits)
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:

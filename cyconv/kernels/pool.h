@@ -11,6 +11,9 @@
 
 enum { CYCONV_MAXIMUM, CYCONV_SUM };
 
+/* Vectors of channels that one pass over a window's pixels takes: half of the registers, a value and its NaNs each. */
+#define CYCONV_PIXEL_VECTORS (CYCONV_TILE_PIXELS == 14 ? 8 : 4)
+
 #define T float
 #define BITS int32_t
 #define SUFFIX f32
@@ -36,9 +39,31 @@ enum { CYCONV_MAXIMUM, CYCONV_SUM };
 #define IVEC NAME(ivec)
 #define NEUTRAL(op) ((op) == CYCONV_MAXIMUM ? (T)-__builtin_inf() : (T)0)
 
-CYCONV_INLINE VEC NAME(join)(const int op, VEC a, VEC b)
+typedef BITS NAME(uivec) __attribute__((vector_size(CYCONV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+
+/* A maximum or sum on its way. NaN is noted beside the maximum: the processors' maximum may lose it. */
+typedef struct {
+    VEC value;
+    IVEC nan;
+} NAME(state);
+
+CYCONV_INLINE NAME(state) NAME(begin)(const int op)
 {
-    return op == CYCONV_MAXIMUM ? NAME(pick)(NAME(better)(a, b), b, a) : a + b;
+    NAME(state) s = {(VEC){0} + NEUTRAL(op), (IVEC){0}};
+    return s;
+}
+CYCONV_INLINE void NAME(join)(const int op, NAME(state) * s, VEC v)
+{
+    if (op == CYCONV_SUM) {
+        s->value += v;
+    } else {
+        s->value = NAME(maximum)(s->value, v);
+        s->nan |= v != v;
+    }
+}
+CYCONV_INLINE VEC NAME(end)(const int op, NAME(state) s)
+{
+    return op == CYCONV_SUM ? s.value : NAME(pick)(s.nan, (VEC){0} + (T)__builtin_nan(""), s.value);
 }
 
 /* Elements 0, 2, 4, ... (or 1, 3, 5, ...) of a and b in a row. */
@@ -77,16 +102,16 @@ CYCONV_INLINE void NAME(join_rows)(const int op, T *to, const T *x, const T *x_e
                                    ptrdiff_t n)
 {
     for (ptrdiff_t j = 0; j < n; j += LANES) {
-        VEC v = (VEC){0} + NEUTRAL(op);
+        NAME(state) v = NAME(begin)(op);
         ptrdiff_t left = NAME(least)(n - j, LANES);
         if (x + (rows - 1) * pitch + j + LANES <= x_end) {
             for (ptrdiff_t r = 0; r < rows; r++)
-                v = NAME(join)(op, v, NAME(load)(x + r * pitch + j));
+                NAME(join)(op, &v, NAME(load)(x + r * pitch + j));
         } else {
             for (ptrdiff_t r = 0; r < rows; r++)
-                v = NAME(join)(op, v, NAME(load_filled)(x + r * pitch + j, left, NEUTRAL(op)));
+                NAME(join)(op, &v, NAME(load_filled)(x + r * pitch + j, left, NEUTRAL(op)));
         }
-        NAME(store)(to + j, v);
+        NAME(store)(to + j, NAME(end)(op, v));
     }
     NAME(store)(to + n, (VEC){0} + NEUTRAL(op));
 }
@@ -97,14 +122,15 @@ CYCONV_INLINE void NAME(join_columns_in)(const int op, const int stride, T *out,
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t q = NAME(step_back)(i, n);
-        VEC v = (VEC){0} + NEUTRAL(op);
+        NAME(state) v = NAME(begin)(op);
         const T *p = row + q * stride;
         for (ptrdiff_t s = 0; s < taps; s++, p += dilation)
-            v = NAME(join)(op, v, stride == 1 ? NAME(load)(p)
-                                              : NAME(every_second)(NAME(load)(p), NAME(load)(p + LANES), 0));
+            NAME(join)(op, &v, stride == 1 ? NAME(load)(p)
+                                           : NAME(every_second)(NAME(load)(p), NAME(load)(p + LANES), 0));
+        VEC result = NAME(end)(op, v);
         if (op == CYCONV_SUM)
-            v = v * (NAME(load)(scale + q) * factor);
-        NAME(store_below)(out + q, out_end, v, n - q);
+            result *= NAME(load)(scale + q) * factor;
+        NAME(store_below)(out + q, out_end, result, n - q);
     }
 }
 CYCONV_INLINE void NAME(join_columns)(const int op, T *out, const T *out_end, const T *row, ptrdiff_t n, ptrdiff_t taps,
@@ -160,17 +186,31 @@ CYCONV_INLINE void NAME(join_pairs)(const int op, T *out, const T *out_end, cons
         ptrdiff_t q = NAME(step_back)(i, n);
         const T *a = x + 2 * q, *b = a + pitch;
         ptrdiff_t left = 2 * NAME(least)(n - q, LANES);
-        VEC low, high;
+        VEC v[4];
         if (b + 2 * LANES <= x_end) {
-            low = NAME(join)(op, NAME(load)(a), NAME(load)(b));
-            high = left <= LANES ? low : NAME(join)(op, NAME(load)(a + LANES), NAME(load)(b + LANES));
+            v[0] = NAME(load)(a);
+            v[1] = NAME(load)(b);
+            /* A row of one vector: whatever the upper half is, nobody reads it. */
+            v[2] = left <= LANES ? v[0] : NAME(load)(a + LANES);
+            v[3] = left <= LANES ? v[1] : NAME(load)(b + LANES);
         } else {
             ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
-            low = NAME(join)(op, NAME(load_part)(a, first), NAME(load_part)(b, first));
-            high = NAME(join)(op, NAME(load_part)(a + first, rest), NAME(load_part)(b + first, rest));
+            v[0] = NAME(load_part)(a, first);
+            v[1] = NAME(load_part)(b, first);
+            v[2] = NAME(load_part)(a + first, rest);
+            v[3] = NAME(load_part)(b + first, rest);
         }
-        low = NAME(join)(op, NAME(every_second)(low, high, 0), NAME(every_second)(low, high, 1));
-        NAME(store_below)(out + q, out_end, op == CYCONV_SUM ? low * factor : low, n - q);
+        VEC low, high;
+        if (op == CYCONV_SUM) {
+            low = v[0] + v[1];
+            high = v[2] + v[3];
+            low = (NAME(every_second)(low, high, 0) + NAME(every_second)(low, high, 1)) * factor;
+        } else {
+            low = NAME(maximum_or_nan)(v[0], v[1]);
+            high = NAME(maximum_or_nan)(v[2], v[3]);
+            low = NAME(maximum_or_nan)(NAME(every_second)(low, high, 0), NAME(every_second)(low, high, 1));
+        }
+        NAME(store_below)(out + q, out_end, low, n - q);
     }
 }
 
@@ -197,9 +237,8 @@ CYCONV_INLINE void NAME(store_pairs)(T *p, const T *end, VEC a, VEC b, ptrdiff_t
 }
 
 /* The gradient of one row of 2 x 2 windows at stride 2, which meet each pixel once: each of the four takes all or nothing. */
-static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, const T *dx_end, const T *dy,
-                                                                       const T *dy_end, const T *x, const T *x_end,
-                                                                       ptrdiff_t width, ptrdiff_t n)
+CYCONV_INLINE void NAME(pair_row_backward)(T *dx, const T *dx_end, const T *dy, const T *dy_end, const T *x,
+                                           const T *x_end, ptrdiff_t width, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
@@ -207,9 +246,9 @@ static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, co
         VEC v[4], best, g = NAME(load_below)(dy + q, dy_end, n - q, 0);
         if (bottom + 2 * LANES <= x_end) {
             v[0] = NAME(load)(top);
-            v[1] = NAME(load)(top + LANES);
+            v[1] = left <= LANES ? v[0] : NAME(load)(top + LANES);
             v[2] = NAME(load)(bottom);
-            v[3] = NAME(load)(bottom + LANES);
+            v[3] = left <= LANES ? v[2] : NAME(load)(bottom + LANES);
         } else {
             ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
             v[0] = NAME(load_part)(top, first);
@@ -234,6 +273,15 @@ static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, co
     }
     for (ptrdiff_t j = 2 * n; j < width; j++)
         dx[j] = dx[width + j] = 0;
+}
+
+/* `rows` rows of such windows, following each other in all three arrays. */
+static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, const T *dx_end, const T *dy,
+                                                                       const T *dy_end, const T *x, const T *x_end,
+                                                                       ptrdiff_t width, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t p = 0; p < rows; p++)
+        NAME(pair_row_backward)(dx + 2 * p * width, dx_end, dy + p * n, dy_end, x + 2 * p * width, x_end, width, n);
 }
 
 /* One row of a plane into `stride` rows of every stride-th element, so that each tap of neighbouring windows is a
@@ -267,28 +315,96 @@ static __attribute__((noinline, unused)) void NAME(split_row)(T *to, ptrdiff_t l
     }
 }
 
+/* A maximum on its way and the tap where it stands; of NaNs the last one beside it, so that each step waits for no more
+ * than one maximum of the step before it. */
+typedef struct {
+    VEC top;
+    IVEC tap, nan;
+} NAME(choice);
+
+CYCONV_INLINE NAME(choice) NAME(choose_from)(IVEC tap)
+{
+    NAME(choice) c = {(VEC){0} + NEUTRAL(CYCONV_MAXIMUM), tap, (IVEC){0} - 1};
+    return c;
+}
+CYCONV_INLINE void NAME(choose)(NAME(choice) * c, VEC v, BITS tap)
+{
+    IVEC larger = v > c->top, nan = v != v;
+    c->tap = (larger & tap) | (~larger & c->tap);
+    c->nan = (nan & tap) | (~nan & c->nan);
+    c->top = NAME(maximum)(c->top, v);
+}
+CYCONV_INLINE void NAME(chosen)(NAME(choice) * c)
+{
+    IVEC nan = c->nan >= 0;
+    c->tap = (nan & c->nan) | (~nan & c->tap);
+    c->top = NAME(pick)(nan, (VEC){0} + (T)__builtin_nan(""), c->top);
+}
+
 /* Maximum and its tap for a row of windows over split rows: row r of the taps at rows[r], tap s of a row at taps[s].
- * best and code have room for whole vectors; code comes in as the tap that stands where nothing is larger than -inf. */
-static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *code, const T *base, const ptrdiff_t *rows,
-                                                              ptrdiff_t row_first, ptrdiff_t row_last,
-                                                              const ptrdiff_t *taps, ptrdiff_t tap_count, ptrdiff_t n)
+ * A tap is given by its number t in names[t]; names[first] is the one that wins where nothing is larger than -inf, first
+ * being the row's first tap and first_column[q] what is to be added for window q, or -1 if it meets no pixel.
+ * best, name and first_column have room for whole vectors. */
+CYCONV_INLINE void NAME(best_taps_of)(T *best, BITS *name, const T *base, const BITS *first_column, const BITS *names,
+                                      const ptrdiff_t *rows, ptrdiff_t row_first, ptrdiff_t row_last,
+                                      const ptrdiff_t *taps, const ptrdiff_t tap_count, ptrdiff_t n)
 {
     for (ptrdiff_t q = 0; q < n; q += LANES) {
-        VEC top = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
-        IVEC which;
-        memcpy(&which, code + q, sizeof(which));
+        IVEC which = *(const NAME(uivec) *)(first_column + q);
+        which = row_first < row_last ? which + ((which >= 0) & names[row_first * tap_count]) : which | -1;
+        NAME(choice) c = NAME(choose_from)(which);
         for (ptrdiff_t r = row_first; r < row_last; r++) {
             const T *row = base + rows[r] + q;
-            for (ptrdiff_t s = 0; s < tap_count; s++) {
-                VEC v = NAME(load)(row + taps[s]);
-                IVEC wins = NAME(better)(top, v);
-                top = NAME(pick)(wins, v, top);
-                which = (wins & (BITS)(r * tap_count + s)) | (~wins & which);
-            }
+            for (ptrdiff_t s = 0; s < tap_count; s++)
+                NAME(choose)(&c, NAME(load)(row + taps[s]), names[r * tap_count + s]);
         }
-        NAME(store)(best + q, top);
-        memcpy(code + q, &which, sizeof(which));
+        NAME(chosen)(&c);
+        NAME(store)(best + q, c.top);
+        *(NAME(uivec) *)(name + q) = c.tap;
     }
+}
+static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *name, const T *base,
+                                                              const BITS *first_column, const BITS *names,
+                                                              const ptrdiff_t *rows, ptrdiff_t row_first,
+                                                              ptrdiff_t row_last, const ptrdiff_t *taps,
+                                                              ptrdiff_t tap_count, ptrdiff_t n)
+{
+    if (tap_count == 3)
+        NAME(best_taps_of)(best, name, base, first_column, names, rows, row_first, row_last, taps, 3, n);
+    else if (tap_count == 2)
+        NAME(best_taps_of)(best, name, base, first_column, names, rows, row_first, row_last, taps, 2, n);
+    else
+        NAME(best_taps_of)(best, name, base, first_column, names, rows, row_first, row_last, taps, tap_count, n);
+}
+
+/* dx[q * stride + place[q]] += dy[q], unless place[q] is negative. */
+static __attribute__((noinline, unused)) void NAME(scatter_row)(T *restrict dx, const T *restrict dy,
+                                                                const BITS *restrict place, ptrdiff_t stride,
+                                                                ptrdiff_t n)
+{
+    for (ptrdiff_t q = 0; q < n; q++, dx += stride)
+        if (place[q] >= 0)
+            dx[place[q]] += dy[q];
+}
+
+/* `vectors` vectors of channels of one output pixel; a constant after inlining. */
+CYCONV_INLINE void NAME(join_pixels_block)(const int op, const int vectors, T *out, const T *x, ptrdiff_t rows,
+                                           ptrdiff_t row_step, ptrdiff_t columns, ptrdiff_t column_step, T factor)
+{
+    NAME(state) v[CYCONV_PIXEL_VECTORS];
+    CYCONV_UNROLL
+    for (int k = 0; k < vectors; k++)
+        v[k] = NAME(begin)(op);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t s = 0; s < columns; s++) {
+            const T *p = x + r * row_step + s * column_step;
+            CYCONV_UNROLL
+            for (int k = 0; k < vectors; k++)
+                NAME(join)(op, &v[k], NAME(load)(p + k * LANES));
+        }
+    CYCONV_UNROLL
+    for (int k = 0; k < vectors; k++)
+        NAME(store)(out + k * LANES, NAME(end)(op, v[k]) * (op == CYCONV_SUM ? factor : 1));
 }
 
 /* Channels-last: all channels of one output pixel from rows x columns input pixels. */
@@ -297,32 +413,20 @@ CYCONV_INLINE void NAME(join_pixels)(const int op, T *out, const T *out_end, con
 {
     const T *last = x + (rows - 1) * row_step + (columns - 1) * column_step;
     ptrdiff_t c = 0;
-    for (; c + 4 * LANES <= n; c += 4 * LANES) {
-        VEC v[4];
-        CYCONV_UNROLL
-        for (int k = 0; k < 4; k++)
-            v[k] = (VEC){0} + NEUTRAL(op);
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t s = 0; s < columns; s++) {
-                const T *p = x + r * row_step + s * column_step + c;
-                CYCONV_UNROLL
-                for (int k = 0; k < 4; k++)
-                    v[k] = NAME(join)(op, v[k], NAME(load)(p + k * LANES));
-            }
-        CYCONV_UNROLL
-        for (int k = 0; k < 4; k++)
-            NAME(store)(out + c + k * LANES, op == CYCONV_SUM ? v[k] * factor : v[k]);
-    }
+    for (; c + CYCONV_PIXEL_VECTORS * LANES <= n; c += CYCONV_PIXEL_VECTORS * LANES)
+        NAME(join_pixels_block)(op, CYCONV_PIXEL_VECTORS, out + c, x + c, rows, row_step, columns, column_step, factor);
+    for (; c + 2 * LANES <= n; c += 2 * LANES)
+        NAME(join_pixels_block)(op, 2, out + c, x + c, rows, row_step, columns, column_step, factor);
     for (; c < n; c += LANES) {
         ptrdiff_t left = NAME(least)(n - c, LANES);
-        VEC v = (VEC){0} + NEUTRAL(op);
+        NAME(state) v = NAME(begin)(op);
         int whole = last + c + LANES <= x_end;
         for (ptrdiff_t r = 0; r < rows; r++)
             for (ptrdiff_t s = 0; s < columns; s++) {
                 const T *p = x + r * row_step + s * column_step + c;
-                v = NAME(join)(op, v, whole ? NAME(load)(p) : NAME(load_part)(p, left));
+                NAME(join)(op, &v, whole ? NAME(load)(p) : NAME(load_part)(p, left));
             }
-        NAME(store_below)(out + c, out_end, op == CYCONV_SUM ? v * factor : v, left);
+        NAME(store_below)(out + c, out_end, NAME(end)(op, v) * (op == CYCONV_SUM ? factor : 1), left);
     }
 }
 static __attribute__((noinline, unused)) void NAME(max_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
@@ -338,30 +442,62 @@ static __attribute__((noinline, unused)) void NAME(sum_pixels)(T *out, const T *
     NAME(join_pixels)(CYCONV_SUM, out, out_end, x, x_end, rows, row_step, columns, column_step, n, factor);
 }
 
-/* Channels-last: maximum and its tap for all channels of one output pixel; best and code have room for whole vectors.
- * Taps count from `first`, `row_taps` more for each row. */
-static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *code, const T *x, const T *x_end,
+/* Channels-last: maximum and its place for all channels of one output pixel; best and place have room for whole vectors.
+ * `first` is the place of the first pixel, in pixels. */
+static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *place, const T *x, const T *x_end,
                                                                 ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
-                                                                ptrdiff_t column_step, ptrdiff_t n, ptrdiff_t first,
-                                                                ptrdiff_t row_taps)
+                                                                ptrdiff_t column_step, ptrdiff_t n, ptrdiff_t first)
 {
     const T *last = x + (rows - 1) * row_step + (columns - 1) * column_step;
     for (ptrdiff_t c = 0; c < n; c += LANES) {
         ptrdiff_t left = NAME(least)(n - c, LANES);
-        VEC top = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
-        IVEC which = (IVEC){0} + (BITS)first;
+        NAME(choice) best_of = NAME(choose_from)((IVEC){0} + (BITS)first);
         int whole = last + c + LANES <= x_end;
         for (ptrdiff_t r = 0; r < rows; r++)
             for (ptrdiff_t s = 0; s < columns; s++) {
                 const T *p = x + r * row_step + s * column_step + c;
-                VEC v = whole ? NAME(load)(p) : NAME(load_part)(p, left);
-                IVEC wins = NAME(better)(top, v);
-                top = NAME(pick)(wins, v, top);
-                which = (wins & (BITS)(first + r * row_taps + s)) | (~wins & which);
+                ptrdiff_t where = first + (r * row_step + s * column_step) / n;
+                NAME(choose)(&best_of, whole ? NAME(load)(p) : NAME(load_part)(p, left), (BITS)where);
             }
-        NAME(store)(best + c, top);
-        memcpy(code + c, &which, sizeof(which));
+        NAME(chosen)(&best_of);
+        NAME(store)(best + c, best_of.top);
+        *(NAME(uivec) *)(place + c) = best_of.tap;
     }
+}
+
+/* The gradient of one output pixel, channels-last: find the tap of each channel, add its gradient there. */
+CYCONV_INLINE void NAME(scatter_vector)(T *dx, const T *dy, const T *x, ptrdiff_t rows, ptrdiff_t row_step,
+                                        ptrdiff_t columns, ptrdiff_t column_step, ptrdiff_t part)
+{
+    VEC g = part == LANES ? NAME(load)(dy) : NAME(load_part)(dy, part);
+    NAME(choice) c = NAME(choose_from)((IVEC){0});
+    BITS tap = 0;
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t s = 0; s < columns; s++, tap++) {
+            const T *p = x + r * row_step + s * column_step;
+            NAME(choose)(&c, part == LANES ? NAME(load)(p) : NAME(load_part)(p, part), tap);
+        }
+    NAME(chosen)(&c);
+    tap = 0;
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t s = 0; s < columns; s++, tap++) {
+            T *p = dx + r * row_step + s * column_step;
+            VEC share = (VEC)((c.tap == tap) & (IVEC)g);
+            if (part == LANES)
+                NAME(store)(p, NAME(load)(p) + share);
+            else
+                NAME(store_part)(p, NAME(load_part)(p, part) + share, part);
+        }
+}
+static __attribute__((noinline, unused)) void NAME(scatter_pixels)(T *dx, const T *dy, const T *x, ptrdiff_t rows,
+                                                                   ptrdiff_t row_step, ptrdiff_t columns,
+                                                                   ptrdiff_t column_step, ptrdiff_t n)
+{
+    ptrdiff_t c = 0;
+    for (; c + LANES <= n; c += LANES)
+        NAME(scatter_vector)(dx + c, dy + c, x + c, rows, row_step, columns, column_step, LANES);
+    if (c < n)
+        NAME(scatter_vector)(dx + c, dy + c, x + c, rows, row_step, columns, column_step, n - c);
 }
 
 /* to[i] += from[i] * factor */
@@ -370,6 +506,35 @@ static __attribute__((noinline, unused)) void NAME(add_scaled)(T *restrict to, c
 {
     for (ptrdiff_t i = 0; i < n; i++)
         to[i] += from[i] * factor;
+}
+
+/* to[0], to[2], ... from even, to[1], to[3], ... from odd, for n elements in all; whole vectors are read. */
+static __attribute__((noinline, unused)) void NAME(merge_row)(T *to, const T *even, const T *odd, ptrdiff_t n)
+{
+    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
+        VEC a = NAME(load)(even + j / 2), b = NAME(load)(odd + j / 2);
+        NAME(store_pairs)(to + j, to + n, a, b, n - j);
+    }
+}
+
+/* to[i] = sum over k < rows, t < taps of g[row[k] + i - shift[t]] for i < n: what the pixels of one phase of an input row
+ * take from the windows that they belong to. Whole vectors are read, and written where `whole` says so. */
+static __attribute__((noinline, unused)) void NAME(take_row)(T *to, int whole, const T *g, const ptrdiff_t *row,
+                                                             ptrdiff_t rows, const ptrdiff_t *shift, ptrdiff_t taps,
+                                                             ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        VEC sum = {0};
+        for (ptrdiff_t k = 0; k < rows; k++) {
+            const T *p = g + row[k] + i;
+            for (ptrdiff_t t = 0; t < taps; t++)
+                sum += NAME(load)(p - shift[t]);
+        }
+        if (whole || i + LANES <= n)
+            NAME(store)(to + i, sum);
+        else
+            NAME(store_part)(to + i, sum, n - i);
+    }
 }
 
 #undef NAME

@@ -89,7 +89,7 @@ static __attribute__((noinline, unused)) T NAME(row_exp)(T *y, const T *x, ptrdi
         m = (best[k] > m) | (best[k] != best[k]) ? best[k] : m;
     *top = m;
     for (i = 0; i < whole; i += LANES) {
-        VEC e = NAME(exp_vec)(NAME(load)(x + i) - m);
+        VEC e = NAME(exp_below)(NAME(load)(x + i) - m);
         if (y)
             NAME(store)(y + i, e);
         part += e;
@@ -99,7 +99,7 @@ static __attribute__((noinline, unused)) T NAME(row_exp)(T *y, const T *x, ptrdi
         }
     }
     if (whole < n) {
-        VEC e = NAME(exp_vec)(rest - m); /* zero where there is no class */
+        VEC e = NAME(exp_below)(rest - m); /* zero where there is no class */
         if (y)
             NAME(store_part)(y + whole, e, n - whole);
         part += e;
@@ -112,9 +112,9 @@ static __attribute__((noinline, unused)) void NAME(row_exp_scaled)(T *y, const T
 {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        NAME(store)(y + i, NAME(exp_vec)(NAME(load)(x + i) - top) * factor);
+        NAME(store)(y + i, NAME(exp_below)(NAME(load)(x + i) - top) * factor);
     if (i < n)
-        NAME(store_part)(y + i, NAME(exp_vec)(NAME(load_filled)(x + i, n - i, top) - top) * factor, n - i);
+        NAME(store_part)(y + i, NAME(exp_below)(NAME(load_filled)(x + i, n - i, top) - top) * factor, n - i);
 }
 
 static __attribute__((noinline, unused)) void NAME(row_scale)(T *y, ptrdiff_t n, T factor)
@@ -145,7 +145,7 @@ static __attribute__((noinline, unused)) void NAME(column_exp)(T *y, const T *x,
         }
         for (ptrdiff_t c = 0; c < classes; c++) {
             const T *p = x + c * stride + j;
-            VEC e = NAME(exp_vec)((whole ? NAME(load)(p) : NAME(load_part)(p, left)) - best);
+            VEC e = NAME(exp_below)((whole ? NAME(load)(p) : NAME(load_part)(p, left)) - best);
             if (y && whole)
                 NAME(store)(y + c * stride + j, e);
             else if (y)
@@ -175,11 +175,11 @@ static __attribute__((noinline, unused)) void NAME(column_exp_scaled)(T *y, cons
     for (ptrdiff_t c = 0; c < classes; c++, x += stride, y += stride) {
         ptrdiff_t j = 0;
         for (; j + LANES <= samples; j += LANES)
-            NAME(store)(y + j, NAME(exp_vec)(NAME(load)(x + j) - NAME(load)(top + j)) * NAME(load)(factor + j));
+            NAME(store)(y + j, NAME(exp_below)(NAME(load)(x + j) - NAME(load)(top + j)) * NAME(load)(factor + j));
         if (j < samples) {
             ptrdiff_t left = samples - j;
             VEC v = NAME(load_part)(x + j, left) - NAME(load_part)(top + j, left);
-            NAME(store_part)(y + j, NAME(exp_vec)(v) * NAME(load_part)(factor + j, left), left);
+            NAME(store_part)(y + j, NAME(exp_below)(v) * NAME(load_part)(factor + j, left), left);
         }
     }
 }

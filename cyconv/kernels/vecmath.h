@@ -16,6 +16,7 @@
 #define MANTISSA 23
 #define BIAS 127
 #define LOWEST (-105.0f)
+#define SMALLEST (-87.0f)
 #define HIGHEST 89.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
@@ -31,6 +32,7 @@
 #undef MANTISSA
 #undef BIAS
 #undef LOWEST
+#undef SMALLEST
 #undef HIGHEST
 #undef LN2_HIGH
 #undef LN2_LOW
@@ -44,6 +46,7 @@
 #define MANTISSA 52
 #define BIAS 1023
 #define LOWEST (-746.0)
+#define SMALLEST (-708.0)
 #define HIGHEST 710.0
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
@@ -60,6 +63,7 @@
 #undef MANTISSA
 #undef BIAS
 #undef LOWEST
+#undef SMALLEST
 #undef HIGHEST
 #undef LN2_HIGH
 #undef LN2_LOW
@@ -88,6 +92,24 @@ CYCONV_INLINE VEC NAME(load_filled)(const T *p, ptrdiff_t n, T fill)
 
 /* Where v takes the place of the best so far: it is larger, or NaN. (The last NaN wins, the first of equals: torch's rule.) */
 CYCONV_INLINE IVEC NAME(better)(VEC best, VEC v) { return (v > best) | (v != v); }
+
+/* The larger of two numbers; b where one is NaN, on some processors. */
+CYCONV_INLINE VEC NAME(maximum)(VEC a, VEC b)
+{
+#if defined(__AVX512F__)
+    return sizeof(T) == 4 ? (VEC)_mm512_max_ps((__m512)a, (__m512)b) : (VEC)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX__)
+    return sizeof(T) == 4 ? (VEC)_mm256_max_ps((__m256)a, (__m256)b) : (VEC)_mm256_max_pd((__m256d)a, (__m256d)b);
+#elif defined(__SSE2__)
+    return sizeof(T) == 4 ? (VEC)_mm_max_ps((__m128)a, (__m128)b) : (VEC)_mm_max_pd((__m128d)a, (__m128d)b);
+#else
+    return NAME(pick)(a > b, a, b);
+#endif
+}
+CYCONV_INLINE VEC NAME(maximum_or_nan)(VEC a, VEC b)
+{
+    return NAME(pick)(a != a, a, NAME(maximum)(a, b)); /* NaN in b comes through the maximum */
+}
 
 /* Where the vector begins that computes element i of n and following: the last of several reaches back instead of out. */
 CYCONV_INLINE ptrdiff_t NAME(step_back)(ptrdiff_t i, ptrdiff_t n) { return i && i + LANES > n ? n - LANES : i; }
@@ -129,58 +151,66 @@ CYCONV_INLINE VEC NAME(tanh_vec)(VEC x)
     return (VEC)((IVEC)(m / (m + 2)) | ((IVEC)x & sign));
 }
 
+/* exp(x) for x <= 0 (or NaN), and 0 where it would be denormal: one factor 2^n does, and nothing overflows. */
+CYCONV_INLINE VEC NAME(exp_below)(VEC x)
+{
+    VEC shifted = x * (T)1.44269504088896340736 + ROUNDER;
+    IVEC n = (IVEC)shifted - (IVEC)((VEC){0} + ROUNDER);
+    VEC whole = shifted - ROUNDER;
+    VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW;
+    VEC e = r + r * r * (POLYNOMIAL(r)) + 1;
+    return NAME(pick)(x < SMALLEST, (VEC){0}, e * (VEC)((n + BIAS) << MANTISSA));
+}
+
 CYCONV_INLINE VEC NAME(sigmoid_vec)(VEC x)
 {
     IVEC sign = (IVEC){0} + (BITS)(1ull << (8 * sizeof(T) - 1));
-    VEC one = (VEC){0} + 1, e = NAME(exp_vec)((VEC)((IVEC)x | sign));
+    VEC one = (VEC){0} + 1, e = NAME(exp_below)((VEC)((IVEC)x | sign));
     return NAME(pick)(x < 0, e, one) / (e + 1);
 }
+CYCONV_INLINE VEC NAME(relu_vec)(VEC x) { return NAME(pick)(x < 0, (VEC){0}, x); } /* NaN is not below zero */
+/* y: the output, or for the ReLU its input, which tells the same. */
+CYCONV_INLINE VEC NAME(relu_gradient)(VEC dy, VEC y) { return NAME(pick)(y <= 0, (VEC){0}, dy); }
+CYCONV_INLINE VEC NAME(sigmoid_gradient)(VEC dy, VEC y) { return dy * (y * (1 - y)); }
+CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); }
 
-/* y[i] = f(x[i]) for n elements: a short array through a part vector, the tail by a last vector that overlaps. */
-#define EACH(name, f)                                                                                                   \
-    static __attribute__((noinline, unused)) void NAME(name)(T *y, const T *x, ptrdiff_t n)                             \
-    {                                                                                                                   \
-        if (n < LANES) {                                                                                                \
-            NAME(store_part)(y, f(NAME(load_part)(x, n)), n);                                                           \
-            return;                                                                                                     \
-        }                                                                                                               \
-        for (ptrdiff_t i = 0; i < n; i += LANES) {                                                                      \
-            ptrdiff_t at = i + LANES <= n ? i : n - LANES;                                                              \
-            NAME(store)(y + at, f(NAME(load)(x + at)));                                                                 \
-        }                                                                                                               \
+/* to[i] = the function's value for i < n. What is written is no other array. The first vector lies where the array does,
+ * the others on whole cache lines of `to` (a store across two lines costs two), the last reaches back over the one before
+ * it; a short array goes through a part vector. An element's value is the same in each of them. */
+#define OVER_ARRAY(to, whole, part)                                                                                     \
+    ptrdiff_t i = 0;                                                                                                    \
+    if (n < LANES) {                                                                                                    \
+        NAME(store_part)(to, part, n);                                                                                  \
+        return;                                                                                                         \
+    }                                                                                                                   \
+    NAME(store)(to, whole);                                                                                             \
+    for (i = LANES - (ptrdiff_t)((uintptr_t)to % CYCONV_VECTOR_BYTES / sizeof(T)); i + LANES <= n; i += LANES)          \
+        NAME(store)(to + i, whole);                                                                                     \
+    if (i < n) {                                                                                                        \
+        i = n - LANES;                                                                                                  \
+        NAME(store)(to + i, whole);                                                                                     \
     }
-EACH(exp, NAME(exp_vec))
-EACH(tanh, NAME(tanh_vec))
-EACH(sigmoid, NAME(sigmoid_vec))
-#undef EACH
-
-static __attribute__((noinline, unused)) void NAME(relu)(T *restrict y, const T *restrict x, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        y[i] = x[i] < 0 ? 0 : x[i]; /* NaN is not below zero */
-}
-
-/* x: the input of the ReLU, or its output, which tells the same. */
-static __attribute__((noinline, unused)) void NAME(relu_backward)(T *restrict dx, const T *restrict dy,
-                                                                  const T *restrict x, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        dx[i] = x[i] <= 0 ? 0 : dy[i];
-}
-
-static __attribute__((noinline, unused)) void NAME(sigmoid_backward)(T *restrict dx, const T *restrict dy,
-                                                                     const T *restrict y, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        dx[i] = dy[i] * (y[i] * (1 - y[i]));
-}
-
-static __attribute__((noinline, unused)) void NAME(tanh_backward)(T *restrict dx, const T *restrict dy,
-                                                                  const T *restrict y, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        dx[i] = dy[i] * (1 - y[i] * y[i]);
-}
+#define FUNCTION(name, f)                                                                                               \
+    static __attribute__((noinline, unused)) void NAME(name)(T *restrict y, const T *restrict x, ptrdiff_t n)           \
+    {                                                                                                                   \
+        OVER_ARRAY(y, f(NAME(load)(x + i)), f(NAME(load_part)(x, n)))                                                   \
+    }
+#define GRADIENT(name, f)                                                                                               \
+    static __attribute__((noinline, unused)) void NAME(name)(T *restrict dx, const T *restrict dy, const T *restrict y, \
+                                                             ptrdiff_t n)                                               \
+    {                                                                                                                   \
+        OVER_ARRAY(dx, f(NAME(load)(dy + i), NAME(load)(y + i)), f(NAME(load_part)(dy, n), NAME(load_part)(y, n)))      \
+    }
+FUNCTION(relu, NAME(relu_vec))
+FUNCTION(exp, NAME(exp_vec))
+FUNCTION(tanh, NAME(tanh_vec))
+FUNCTION(sigmoid, NAME(sigmoid_vec))
+GRADIENT(relu_backward, NAME(relu_gradient))
+GRADIENT(tanh_backward, NAME(tanh_gradient))
+GRADIENT(sigmoid_backward, NAME(sigmoid_gradient))
+#undef OVER_ARRAY
+#undef FUNCTION
+#undef GRADIENT
 
 #undef NAME
 #undef LANES
