@@ -56,8 +56,24 @@ def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, al
             raise ValueError(f"{geometry.operation}: algorithm {name!r} cannot compute this convolution: {against}")
         if len(_engines) >= _MOST_ENGINES:
             _engines.clear()
-        found = _engines[key] = ENGINES[name](geometry, dtype, channels_last)
+        found = ENGINES[name](geometry, dtype, channels_last)
+        if found.workspace() > _settings.max_workspace():
+            found = _within_workspace(found, geometry, dtype, channels_last, algorithm)
+        _engines[key] = found
     return found
+
+
+def _within_workspace(
+    work: Any, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str
+) -> Any:
+    """Return im2col, which is cut to any workspace, instead of ``work``, which needs too much; unless that was asked
+    for by name."""
+    if algorithm == "auto" and not _plan.obstacle("im2col", geometry, channels_last):
+        return ENGINES["im2col"](geometry, dtype, channels_last)
+    raise ValueError(
+        f"{geometry.operation}: algorithm {work.name!r} needs a workspace of {work.workspace():,} bytes for each thread "
+        f"here, and max_workspace is {_settings.max_workspace():,}"
+    )
 
 
 def _weights(operation: str, weight: Any, bias: Any) -> tuple[Array, Array | None]:

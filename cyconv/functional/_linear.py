@@ -91,7 +91,7 @@ def linear_backward(
     dw = np.empty((outputs, features), x.dtype)
     flat = x.reshape(rows, features)
     _product(dw, g, flat, None, True, False, False, threads)
-    return (dx, dw) if b is None else (dx, dw, g.sum(0))
+    return (dx, dw) if b is None else (dx, dw, g.sum(0, np.float64).astype(x.dtype))
 
 
 def _operands(operation: str, input: Any, weight: Any, bias: Any) -> tuple[Array, Array, Array | None]:
