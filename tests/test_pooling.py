@@ -44,8 +44,12 @@ PAIRS = [
         (6, 2 * LANES - 2),
         (4, 2 * LANES),
         (5, 2 * LANES + 1),
+        (2, 2 * LANES + 2),
+        (7, 3 * LANES),
+        (2, 4 * LANES - 1),
+        (3, 4 * LANES + 3),
+        (4, 131),
     ]
-    + [(2, 2 * LANES + 2), (7, 3 * LANES), (2, 4 * LANES - 1), (3, 4 * LANES + 3), (4, 131)]
 ]
 #: Every stride has its own way through a row; windows that overlap, touch and leave gaps; padding on one axis.
 WINDOWS = [
