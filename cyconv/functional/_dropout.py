@@ -104,7 +104,7 @@ def dropout_backward(grad_output: Any, input: Any, p: float = 0.5, training: boo
     kept = np.asarray(mask)
     if kept.shape != x.shape:
         raise ValueError(f"{operation}: mask must have the shape of input, {x.shape}, got {kept.shape}")
-    return (_keep(dy, kept if kept.dtype == bool else kept != 0, p),)
+    return (_keep(dy, kept if kept.dtype == bool else np.asarray(kept != 0), p),)
 
 
 def _keep(x: Array, mask: Array, p: float) -> Array:

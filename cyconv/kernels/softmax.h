@@ -47,7 +47,7 @@
 #define IVEC NAME(ivec)
 #define LOWEST_MAXIMUM ((VEC){0} - (T)__builtin_inf())
 /* Sums in two levels, so that their error grows with the square root of their length. */
-#define STRETCH 32
+#define STRETCH 128
 
 /* Natural logarithm of x >= 1, or NaN: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)). */
 CYCONV_INLINE VEC NAME(log_vec)(VEC x)
