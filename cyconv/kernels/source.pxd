@@ -6,6 +6,9 @@ from cyconv.kernels.simd cimport real
 
 ctypedef Py_ssize_t index
 
+# Rows up to this many elements are called narrow.
+DEF NARROW = 128
+
 
 cdef struct Source:
     index channels, depth, height, width  # of the array
@@ -86,8 +89,24 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
     # Columns [left, right) of the block lie inside the image.
     cdef index left = min(max(-column, 0), s.columns)
     cdef index right = max(min(s.columns, s.width - column), left), r
+    cdef index first = max(row, 0), last = min(row + s.rows, s.height)
+    if source == NULL or right <= left or last <= first:
+        memset(to, 0, s.rows * s.pitch * sizeof(real))
+        return
+    if right - left == s.columns == s.width == s.pitch:
+        # Whole rows are one stretch.
+        memset(to, 0, (first - row) * s.pitch * sizeof(real))
+        memcpy(to + (first - row) * s.pitch, source + first * s.width, (last - first) * s.pitch * sizeof(real))
+        memset(to + (last - row) * s.pitch, 0, (row + s.rows - last) * s.pitch * sizeof(real))
+        return
+    if s.pitch <= NARROW:
+        # One call for all zeros: each costs as much as a short row.
+        memset(to, 0, s.rows * s.pitch * sizeof(real))
+        for r in range(first, last):
+            memcpy(to + (r - row) * s.pitch + left, source + r * s.width + column + left, (right - left) * sizeof(real))
+        return
     for r in range(row, row + s.rows):
-        if source != NULL and 0 <= r < s.height and right > left:
+        if 0 <= r < s.height:
             memset(to, 0, left * sizeof(real))
             memcpy(to + left, source + r * s.width + column + left, (right - left) * sizeof(real))
             memset(to + right, 0, (s.columns - right) * sizeof(real))
