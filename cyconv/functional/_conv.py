@@ -15,7 +15,7 @@ from ._conv_im2col import Im2col
 from ._conv_reference import Reference
 from ._conv_winograd import WinogradF2, WinogradF4
 
-ENGINES = {
+ENGINES: dict[str, Any] = {
     "direct": Direct,
     "winograd_f2": WinogradF2,
     "winograd_f4": WinogradF4,
@@ -71,8 +71,8 @@ def _within_workspace(
     if algorithm == "auto" and not _plan.obstacle("im2col", geometry, channels_last):
         return ENGINES["im2col"](geometry, dtype, channels_last)
     raise ValueError(
-        f"{geometry.operation}: algorithm {work.name!r} needs a workspace of {work.workspace():,} bytes for each thread "
-        f"here, and max_workspace is {_settings.max_workspace():,}"
+        f"{geometry.operation}: algorithm {work.name!r} needs a workspace of {work.workspace():,} bytes for each "
+        f"thread here, and max_workspace is {_settings.max_workspace():,}"
     )
 
 
