@@ -44,30 +44,19 @@ class MaxPool2d(Module):
 
     def forward(self, input: Any) -> Any:
         """Return the maxima, with their indices if ``return_indices``."""
-        if not (self.training or self.return_indices):
-            self._saved = None
-            return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        output, indices = F.max_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, True
+        self._saved = input if self.training else None
+        return F.max_pool2d(
+            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
         )
-        self._saved = (input, indices) if self.training else None
-        return (output, indices) if self.return_indices else output
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         if self._saved is None:
             raise self._nothing_remembered()
         if not input_grad:
             return None
-        input, indices = self._saved
+        # Without indices: finding the maxima once more costs less than writing and reading where they were.
         return F.max_pool2d_backward(
-            grad_output,
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            indices=indices,
+            grad_output, self._saved, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
         )[0]
 
     def extra_repr(self) -> str:
