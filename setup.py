@@ -10,6 +10,7 @@ CFLAGS, LDFLAGS, CC    as everywhere
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,9 +78,7 @@ def extensions():
         # One build folder for each instruction set: the same source becomes a module of another name.
         (extension,) = cythonize([extension], build_dir=f"build/cython/{isa}", compiler_directives=directives)
         extension.isa = isa
-        extension.depends += [str(path) for path in KERNELS.glob("*.h")] + [
-            str(path) for path in KERNELS.glob("*.p?[dxi]")
-        ]
+        extension.depends += [str(path) for pattern in ("*.h", "*.pxd") for path in KERNELS.glob(pattern)]
         built.append(extension)
 
     # Modules whose name begins with an underscore are compiled once, the others for each instruction set.
@@ -89,7 +88,16 @@ def extensions():
         else:
             for isa in instruction_sets():
                 compiled(source.stem, f"{source.stem}_{isa}", isa)
+    refresh_headers()
     return built
+
+
+def refresh_headers():
+    """Cython copies headers beside the C code, but not again when only a header has changed."""
+    for copy in Path("build/cython").glob(f"*/{KERNELS}/*.h"):
+        original = KERNELS / copy.name
+        if original.is_file() and original.read_bytes() != copy.read_bytes():
+            shutil.copyfile(original, copy)
 
 
 class BuildKernels(build_ext):
