@@ -12,7 +12,7 @@ from tolerances import assert_close
 
 from cyconv import _plan, _settings, kernels, reference
 from cyconv import functional as F
-from cyconv.functional import _conv
+from cyconv.functional import _conv, _conv_im2col
 
 ALGORITHMS = sorted(_conv.ENGINES)
 WINOGRAD = ["winograd_f2", "winograd_f4"]
@@ -231,9 +231,10 @@ def test_both_forms_of_the_tile_serve_any_geometry(walks, monkeypatch, case, ove
     monkeypatch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: over_pixels)
     check(case, dtype, "C")
     # The form over pixels needs an NCHW output that is walked pixel by pixel.
-    forms = [plan.pixel_vectors for plan in walks if plan.what == "Walk"]
+    made = {(plan.weight_rows, plan.pixel_vectors) for plan in walks if plan.what == "Walk"}
+    forward, gradient = True, False  # which of them takes rows of the weight array
     unit = case.stride == (1, 1)
-    assert forms == [over_pixels and case.stride[1] == 1, over_pixels and unit]
+    assert made == {(forward, over_pixels and case.stride[1] == 1), (gradient, over_pixels and unit)}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -342,8 +343,10 @@ def test_any_workspace_for_im2col(case, dtype, order, workspace):
     """Columns made for a few pixels at a time, or for all of them at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_conv, "_engines", {})
-        patch.setattr(_settings, "max_workspace", lambda: workspace)
         patch.setattr(_settings, "SERIAL_WORK", 0)
+        # Less than users may set: only the kernel is told of it.
+        told = SimpleNamespace(max_workspace=lambda: workspace, threads_for=_settings.threads_for)
+        patch.setattr(_conv_im2col, "_settings", told)
         check(case, dtype, order, "im2col")
 
 
