@@ -195,7 +195,7 @@ def test_auto_follows_the_setting(algorithm):
         np.testing.assert_array_equal(got, F.conv2d(x, weight, bias, *case.how, algorithm=algorithm))
     assert (
         _conv.engine(geometry, np.dtype("float32"), False).name
-        == _plan.choose(geometry, "f", target("float32").lanes, "high", False)[0]
+        == _plan.choose(geometry, "f", target("float32").lanes, "high", False, True)[0]
     )
     other = next(name for name in ("direct", "im2col") if name != algorithm)
     with cyconv.configure(algorithm=other):

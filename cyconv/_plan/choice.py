@@ -13,7 +13,7 @@ from .winograd import winograd_obstacle
 TRANSFORM = 11.0
 #: reading one weight once, from a cache that holds them all and from memory
 WEIGHT_CACHED, WEIGHT_FROM_MEMORY = 8.0, 30.0
-#: and up to how many bytes of weights a last-level cache is taken to hold.
+#: (up to so many bytes of weights a last-level cache is taken to hold;)
 CACHED_BYTES = 24 << 20
 #: Input channels up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 at 512).
 F4_CHANNELS = 1024
@@ -23,6 +23,8 @@ def _round_up(n: int, to: int) -> int:
     return math.ceil(n / to) * to
 
 
+#: bringing one element of the packed weights into order, on every call where weights are new;
+PACK = {"direct": 19.0, "winograd_f2": 31.0, "winograd_f4": 20.0}
 #: Share of the peak that BLAS and the copying of columns reach together.
 BLAS_SHARE = 0.45
 
@@ -40,8 +42,8 @@ def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
     return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
 
 
-def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int) -> float:
-    """Return the expected cost of a forward pass with packed weights, in multiply-adds of the register tile."""
+def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bool = False) -> float:
+    """Return the expected cost of a forward pass, in multiply-adds of the register tile; ``fresh``: with packing."""
     if name == "im2col":
         return geometry.macs / BLAS_SHARE
     if name == "depthwise":
@@ -58,13 +60,14 @@ def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int) -> float:
     transforms = 0.0 if m == 1 else TRANSFORM * elements * tiles * (_round_up(c, lanes) + padded)
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed = 5 / 6 if k <= lanes else 1.0
-    return weights * tiles / speed + weights * read + transforms
+    pack = weights * PACK[name] if fresh else 0.0
+    return weights * tiles / speed + weights * read + transforms + pack
 
 
 def choose(
-    geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False
+    geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False, fresh: bool = False
 ) -> tuple[str, str]:
-    """Return the algorithm that ``auto`` takes, and why."""
+    """Return the algorithm that ``auto`` takes, and why; ``fresh``: the weights are new on every call."""
     if geometry.groups == geometry.in_channels and geometry.groups > 1:
         against = depthwise_obstacle(geometry, channels_last)
         if not against:
@@ -77,7 +80,7 @@ def choose(
         return "direct", 'precision "strict" asks for direct summation'
     itemsize = 4 if dtype == "f" else 8
     names = [name for name in TILE_EDGE if name != "winograd_f4" or geometry.in_channels <= F4_CHANNELS]
-    costs = {name: cost(name, geometry, lanes, itemsize) for name in names}
+    costs = {name: cost(name, geometry, lanes, itemsize, fresh) for name in names}
     best = min(costs, key=lambda name: costs[name])
     listed = ", ".join(f"{name} {value / costs[best]:.2f}" for name, value in costs.items())
     return best, f"least expected cost of multiply-adds, transforms and weights read: {listed}"

@@ -8,8 +8,11 @@ from typing import Any
 from .._geometry import ConvGeometry
 from ._common import TASKS, Target, even
 
-#: Tiles of a block: 14 fill the register tile once; beyond 56 nothing is gained.
-FEW_TILES, MANY_TILES = 14, 56
+#: Tiles of a block: 14 fill the register tile once; beyond 64 nothing is gained.
+FEW_TILES, MANY_TILES = 14, 64
+#: Weights of more bytes than this are read from far away, once for each block: few large blocks then, even where their
+#: transformed pixels leave the nearest caches.
+LARGE_WEIGHTS = 4 << 20
 #: Bytes of the transformed pixels of a block: they are read again for every block of output channels.
 BLOCK_BYTES = 1 << 20
 
@@ -71,6 +74,8 @@ def winograd(
     rows, columns = math.ceil(out[1] / m), math.ceil(out[2] / m)
     elements = (m + 2) ** 2
     most = max(8, min(MANY_TILES, BLOCK_BYTES // (elements * source[0] * target.itemsize)))
+    if elements * c * k * target.itemsize > LARGE_WEIGHTS:
+        most = MANY_TILES
     block = _block(geometry.batch, rows, columns, most)
     pixel_tasks = math.ceil(geometry.batch / block[0]) * math.ceil(rows / block[1]) * math.ceil(columns / block[2])
     channel_blocks = math.ceil(out[0] / (2 * target.lanes))

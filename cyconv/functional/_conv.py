@@ -29,28 +29,34 @@ _engines: dict[tuple[Any, ...], Any] = {}
 _MOST_ENGINES = 1024
 
 
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str) -> tuple[str, str]:
-    """Return the name of the algorithm that computes a convolution, and why."""
+def choice(
+    geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str, fresh: bool = True
+) -> tuple[str, str]:
+    """Return the name of the algorithm that computes a convolution, and why; ``fresh``: weights new on every call."""
     if check_algorithm(geometry.operation, algorithm) != "auto":
         return algorithm, "asked for by name"
     if _settings.algorithm() != "auto":
         return _settings.algorithm(), "asked for by cyconv.configure"
     lanes = kernels.load("direct").LANES[dtype.char]
-    return _plan.choose(geometry, dtype.char, lanes, _settings.precision(), channels_last)
+    return _plan.choose(geometry, dtype.char, lanes, _settings.precision(), channels_last, fresh)
 
 
-def engine(geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str = "auto") -> Any:
+def engine(
+    geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str = "auto", fresh: bool = True
+) -> Any:
     """Return what computes this convolution; the same object for the same arguments.
+
+    ``fresh``: the weights are new on every call, and bringing them into order is part of the price.
 
     Raises
     ------
     ValueError
         There is no such algorithm, or it cannot compute this convolution.
     """
-    key = (geometry, dtype.char, channels_last, algorithm, _settings.epoch())
+    key = (geometry, dtype.char, channels_last, algorithm, fresh, _settings.epoch())
     found = _engines.get(key)
     if found is None:
-        name, _ = choice(geometry, dtype, channels_last, algorithm)
+        name, _ = choice(geometry, dtype, channels_last, algorithm, fresh)
         against = _plan.obstacle(name, geometry, channels_last)
         if against:
             raise ValueError(f"{geometry.operation}: algorithm {name!r} cannot compute this convolution: {against}")
@@ -351,7 +357,11 @@ def _backward(
     same_dtype(name, grad_output=grad, input=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     geometry = conv_geometry(name, rank, x.shape, weight.shape, bias_shape, *arguments)
+    check_algorithm(name, algorithm)
     check_gradient(name, grad.shape, geometry.output_shape if geometry.batched else geometry.output_shape[1:])
+    # The engine of the forward pass, which is known by the forward pass's name.
+    forward = name.removesuffix("_backward")
+    geometry = conv_geometry(forward, rank, x.shape, weight.shape, bias_shape, *arguments)
     if not geometry.batched:
         x, grad = x[None], grad[None]
     x, last = ordered(x)
@@ -406,27 +416,27 @@ class ConvLayer:
         return conv_geometry(self._operation, self._rank, input_shape, weight_shape, bias_shape, *self._arguments[:-1])
 
     def choice(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> tuple[str, str]:
-        """Return the name of the algorithm that will run, and why."""
-        return choice(geometry, dtype, channels_last, self._arguments[-1])
+        """Return the name of the algorithm that will run in eval mode, and why."""
+        return choice(geometry, dtype, channels_last, self._arguments[-1], fresh=False)
 
-    def _prepare(self, input: Any, weight: Array, bias: Array | None) -> tuple[Array, Any]:
+    def _prepare(self, input: Any, weight: Array, bias: Array | None, fresh: bool) -> tuple[Array, Any]:
         """Return (batched input in a memory order that kernels read, engine)."""
         x = input
         usual = type(x) is np.ndarray and x.flags.c_contiguous
         if usual:
             # A C-contiguous array of a shape seen before: a dictionary finds its engine.
-            work = self._known.get((x.shape, x.dtype, weight.shape, weight.dtype, _settings.epoch()))
+            work = self._known.get((x.shape, x.dtype, weight.shape, weight.dtype, fresh, _settings.epoch()))
             if work is not None and x.flags.aligned:
                 return x, work
         x = array(x, self._operation, "input")
         same_dtype(self._operation, input=x, weight=weight, bias=bias)
         geometry = self.geometry(x.shape, weight.shape, bias is not None)
         ready, last = ordered(x if geometry.batched else x[None])
-        work = engine(geometry, x.dtype, last, self._arguments[-1])
+        work = engine(geometry, x.dtype, last, self._arguments[-1], fresh)
         if usual:
             if len(self._known) >= 64:
                 self._known.clear()
-            self._known[x.shape, x.dtype, weight.shape, weight.dtype, _settings.epoch()] = work
+            self._known[x.shape, x.dtype, weight.shape, weight.dtype, fresh, _settings.epoch()] = work
         return ready, work
 
     def forward(
@@ -447,7 +457,7 @@ class ConvLayer:
         rectified : bool
             Apply a ReLU to the output.
         """
-        x, work = self._prepare(input, weight, bias)
+        x, work = self._prepare(input, weight, bias, not frozen)
         packed = None
         if frozen:
             for_weight, for_work, packed = self._frozen
@@ -464,7 +474,7 @@ class ConvLayer:
         self, grad_output: Any, input: Any, weight: Array, bias: Array | None, input_grad: bool
     ) -> tuple[Array | None, Array, Array | None]:
         """Return the gradients of input (None unless ``input_grad``), weight and bias (None if there is none)."""
-        x, work = self._prepare(input, weight, bias)
+        x, work = self._prepare(input, weight, bias, True)
         geometry = work.geometry
         grad = array(grad_output, self._operation, "grad_output")
         check_gradient(self._operation, grad.shape, geometry.output_shape[0 if geometry.batched else 1 :])
