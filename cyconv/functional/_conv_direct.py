@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
+from ..kernels._workspace import array as pool_array
 from ._arrays import Array, empty
 
 
@@ -40,7 +41,7 @@ class Direct:
     def pack(self, weight: Array) -> Array:
         """Return ``weight`` in the order in which the forward pass streams it."""
         _, walk = self.forward_walk()
-        packed = np.empty(walk.packed_size, self.dtype)
+        packed = pool_array(walk.packed_size, self.dtype.char)
         walk.pack(weight, packed, _settings.threads_for(4 * packed.size))
         return packed
 
@@ -61,7 +62,7 @@ class Direct:
             images, arguments = _plan.input_gradient(self.geometry, self._target, self.channels_last)
             self._backward = (images, kernels.load("direct").Walk(rectified=False, **arguments))
         images, walk = self._backward
-        packed = np.empty(walk.packed_size, self.dtype)
+        packed = pool_array(walk.packed_size, self.dtype.char)
         walk.pack(weight, packed, _settings.threads_for(8 * packed.size))
         dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
         walk.run(dx, grad, packed, None, images, _settings.threads_for(self._work))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _plan, _settings, kernels
+from ..kernels._workspace import array as pool_array
 from ._arrays import Array, empty
 from ._conv_direct import Direct
 
@@ -32,7 +31,7 @@ class Winograd(Direct):
             kernel = kernels.load("winograd").Winograd(rectified=False, **arguments)
             self._backward = (self.geometry.batch, kernel)
         images, kernel = self._backward
-        packed = np.empty(kernel.packed_size, self.dtype)
+        packed = pool_array(kernel.packed_size, self.dtype.char)
         kernel.pack(weight, packed, _settings.threads_for(16 * packed.size))
         dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
         kernel.run(dx, grad, packed, None, images, _settings.threads_for(self._work))

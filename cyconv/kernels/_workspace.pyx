@@ -6,6 +6,10 @@ The pool is touched only by a thread that holds the interpreter's lock.
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+cimport numpy as cnp
+
+cnp.import_array()
+
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void** pointer, size_t alignment, size_t size)
 
@@ -79,6 +83,15 @@ cdef Workspace take(Py_ssize_t nbytes):
     if nbytes >= HUGE_PAGE:
         CYCONV_HUGE(block.data, nbytes)
     return block
+
+
+def array(cnp.npy_intp length, str dtype):
+    """Return a new 1-D array of ``length`` elements, "f" or "d", in a block of the pool; contents undefined."""
+    cdef Workspace block = take(length * (4 if dtype == "f" else 8))
+    cdef int typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+    cdef cnp.ndarray result = cnp.PyArray_SimpleNewFromData(1, &length, typenum, block.data)
+    cnp.set_array_base(result, block)
+    return result
 
 
 def release_kept():

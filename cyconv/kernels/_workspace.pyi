@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def array(length: int, dtype: str) -> NDArray[Any]: ...
+def release_kept() -> int: ...
