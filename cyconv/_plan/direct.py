@@ -219,7 +219,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)
-    return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": not arguments["tap_major"]}
+    return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": True}
 
 
 def _phases(v: Volume) -> list[tuple[int, int, list[tuple[int, int, int]]]]:

@@ -237,6 +237,9 @@ cdef void pack_block(const Shape* s, const Phase* phases, const real* weight, re
     cdef int32_t* order
     if have < channels:
         memset(to, 0, length * channels * sizeof(real))
+    if rows and s.tap_major:
+        pack_taps(s, source, weight_out, have, channels, to)
+        return
     if rows:
         transpose(source, weight_out, have, length, to, channels)
         return
@@ -247,6 +250,26 @@ cdef void pack_block(const Shape* s, const Phase* phases, const real* weight, re
             for k in range(have):
                 to[k] = column[k * weight_out]
             to += channels
+
+
+# Weights of one output channel that are transposed at a time on their way to the order of taps.
+DEF PACK_STRETCH = 64
+
+
+cdef void pack_taps(const Shape* s, const real* source, index weight_out, index have, index channels,
+                    real* to) noexcept nogil:
+    """[tap][input channel][channel] from rows of [input channel][tap]."""
+    cdef real rows[PACK_STRETCH * 32]
+    cdef index length = s.taps * s.group_in, t = 0, n, i
+    if have < channels:
+        memset(rows, 0, sizeof(rows))
+    while t < length:
+        n = min(PACK_STRETCH, length - t)
+        transpose(source + t, weight_out, have, n, rows, channels)
+        for i in range(t, t + n):
+            memcpy(to + (i % s.taps * s.group_in + i // s.taps) * channels, rows + (i - t) * channels,
+                   channels * sizeof(real))
+        t += n
 
 
 cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, const real* bias, index images,
