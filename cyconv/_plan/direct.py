@@ -9,8 +9,9 @@ from typing import Any
 from .._geometry import ConvGeometry
 from ._common import TASKS, Target, even
 
-#: Output pixels of a block: its results for two vectors of channels take 48 KB at most, and stay near the core.
-BLOCK_PIXELS = 392
+#: Output pixels of a block: its results for two vectors of channels take 28 KB, and stay near the core; more where the
+#: pixels are one long row that is read in place.
+BLOCK_PIXELS, FLAT_PIXELS = 224, 392
 #: Bytes of source pixels of a block: with the weights that pass by, about half of a second-level cache of 1 MB.
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
@@ -30,11 +31,12 @@ def _out_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float,
 
     ``row_bytes``: bytes of source pixels for one row of output.
     """
-    block_columns = columns if columns <= 2 * BLOCK_PIXELS else even(columns, BLOCK_PIXELS)
+    most_pixels = FLAT_PIXELS if rows == 1 and row_bytes == 0 else BLOCK_PIXELS
+    block_columns = columns if columns <= 2 * most_pixels else even(columns, most_pixels)
     if block_columns < columns:
         # Whole tiles in every block but the last.
         block_columns = math.ceil(block_columns / pixels) * pixels
-    most = min(BLOCK_PIXELS // block_columns, int(BLOCK_BYTES // max(row_bytes * block_columns / columns, 1)))
+    most = min(most_pixels // block_columns, int(BLOCK_BYTES // max(row_bytes * block_columns / columns, 1)))
     block_rows = even(rows, max(most, 1))
     return (math.ceil(block_rows / step[0]) * step[0], math.ceil(block_columns / step[1]) * step[1])
 
