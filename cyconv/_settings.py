@@ -114,7 +114,12 @@ def threads(n: int) -> Iterator[None]:
 
 def threads_for(work: float) -> int:
     """Return the number of threads for ``work`` floating-point operations: 1 where a second one does not pay."""
-    return 1 if work < SERIAL_WORK else get_num_threads()
+    if work < SERIAL_WORK:
+        return 1
+    count = get_num_threads()
+    if count > 1:
+        _threads.gather(count)
+    return count
 
 
 def epoch() -> int:

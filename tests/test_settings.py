@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -291,3 +292,36 @@ def test_show_config_follows_the_environment():
     found = json.loads(output_of("-c", code, CYCONV_ISA=kernels.available()[0], OMP_NUM_THREADS="1"))
     assert found["instruction set"].startswith(kernels.available()[0])
     assert found["threads"] == "1"
+
+
+# ---------------------------------------------------------------------------------------------------- a team that slept
+
+
+def _affinities() -> set[str]:
+    """The processors that each thread of this process may use."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        status = (task / "status").read_text()
+        found.add(next(line for line in status.splitlines() if line.startswith("Cpus_allowed:")))
+    return found
+
+
+@needs_openmp
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_gathering_a_team_leaves_affinities_as_they_were():
+    before = _affinities()
+    moved = 0
+    for _ in range(5):
+        time.sleep(0.02)
+        moved += _threads.gather(2)
+        assert _threads.gather(2) == 0, "a team that has just met is awake"
+    assert 0 <= moved <= 5
+    assert _affinities() == before
+
+
+@needs_openmp
+def test_gathering_more_threads_than_processors():
+    time.sleep(0.005)
+    start = time.perf_counter()
+    assert _threads.gather(17) <= 16
+    assert time.perf_counter() - start < 5

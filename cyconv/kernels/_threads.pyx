@@ -1,4 +1,14 @@
-"""The OpenMP runtime that the kernels were linked with, if any."""
+"""The OpenMP runtime that the kernels were linked with, if any, and its team of threads."""
+
+from cython.parallel cimport parallel, threadid
+
+cdef extern from "team.h" nogil:
+    ctypedef struct team_meeting:
+        int moved
+
+    bint team_slept() noexcept
+    bint team_first(team_meeting* m) noexcept
+    void team_meet(team_meeting* m, int rank, int threads) noexcept
 
 cdef extern from *:
     """
@@ -21,3 +31,18 @@ cdef extern from *:
 OPENMP = CYCONV_OPENMP
 FORK_SAFE = bool(CYCONV_FORK_SAFE)
 COMPILER = __VERSION__.decode()
+
+
+def gather(int threads):
+    """Wake the calling thread's team if it may sleep, each thread on a processor of its own (see team.h).
+
+    Returns the number of threads that had to move.
+    """
+    cdef team_meeting meeting
+    if not team_slept():
+        return 0
+    with nogil:
+        team_first(&meeting)
+        with parallel(num_threads=threads):
+            team_meet(&meeting, threadid(), threads)
+    return meeting.moved
