@@ -172,6 +172,7 @@ def awkward(dtype: str) -> dict[str, Case]:
         "long rows, few outputs": Case(1, 2, 1, (2, 2 * _plan.direct.BLOCK_PIXELS + 3), (2, 3), padding=1),
         "long rows, stride": Case(1, 2, 3, (2, 4 * _plan.direct.BLOCK_PIXELS + 7), (2, 3), (1, 2)),
         "several blocks of rows": Case(1, 3, 2 * lanes + 1, (3 * _plan.direct.BLOCK_PIXELS // 20, 23), padding=1),
+        "several blocks of rows, few outputs": Case(1, 3, 2, (3 * _plan.direct.VECTOR_PIXELS // 60, 61), padding=1),
         "several blocks of rows, stride": Case(1, 3, lanes + 1, (71, 43), (3, 2), (2, 2), padding=1),
         "blocks of rows cut by the source": Case(1, 160, 3, (9, 57), padding=1),
         "several stretches of the reduction": Case(1, stretch // 9 + 3, 5, (3, 4), padding=1),

@@ -12,6 +12,8 @@ from ._common import TASKS, Target, even
 #: Output pixels of a block: its results for two vectors of channels take 28 KB, and stay near the core; more where the
 #: pixels are one long row that is read in place.
 BLOCK_PIXELS, FLAT_PIXELS = 224, 392
+#: Output pixels of a block where vectors run over pixels; where the pixels are one long row that is read in place.
+VECTOR_PIXELS, FLAT_VECTOR_PIXELS = 2048, 784
 #: Bytes of source pixels of a block: with the weights that pass by, about half of a second-level cache of 1 MB.
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
@@ -41,14 +43,30 @@ def _out_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float,
     return (math.ceil(block_rows / step[0]) * step[0], math.ceil(block_columns / step[1]) * step[1])
 
 
-def _prefer_pixel_vectors(channels: int, columns: int, target: Target) -> bool:
-    """Whether vectors over the pixels of a row are fuller than vectors over output channels."""
+def _pixel_block(rows: int, columns: int, row_bytes: float, target: Target) -> tuple[int, int]:
+    """Return (rows, columns) of the output blocks where vectors run over pixels: results go straight to the output."""
+    if rows == 1:
+        # Whole tiles of three or four vectors.
+        return 1, min(columns, FLAT_VECTOR_PIXELS // (12 * target.lanes) * 12 * target.lanes)
+    return even(rows, max(1, min(VECTOR_PIXELS // columns, int(BLOCK_BYTES // max(row_bytes, 1))))), columns
+
+
+def _prefer_pixel_vectors(channels: int, terms: int, rows: int, columns: int, target: Target) -> bool:
+    """Whether vectors over the pixels of a row are faster than vectors over output channels.
+
+    ``channels``: outputs of a group; ``terms``: products of one output. Both are estimates of a share of the peak: how
+    full the vectors are, times what is lost around the reduction, which is less where results need no transposing.
+    """
     over_channels = channels / (math.ceil(channels / target.lanes) * target.lanes)
     # A tile of one vector of channels loads a scalar for every multiply-add, and reaches 5/6 of the peak.
     over_channels *= 5 / 6 if channels <= target.lanes else 1
-    over_pixels = min(columns, target.lanes) / target.lanes
+    over_channels *= 0.95 * terms / (terms + 20)
+    # Rows end with a vector of their own; one long row with a tile of three vectors.
+    whole = 3 * target.lanes if rows == 1 and columns > 3 * target.lanes else target.lanes
+    over_pixels = columns / (math.ceil(columns / whole) * whole)
     # Few channels share each load of pixels.
     over_pixels *= min(1.0, (3 + channels) / 8)
+    over_pixels *= 0.92 * terms / (terms + 4)
     return over_pixels > over_channels
 
 
@@ -107,13 +125,17 @@ def _walk(
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
     row_bytes = group_in * depth[0] * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
-    block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels)
+    terms = group_in * depth[0] * len(phases[0][2])
     pixel_vectors = (
-        _prefer_pixel_vectors(group_out, out[3], target)
-        and (not channels_last and step[1] == 1 and out_step == (1, 1))
+        (not channels_last and step[1] == 1 and out_step == (1, 1))
+        and _prefer_pixel_vectors(group_out, terms, out[2], out[3], target)
         # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
         and (packed or out[3] >= target.lanes)
     )
+    if pixel_vectors:
+        block = _pixel_block(out[2], out[3], row_bytes, target)
+    else:
+        block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels)
     channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
     pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {
@@ -190,7 +212,7 @@ def _skip_padding(geometry: ConvGeometry, v: Volume, target: Target) -> bool:
     return (
         v.input[0] == v.kernel[0] == 1
         and channels >= SKIP_CHANNELS
-        and not _prefer_pixel_vectors(outputs, v.output[2], target)
+        and not _prefer_pixel_vectors(outputs, channels * geometry.taps, v.output[1], v.output[2], target)
         and math.prod(geometry.input_shape[1:]) < 2**31
         and _padding_share(v) > SKIP_SHARE
     )

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels import _workspace
+
 Array = NDArray[Any]
 
 FLOAT32 = np.dtype(np.float32)
@@ -80,7 +82,7 @@ def in_order(x: Array, last: bool) -> Array:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any], last: bool = False) -> Array:
-    """Return a new (N, C, *spatial) array in the memory order asked for."""
+    """Return a new (N, C, *spatial) array of float32, float64 or int64 in the memory order asked for."""
     if not last:
-        return np.empty(shape, dtype)
-    return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+        return _workspace.empty(shape, dtype.char)
+    return np.moveaxis(_workspace.empty((shape[0], *shape[2:], shape[1]), dtype.char), -1, 1)

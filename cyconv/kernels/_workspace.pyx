@@ -25,6 +25,8 @@ cdef extern from *:
     void CYCONV_HUGE(void* p, size_t n) nogil
 
 DEF SLOTS = 32
+# Up to 32 MB glibc learns to keep what is freed.
+cdef Py_ssize_t POOLED_BYTES = 32 << 20
 cdef Py_ssize_t HUGE_PAGE = 1 << 21
 # Blocks that were given back. More than this many bytes are not kept.
 cdef Py_ssize_t keep_limit = 256 << 20
@@ -34,11 +36,20 @@ cdef Py_ssize_t kept_total = 0
 memset(kept, 0, sizeof(kept))
 
 
+# Blocks of the pool's arrays begin at different cache lines of a page: an output, an input and weights that all began
+# at the first would meet in the same sets of the cache.
+DEF STAGGER = 4096
+cdef Py_ssize_t stagger = 0
+
+
 cdef class Workspace:
     """A block of at least ``nbytes`` bytes at ``data``; contents undefined."""
 
     def __dealloc__(self):
-        give_back(self.data, self.nbytes)
+        if self.pooled:
+            give_back(self.data, self.nbytes)
+        else:
+            free(self.data)
 
 
 cdef void give_back(void* data, Py_ssize_t nbytes) noexcept:
@@ -61,6 +72,7 @@ cdef Workspace take(Py_ssize_t nbytes):
     global kept_total
     cdef Workspace block = Workspace.__new__(Workspace)
     cdef int i, best = -1
+    block.pooled = True
     cdef size_t alignment
     if nbytes < 64:
         nbytes = 64
@@ -90,6 +102,38 @@ def array(cnp.npy_intp length, str dtype):
     cdef Workspace block = take(length * (4 if dtype == "f" else 8))
     cdef int typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
     cdef cnp.ndarray result = cnp.PyArray_SimpleNewFromData(1, &length, typenum, block.data)
+    cnp.set_array_base(result, block)
+    return result
+
+
+def empty(tuple shape, str dtype):
+    """Return a new C-contiguous array that begins at a cache line; ``dtype``: "f", "d" or "l" (int64).
+
+    Large ones come from the pool: the C library would give and take fresh pages for them on every call, which the
+    system fills with zeros first.
+    """
+    global stagger
+    cdef cnp.npy_intp dims[32]
+    cdef int ndim = len(shape), i
+    cdef int typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE if dtype == "d" else cnp.NPY_INT64
+    cdef Py_ssize_t nbytes = 4 if dtype == "f" else 8
+    cdef Workspace block
+    cdef char* data
+    for i in range(ndim):
+        dims[i] = shape[i]
+        nbytes *= dims[i]
+    if nbytes >= POOLED_BYTES:
+        block = take(nbytes + STAGGER)
+        stagger = (stagger + 5 * 64) % STAGGER
+        data = <char*>block.data + stagger
+    else:
+        block = Workspace.__new__(Workspace)
+        if posix_memalign(&block.data, 64, max(nbytes, 64)) != 0:
+            block.data = NULL
+            raise MemoryError(f"cyconv: no {nbytes} bytes for an array of shape {shape}")
+        block.nbytes = nbytes
+        data = <char*>block.data
+    cdef cnp.ndarray result = cnp.PyArray_SimpleNewFromData(ndim, dims, typenum, data)
     cnp.set_array_base(result, block)
     return result
 

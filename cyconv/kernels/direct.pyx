@@ -335,20 +335,23 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         if held[0] != block:
             copy_block(&s.source, source, s.source.group_channels, copy, depth, source_row, source_column)
             held[0] = block
+    if s.pixel_vectors:
+        first = task_group * s.task_blocks * s.block_channels
+        compute_rows(s, &phases[0], origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
+                     start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
+                     out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, rows,
+                     columns)
+        restore_denormals(mode)
+        return
     for b in range(task_group * s.task_blocks, last):
         first = b * s.block_channels
         have = min(s.block_channels, s.group_out - first)
         channels = min(s.block_channels, s.padded_channels - first)
         weights = packed + (group * s.padded_channels + first) * s.taps * s.group_in
         bias = start + group * s.padded_channels + first
-        if s.pixel_vectors:
-            compute_rows(s, &phases[0], origin, weights, bias, <int>channels,
-                         out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, rows,
-                         columns)
-        else:
-            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, row, column,
-                          rows, columns)
-            write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
+        compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, row, column,
+                      rows, columns)
+        write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
     restore_denormals(mode)
 
 
@@ -452,32 +455,47 @@ cdef void compute_taps(const Shape* s, const Phase* phase, const real* origin, c
 
 
 cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* bias,
-                       int channels, real* out, index rows, index columns) noexcept nogil:
-    """A block of output pixels of a few channels, vectors over pixels, straight into the planes of the output."""
-    cdef index width = lanes(origin), i, j, count = 0, k
-    cdef int group = PIXEL_VECTORS(channels)
+                       index channels, real* out, index rows, index columns) noexcept nogil:
+    """A block of output pixels, vectors over pixels, straight into the planes of the output.
+
+    All channels of one tile of pixels first: the pixels under its windows stay in the first-level cache.
+    """
+    cdef index width = lanes(origin), i = 0, j = 0, k, count
+    cdef int group = PIXEL_VECTORS(<int>min(s.block_channels, channels))
+    # The last block of channels may be narrower, and its tile wider: what is surplus is computed twice.
     cdef index start[8]
     cdef index to[8]
-    cdef index stored = min(width, columns), pieces = (columns + width - 1) // width
-    cdef index second = s.step_row * s.source.pitch
-    cdef index plane = s.out_depth * s.out_height * s.out_width
-    cdef real floor = 0 if s.rectified else -INFINITY
-    for i in range(rows):
-        for j in range(pieces):
+    cdef index stored = min(width, columns), second = s.step_row * s.source.pitch
+    while i < rows:
+        count = 0
+        while count < group and i < rows:
             # The last vector of a row ends with the row: what it shares with the one before is computed twice.
-            k = min(j * width, columns - stored)
+            k = min(j, columns - stored)
             start[count] = i * second + k
             to[count] = i * s.out_width + k
             count += 1
-            if count == group:
-                pixel_tile(channels, origin, start, phase.table, phase.taps, weights, bias, floor, out,
-                           plane, to, stored)
-                count = 0
-    if count > 0:
-        for i in range(count, group):
-            start[i], to[i] = start[count - 1], to[count - 1]
-        pixel_tile(channels, origin, start, phase.table, phase.taps, weights, bias, floor, out,
-                   plane, to, stored)
+            j += width
+            if j >= columns:
+                i, j = i + 1, 0
+        for k in range(count, 8):
+            start[k], to[k] = start[count - 1], to[count - 1]
+        compute_vectors(s, phase, origin, origin + (i * second + j if i < rows else 0), start, weights, bias, channels,
+                        out, to, stored)
+
+
+cdef void compute_vectors(const Shape* s, const Phase* phase, const real* origin, const real* ahead,
+                          const index* start, const real* weights, const real* bias, index channels, real* out,
+                          const index* to, index stored) noexcept nogil:
+    """One tile of pixels; ``ahead``: what the next one will read, fetched meanwhile line after line."""
+    cdef index plane = s.out_depth * s.out_height * s.out_width, k = 0, width = lanes(origin)
+    cdef real floor = 0 if s.rectified else -INFINITY
+    cdef int some
+    while k < channels:
+        some = <int>min(s.block_channels, channels - k)
+        pixel_tile(some, origin, ahead, start, phase.table, phase.taps, weights + k * phase.taps, bias + k, floor,
+                   out + k * plane, plane, to, stored)
+        k += some
+        ahead += width
 
 
 cdef void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld, index row,

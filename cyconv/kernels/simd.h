@@ -32,10 +32,12 @@
 #endif
 
 /* The pixel-vector tile: up to PIXEL_CHANNELS output channels x PIXEL_VECTORS(channels) vectors of pixels. */
-#define PIXEL_CHANNELS 6
 #if CYCONV_TILE_PIXELS == 14
-#define PIXEL_VECTORS(channels) ((channels) <= 2 ? 8 : 4) /* 6 x 4 accumulators + 4 pixels + 1 weight = 29 of 32 */
+#define PIXEL_CHANNELS 8
+/* 8 x 3 accumulators + 3 pixels + 1 weight = 28 of 32 registers; 6 x 4 + 4 + 1 = 29. */
+#define PIXEL_VECTORS(channels) ((channels) <= 2 ? 8 : (channels) <= 6 ? 4 : 3)
 #else
+#define PIXEL_CHANNELS 6
 #define PIXEL_VECTORS(channels) ((channels) == 1 ? 8 : (channels) == 2 ? 4 : 2) /* 6 x 2 + 2 + 1 = 15 of 16 */
 #endif
 

@@ -24,11 +24,11 @@ cdef extern from "simd.h" nogil:
     void tile_f64(int rows, int columns, int vectors, const double* a, Py_ssize_t step, Py_ssize_t second,
                   const int32_t* table, Py_ssize_t n, const double* b, Py_ssize_t ldb, const double* init,
                   Py_ssize_t ldi, double* out, Py_ssize_t ldo, Py_ssize_t out_second) noexcept
-    void pixel_tile_f32(int channels, const float* x, const Py_ssize_t* start, const int32_t* table, Py_ssize_t n,
-                        const float* w, const float* bias, float floor, float* out, Py_ssize_t plane,
+    void pixel_tile_f32(int channels, const float* x, const float* ahead, const Py_ssize_t* start, const int32_t* table,
+                        Py_ssize_t n, const float* w, const float* bias, float floor, float* out, Py_ssize_t plane,
                         const Py_ssize_t* to, Py_ssize_t width) noexcept
-    void pixel_tile_f64(int channels, const double* x, const Py_ssize_t* start, const int32_t* table, Py_ssize_t n,
-                        const double* w, const double* bias, double floor, double* out, Py_ssize_t plane,
+    void pixel_tile_f64(int channels, const double* x, const double* ahead, const Py_ssize_t* start, const int32_t* table,
+                        Py_ssize_t n, const double* w, const double* bias, double floor, double* out, Py_ssize_t plane,
                         const Py_ssize_t* to, Py_ssize_t width) noexcept
     void transpose_f32(const float* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, float* to,
                        Py_ssize_t ldt) noexcept
@@ -59,14 +59,14 @@ cdef inline void tile(int rows, int columns, int vectors, const real* a, Py_ssiz
         tile_f64(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
 
 
-cdef inline void pixel_tile(int channels, const real* x, const Py_ssize_t* start, const int32_t* table, Py_ssize_t n,
-                            const real* w, const real* bias, real floor, real* out, Py_ssize_t plane,
-                            const Py_ssize_t* to, Py_ssize_t width) noexcept nogil:
+cdef inline void pixel_tile(int channels, const real* x, const real* ahead, const Py_ssize_t* start,
+                            const int32_t* table, Py_ssize_t n, const real* w, const real* bias, real floor, real* out,
+                            Py_ssize_t plane, const Py_ssize_t* to, Py_ssize_t width) noexcept nogil:
     """The pixel-vector form of the register tile: see tile.h."""
     if real is float:
-        pixel_tile_f32(channels, x, start, table, n, w, bias, floor, out, plane, to, width)
+        pixel_tile_f32(channels, x, ahead, start, table, n, w, bias, floor, out, plane, to, width)
     else:
-        pixel_tile_f64(channels, x, start, table, n, w, bias, floor, out, plane, to, width)
+        pixel_tile_f64(channels, x, ahead, start, table, n, w, bias, floor, out, plane, to, width)
 
 
 cdef inline void transpose(const real* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, real* to,

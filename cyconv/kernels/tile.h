@@ -103,10 +103,18 @@ CYCONV_INLINE void NAME(tile)(int rows, int columns, int vectors, TILE_ARGUMENTS
 /* max(v, floor), NaN passing. */
 CYCONV_INLINE VEC NAME(at_least)(VEC v, T floor)
 {
+    VEC least = (VEC){0} + floor;
+    /* x86: of a NaN and a number the second operand comes back. */
+#if defined(__AVX512F__)
+    return sizeof(T) == 4 ? (VEC)_mm512_max_ps((__m512)least, (__m512)v) : (VEC)_mm512_max_pd((__m512d)least, (__m512d)v);
+#elif defined(__AVX2__)
+    return sizeof(T) == 4 ? (VEC)_mm256_max_ps((__m256)least, (__m256)v) : (VEC)_mm256_max_pd((__m256d)least, (__m256d)v);
+#elif defined(__SSE2__)
+    return sizeof(T) == 4 ? (VEC)_mm_max_ps((__m128)least, (__m128)v) : (VEC)_mm_max_pd((__m128d)least, (__m128d)v);
+#else
     NAME(ivec) below = v < floor;
-    VEC least = {0};
-    least += floor;
     return (VEC)(((NAME(ivec))v & ~below) | ((NAME(ivec))least & below));
+#endif
 }
 
 /* Load the first n <= LANES elements, zeros behind them. */
@@ -143,21 +151,23 @@ CYCONV_INLINE void NAME(store_part)(T *p, VEC v, ptrdiff_t n)
  *     out[k * plane + to[j] + lane] = bias[k] + sum over t < n of  w[t * channels + k] x[table[t] + from[j] + lane]
  *
  * then max(., floor): 0 for a ReLU, -infinity for none; NaN passes. `width` lanes of each vector are stored. */
-CYCONV_INLINE void NAME(pixel_tile_body)(const int channels, const int vectors, const T *x, const ptrdiff_t *from,
-                                         const int32_t *table, ptrdiff_t n, const T *w, const T *bias, T floor, T *out,
-                                         ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width)
+CYCONV_INLINE void NAME(pixel_tile_body)(const int channels, const int vectors, const T *x, const T *ahead,
+                                         const ptrdiff_t *from, const int32_t *table, ptrdiff_t n, const T *w,
+                                         const T *bias, T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to,
+                                         ptrdiff_t width)
 {
-    VEC acc[6 * PIXEL_VECTORS(6) > 2 * PIXEL_VECTORS(1) ? 6 * PIXEL_VECTORS(6) : 2 * PIXEL_VECTORS(1)];
+    VEC acc[24]; /* at most, for any number of channels */
     const T *base[8];
     CYCONV_UNROLL
     for (int j = 0; j < vectors; j++)
         base[j] = x + from[j];
     CYCONV_UNROLL
     for (int i = 0; i < channels * vectors; i++)
-        acc[i] = (VEC){0};
+        acc[i] = (VEC){0} + bias[i / vectors];
     for (ptrdiff_t t = 0; t < n; t++) {
         ptrdiff_t at = table[t];
         VEC v[8];
+        __builtin_prefetch(ahead + at);
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++)
             v[j] = NAME(load)(base[j] + at);
@@ -170,26 +180,24 @@ CYCONV_INLINE void NAME(pixel_tile_body)(const int channels, const int vectors, 
         }
         w += channels;
     }
-    CYCONV_UNROLL
-    for (int k = 0; k < channels; k++) {
+    if (width == LANES) {
         CYCONV_UNROLL
-        for (int j = 0; j < vectors; j++) {
-            VEC sum = NAME(at_least)(acc[k * vectors + j] + bias[k], floor);
-            if (width == LANES)
-                NAME(store)(out + k * plane + to[j], sum);
-            else
-                NAME(store_part)(out + k * plane + to[j], sum, width);
-        }
+        for (int i = 0; i < channels * vectors; i++)
+            NAME(store)(out + i / vectors * plane + to[i % vectors], NAME(at_least)(acc[i], floor));
+    } else {
+        CYCONV_UNROLL
+        for (int i = 0; i < channels * vectors; i++)
+            NAME(store_part)(out + i / vectors * plane + to[i % vectors], NAME(at_least)(acc[i], floor), width);
     }
 }
 
 #define PIXEL_ARGUMENTS                                                                                                 \
-    const T *x, const ptrdiff_t *from, const int32_t *table, ptrdiff_t n, const T *w, const T *bias, T floor, T *out,   \
-        ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width
+    const T *x, const T *ahead, const ptrdiff_t *from, const int32_t *table, ptrdiff_t n, const T *w, const T *bias,    \
+        T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width
 #define PIXEL_TILE(k)                                                                                                   \
     static __attribute__((noinline, unused)) void NAME(pixel_tile_##k)(PIXEL_ARGUMENTS)                                 \
     {                                                                                                                   \
-        NAME(pixel_tile_body)(k, PIXEL_VECTORS(k), x, from, table, n, w, bias, floor, out, plane, to, width);           \
+        NAME(pixel_tile_body)(k, PIXEL_VECTORS(k), x, ahead, from, table, n, w, bias, floor, out, plane, to, width);           \
     }
 PIXEL_TILE(1)
 PIXEL_TILE(2)
@@ -197,11 +205,20 @@ PIXEL_TILE(3)
 PIXEL_TILE(4)
 PIXEL_TILE(5)
 PIXEL_TILE(6)
+#if PIXEL_CHANNELS == 8
+PIXEL_TILE(7)
+PIXEL_TILE(8)
+#endif
 CYCONV_INLINE void NAME(pixel_tile)(int channels, PIXEL_ARGUMENTS)
 {
-    static void (*const tiles[6])(PIXEL_ARGUMENTS) = {NAME(pixel_tile_1), NAME(pixel_tile_2), NAME(pixel_tile_3),
-                                                      NAME(pixel_tile_4), NAME(pixel_tile_5), NAME(pixel_tile_6)};
-    tiles[channels - 1](x, from, table, n, w, bias, floor, out, plane, to, width);
+    static void (*const tiles[PIXEL_CHANNELS])(PIXEL_ARGUMENTS) = {
+        NAME(pixel_tile_1), NAME(pixel_tile_2), NAME(pixel_tile_3), NAME(pixel_tile_4), NAME(pixel_tile_5),
+        NAME(pixel_tile_6),
+#if PIXEL_CHANNELS == 8
+        NAME(pixel_tile_7), NAME(pixel_tile_8),
+#endif
+    };
+    tiles[channels - 1](x, ahead, from, table, n, w, bias, floor, out, plane, to, width);
 }
 
 /* Elements i of a and b alternately: the low half of the pairs, then the high half. log2(LANES) rounds of it transpose. */
