@@ -10,8 +10,11 @@ from .._geometry import ConvGeometry
 from ._common import TASKS, Target, even
 
 #: Output pixels of a block: its results for two vectors of channels take 28 KB, and stay near the core; more where the
-#: pixels are one long row that is read in place.
-BLOCK_PIXELS, FLAT_PIXELS = 224, 392
+#: pixels are one long row that is read in place; and more where input channels are few: the rows that neighbouring
+#: blocks share are copied for each, which weighs against a short reduction.
+BLOCK_PIXELS, FLAT_PIXELS, FEW_CHANNELS_PIXELS = 224, 392, 896
+#: Input channels that are few.
+FEW_CHANNELS = 8
 #: Output pixels of a block where vectors run over pixels; where the pixels are one long row that is read in place.
 VECTOR_PIXELS, FLAT_VECTOR_PIXELS = 2048, 784
 #: Bytes of source pixels of a block: with the weights that pass by, about half of a second-level cache of 1 MB.
@@ -28,12 +31,14 @@ SKIP_LENGTH = 512
 STRETCH_TERMS = 4096
 
 
-def _out_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float, pixels: int) -> tuple[int, int]:
+def _out_block(
+    rows: int, columns: int, step: tuple[int, int], row_bytes: float, pixels: int, few_channels: bool = False
+) -> tuple[int, int]:
     """Return (rows, columns) of the output blocks; multiples of ``step``, where the phases repeat.
 
     ``row_bytes``: bytes of source pixels for one row of output.
     """
-    most_pixels = FLAT_PIXELS if rows == 1 and row_bytes == 0 else BLOCK_PIXELS
+    most_pixels = FLAT_PIXELS if rows == 1 and row_bytes == 0 else FEW_CHANNELS_PIXELS if few_channels else BLOCK_PIXELS
     block_columns = columns if columns <= 2 * most_pixels else even(columns, most_pixels)
     if block_columns < columns:
         # Whole tiles in every block but the last.
@@ -135,7 +140,8 @@ def _walk(
     if pixel_vectors:
         block = _pixel_block(out[2], out[3], row_bytes, target)
     else:
-        block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels)
+        few = packed and group_in * depth[0] <= FEW_CHANNELS
+        block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
     channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
     pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {
