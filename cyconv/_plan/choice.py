@@ -6,6 +6,7 @@ import math
 
 from .._geometry import ConvGeometry
 from .depthwise import depthwise_obstacle
+from .direct import padding_skipped
 from .winograd import winograd_obstacle
 
 #: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md):
@@ -15,6 +16,9 @@ TRANSFORM = 11.0
 WEIGHT_CACHED, WEIGHT_FROM_MEMORY = 8.0, 30.0
 #: (up to so many bytes of weights a last-level cache is taken to hold;)
 CACHED_BYTES = 24 << 20
+#: One tile of every phase of a dilated convolution, transformed, must stay near: where it takes more bytes than this,
+#: Winograd is half as fast.
+PHASES_BYTES = 3 << 20
 #: Input channels up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 at 512).
 F4_CHANNELS = 1024
 
@@ -36,7 +40,7 @@ TILE_EDGE = {"direct": 1, "winograd_f2": 2, "winograd_f4": 4}
 def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
     """Return why an algorithm cannot compute a convolution, or an empty string."""
     if name.startswith("winograd"):
-        return winograd_obstacle(geometry)
+        return winograd_obstacle(geometry, TILE_EDGE[name])
     if name == "im2col" and geometry.rank == 3:
         return "columns are made of one or two spatial dimensions, not 3"
     return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
@@ -51,15 +55,23 @@ def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bo
         moved = math.prod(geometry.input_shape) + math.prod(geometry.output_shape)
         return max(geometry.macs, 4.0 * itemsize * moved)
     m = TILE_EDGE[name]
-    elements = geometry.taps if m == 1 else (m + 2) ** 2
+    elements = geometry.taps if m == 1 else (m + geometry.kernel[0] - 1) ** 2
     c, k = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
     padded = _round_up(k, lanes) if k > lanes // 2 or m > 1 else k
-    tiles = geometry.batch * math.prod(math.ceil(size / m) for size in geometry.output)
+    # A dilated convolution has the tiles of dilation² phases.
+    step = (1,) * geometry.rank if m == 1 else geometry.dilation
+    tiles = geometry.batch * math.prod(
+        d * math.ceil(size / (m * d)) for size, d in zip(geometry.output, step, strict=True)
+    )
     weights = elements * c * padded * geometry.groups
     read = WEIGHT_CACHED if weights * itemsize <= CACHED_BYTES else WEIGHT_FROM_MEMORY
     transforms = 0.0 if m == 1 else TRANSFORM * elements * tiles * (_round_up(c, lanes) + padded)
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed = 5 / 6 if k <= lanes else 1.0
+    if m == 1:
+        speed /= 1 - padding_skipped(geometry)
+    elif elements * c * itemsize * math.prod(step) > PHASES_BYTES:
+        speed /= 2
     pack = weights * PACK[name] if fresh else 0.0
     return weights * tiles / speed + weights * read + transforms + pack
 
@@ -73,13 +85,15 @@ def choose(
         if not against:
             return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
         return "direct", f"the depthwise walks cannot: {against}"
-    against = winograd_obstacle(geometry)
+    against = winograd_obstacle(geometry, TILE_EDGE["winograd_f2"])
     if against:
         return "direct", f"Winograd cannot: {against}"
     if precision == "strict":
         return "direct", 'precision "strict" asks for direct summation'
     itemsize = 4 if dtype == "f" else 8
-    names = [name for name in TILE_EDGE if name != "winograd_f4" or geometry.in_channels <= F4_CHANNELS]
+    names = [name for name in TILE_EDGE if not obstacle(name, geometry, channels_last)]
+    if geometry.in_channels > F4_CHANNELS:
+        names = [name for name in names if TILE_EDGE[name] + geometry.kernel[0] < 7]
     costs = {name: cost(name, geometry, lanes, itemsize, fresh) for name in names}
     best = min(costs, key=lambda name: costs[name])
     listed = ", ".join(f"{name} {value / costs[best]:.2f}" for name, value in costs.items())

@@ -212,15 +212,20 @@ def _padding_share(v: Volume) -> float:
     return 1 - inside
 
 
+def padding_skipped(geometry: ConvGeometry) -> float:
+    """Return the share of the products that direct summation leaves out because they meet padding."""
+    channels, v = geometry.in_channels // geometry.groups, volume(geometry)
+    share = _padding_share(v)
+    return share if v.input[0] == v.kernel[0] == 1 and channels >= SKIP_CHANNELS and share > SKIP_SHARE else 0.0
+
+
 def _skip_padding(geometry: ConvGeometry, v: Volume, target: Target) -> bool:
     """Whether to take the taps one by one, only where they meet the image, and read the image where it lies."""
     channels, outputs = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
     return (
-        v.input[0] == v.kernel[0] == 1
-        and channels >= SKIP_CHANNELS
+        padding_skipped(geometry) > 0
         and not _prefer_pixel_vectors(outputs, channels * geometry.taps, v.output[1], v.output[2], target)
         and math.prod(geometry.input_shape[1:]) < 2**31
-        and _padding_share(v) > SKIP_SHARE
     )
 
 

@@ -11,7 +11,7 @@ from ._conv_direct import Direct
 
 
 class Winograd(Direct):
-    """One 3x3 convolution of stride 1 by Winograd's algorithm."""
+    """One convolution of stride 1 by Winograd's algorithm."""
 
     m = 4
 
@@ -39,7 +39,7 @@ class Winograd(Direct):
 
 
 class WinogradF2(Winograd):
-    """F(2 x 2, 3 x 3): as accurate as direct summation."""
+    """F(2 x 2, 3 x 3), as accurate as direct summation, and F(2 x 2, 5 x 5)."""
 
     name = "winograd_f2"
     m = 2

@@ -341,17 +341,16 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
                      start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
                      out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, rows,
                      columns)
-        restore_denormals(mode)
-        return
-    for b in range(task_group * s.task_blocks, last):
-        first = b * s.block_channels
-        have = min(s.block_channels, s.group_out - first)
-        channels = min(s.block_channels, s.padded_channels - first)
-        weights = packed + (group * s.padded_channels + first) * s.taps * s.group_in
-        bias = start + group * s.padded_channels + first
-        compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, row, column,
-                      rows, columns)
-        write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
+    else:
+        for b in range(task_group * s.task_blocks, last):
+            first = b * s.block_channels
+            have = min(s.block_channels, s.group_out - first)
+            channels = min(s.block_channels, s.padded_channels - first)
+            weights = packed + (group * s.padded_channels + first) * s.taps * s.group_in
+            bias = start + group * s.padded_channels + first
+            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, row, column,
+                          rows, columns)
+            write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
     restore_denormals(mode)
 
 

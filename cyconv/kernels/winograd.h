@@ -1,11 +1,11 @@
-/* Winograd's transforms F(2x2, 3x3) and F(4x4, 3x3), one vector of channels at a time, for float and double.
+/* Winograd's transforms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), one vector of channels at a time, for float and double.
  *
  * A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.  With interpolation points p_i:
  *
  *     y = Aᵀ [(G g Gᵀ) . (Bᵀ d B)] A      A[i, j] = p_i^j      G[i, j] = p_i^j / prod over k of (p_i - p_k)
  *     B: column i holds the coefficients of prod over k != i of (x - p_k)
  *
- * Points: 0, ±1, infinity for F(2, 3); 0, ±11/16, ±3/2, infinity for F(4, 3), whose error is a quarter of that of the
+ * Points: 0, ±1, infinity for F(2, 3); 0, ±11/16, ±3/2, infinity for F(4, 3) and F(2, 5), whose error is a quarter of that of the
  * usual ±1, ±2 (measured: 2e-6 instead of 8e-6 of the largest result at 128 channels).  Points in pairs ±p share the
  * even and the odd part of each polynomial.
  */

@@ -1,4 +1,4 @@
-"""3x3 convolution of stride 1 by Winograd's algorithm F(2x2, 3x3) or F(4x4, 3x3).
+"""Convolution of stride 1 by Winograd's algorithms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5).
 
 For each block of tiles: the source pixels are brought to [channel vector][row][column][channel] with their padding,
 each tile is transformed to its edge² elements xi, and for each block of output channels the register tile multiplies
@@ -7,7 +7,10 @@ each tile is transformed to its edge² elements xi, and for each block of output
 
 and M is transformed back, straight to the output. All of it is private to the task; a task of other output channels
 on the same thread finds V still there. F(2, 3) does 2.25 times fewer multiplications than the sum itself, F(4, 3) 4
-times; a map that is no multiple of 2 or 4 wastes part of its last tiles.
+times, F(2, 5) 2.8 times; a map that is no multiple of 2 or 4 wastes part of its last tiles.
+
+A dilated convolution is many of them side by side: the pixels whose row and column leave the same remainders when
+divided by the dilation (a *phase*) meet only each other. A block holds the tiles of all its phases.
 """
 
 from cython.parallel cimport prange, threadid
@@ -33,16 +36,18 @@ from cyconv.kernels.simd cimport (
 from cyconv.kernels.source cimport index
 
 cdef extern from "winograd.h" nogil:
-    void winograd_input_f32(int m, const float* x, index row, index column, index tiles, float* to,
+    void winograd_input_f32(int m, int r, const float* x, index row, index column, index tiles, float* to,
                             index plane) noexcept
-    void winograd_input_f64(int m, const double* x, index row, index column, index tiles, double* to,
+    void winograd_input_f64(int m, int r, const double* x, index row, index column, index tiles, double* to,
                             index plane) noexcept
-    void winograd_output_f32(int m, const float* x, index ld, index plane, index tiles, int vectors, const float* bias,
-                             float floor, float* to, index row, index column) noexcept
-    void winograd_output_f64(int m, const double* x, index ld, index plane, index tiles, int vectors,
+    void winograd_output_f32(int m, int r, const float* x, index ld, index plane, index tiles, int vectors,
+                             const float* bias, float floor, float* to, index row, index column) noexcept
+    void winograd_output_f64(int m, int r, const double* x, index ld, index plane, index tiles, int vectors,
                              const double* bias, double floor, double* to, index row, index column) noexcept
-    void winograd_weights_f32(int m, const float* x, index channels, int vectors, float* to, index plane) noexcept
-    void winograd_weights_f64(int m, const double* x, index channels, int vectors, double* to, index plane) noexcept
+    void winograd_weights_f32(int m, int r, const float* x, index channels, int vectors, float* to,
+                              index plane) noexcept
+    void winograd_weights_f64(int m, int r, const double* x, index channels, int vectors, double* to,
+                              index plane) noexcept
 
 cnp.import_array()
 
@@ -51,10 +56,11 @@ cdef struct Shape:
     index channels, height, width  # of the source
     index out_channels, out_height, out_width
     bint channels_last, rectified
-    int m  # output pixels along the edge of a tile
-    index elements  # (m + 2)²
+    int m, r  # output pixels along the edge of a tile, taps along the edge of the kernel
+    index dilation_row, dilation_column
+    index elements  # (m + r - 1)²
     index first_row, first_column  # source pixel of output pixel (0, 0): minus the padding
-    # Blocks of tiles: images, rows and columns of tiles in one, and how many blocks there are
+    # Blocks of tiles: images, rows and columns of tiles of each phase in one, and how many blocks there are
     index block_images, block_rows, block_columns, tile_rows, tile_columns
     index row_blocks, column_blocks
     index tiles  # of a whole block
@@ -68,7 +74,7 @@ cdef struct Shape:
 
 
 cdef class Winograd:
-    """A 3x3 convolution of one geometry, dtype and memory order, ready to run on arrays of that kind."""
+    """A convolution of one geometry, dtype and memory order, ready to run on arrays of that kind."""
 
     cdef Shape shape
     cdef int32_t* table
@@ -78,9 +84,9 @@ cdef class Winograd:
     def __cinit__(self):
         self.table = NULL
 
-    def __init__(self, *, str dtype, source, out, bint channels_last, first, int m, block, index task_blocks,
-                 bint rectified, bint swapped):
-        """``first``: source pixel of output pixel (0, 0); ``block``: images, rows and columns of tiles."""
+    def __init__(self, *, str dtype, source, out, bint channels_last, first, int m, int r, dilation, block,
+                 index task_blocks, bint rectified, bint swapped):
+        """``first``: source pixel of output pixel (0, 0); ``block``: images, rows and columns of tiles of a phase."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -89,25 +95,27 @@ cdef class Winograd:
         s.channels, s.height, s.width = source
         s.out_channels, s.out_height, s.out_width = out
         s.channels_last, s.rectified, s.swapped = channels_last, rectified, swapped
-        s.m, s.elements = m, (m + 2) * (m + 2)
+        s.m, s.r, s.elements = m, r, (m + r - 1) * (m + r - 1)
+        s.dilation_row, s.dilation_column = dilation
         s.first_row, s.first_column = first
         s.block_images, s.block_rows, s.block_columns = block
-        s.tile_rows, s.tile_columns = (s.out_height + m - 1) // m, (s.out_width + m - 1) // m
+        s.tile_rows = (s.out_height + m * s.dilation_row - 1) // (m * s.dilation_row)
+        s.tile_columns = (s.out_width + m * s.dilation_column - 1) // (m * s.dilation_column)
         s.row_blocks = (s.tile_rows + s.block_rows - 1) // s.block_rows
         s.column_blocks = (s.tile_columns + s.block_columns - 1) // s.block_columns
-        s.tiles = s.block_images * s.block_rows * s.block_columns
+        s.tiles = s.block_images * s.block_rows * s.block_columns * s.dilation_row * s.dilation_column
         s.in_vectors = (s.channels + width - 1) // width
         s.vectors = (s.out_channels + width - 1) // width
         s.channel_blocks = (s.vectors + 1) // 2
         s.task_blocks = task_blocks
         s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
-        s.copy_pitch = (s.block_columns * m + 2) * width
-        s.copy_plane = (s.block_rows * m + 2) * s.copy_pitch
+        s.copy_pitch = (s.block_columns * m + r - 1) * s.dilation_column * width
+        s.copy_plane = (s.block_rows * m + r - 1) * s.dilation_row * s.copy_pitch
         s.copy_size = s.in_vectors * s.copy_plane
         # One vector more than needed between the elements: powers of two would fall into one set of the cache.
         s.v_plane = s.in_vectors * s.tiles * width + width
         s.m_plane = s.tiles * 2 * width + width
-        s.scratch_size = s.block_rows * m * s.block_columns * m * 2 * width
+        s.scratch_size = s.block_rows * m * s.dilation_row * s.block_columns * m * s.dilation_column * 2 * width
         self.packed_size = s.elements * (s.vectors * width * s.channels + s.channel_blocks * width)
         self.thread_bytes = ((s.copy_size + s.elements * (s.v_plane + s.m_plane) + s.scratch_size) * itemsize
                              + 4095) // 4096 * 4096
@@ -146,7 +154,7 @@ DEF WEIGHT_CHANNELS = 16
 
 cdef int transform_weights(const Shape* s, const real* weight, real* packed, int threads) except -1:
     cdef index blocks = s.channel_blocks, i, width = 2 * lanes(weight)
-    cdef index per_thread = (WEIGHT_CHANNELS * 9 * width * sizeof(real) + 4095) // 4096 * 4096
+    cdef index per_thread = (WEIGHT_CHANNELS * s.r * s.r * width * sizeof(real) + 4095) // 4096 * 4096
     if threads > blocks:
         threads = <int>blocks
     cdef Workspace memory = take(threads * per_thread)
@@ -166,23 +174,24 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     """U[xi][c][k] of one block of two vectors of output channels; a vector more than needed from xi to xi."""
     cdef index width = lanes(weight), first = 2 * block * width
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
-    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, k, i, tap
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), taps = s.r * s.r, c, n, k, i, tap
     cdef real* to = packed + s.elements * (first * s.channels + block * width)
     cdef uint64_t mode = flush_denormals()
-    memset(ordered, 0, WEIGHT_CHANNELS * 9 * ld * sizeof(real))
+    memset(ordered, 0, WEIGHT_CHANNELS * taps * ld * sizeof(real))
     for c in range(0, s.channels, WEIGHT_CHANNELS):
         n = min(WEIGHT_CHANNELS, s.channels - c)
         if s.swapped:
             for i in range(n):
                 for k in range(have):
-                    for tap in range(9):
-                        ordered[(i * 9 + tap) * ld + k] = weight[((c + i) * s.out_channels + first + k) * 9 + 8 - tap]
+                    for tap in range(taps):
+                        ordered[(i * taps + tap) * ld + k] = weight[((c + i) * s.out_channels + first + k + 1) * taps
+                                                                    - 1 - tap]
         else:
-            transpose(weight + (first * s.channels + c) * 9, s.channels * 9, have, n * 9, ordered, ld)
+            transpose(weight + (first * s.channels + c) * taps, s.channels * taps, have, n * taps, ordered, ld)
         if real is float:
-            winograd_weights_f32(s.m, ordered, n, vectors, to + c * ld, s.channels * ld + width)
+            winograd_weights_f32(s.m, s.r, ordered, n, vectors, to + c * ld, s.channels * ld + width)
         else:
-            winograd_weights_f64(s.m, ordered, n, vectors, to + c * ld, s.channels * ld + width)
+            winograd_weights_f64(s.m, s.r, ordered, n, vectors, to + c * ld, s.channels * ld + width)
     restore_denormals(mode)
 
 
@@ -224,7 +233,8 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     cdef index image = block // s.column_blocks // s.row_blocks * s.block_images
     cdef index images = min(s.block_images, s.images - image)
     cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
-    cdef index tiles = images * rows * columns, width = lanes(source), i, b
+    cdef index tiles = rows * columns * s.dilation_row * s.dilation_column, width = lanes(source), i, b
+    cdef index high = s.m * s.dilation_row, wide = s.m * s.dilation_column  # pixels that a tile of each phase covers
     cdef index last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
     cdef real* copy = private
     cdef real* v = copy + s.copy_size
@@ -234,14 +244,15 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     if held[0] != block:
         for i in range(images):
             gather_source(s, source + (image + i) * s.channels * s.height * s.width, copy,
-                          row * s.m + s.first_row, column * s.m + s.first_column, rows * s.m + 2, columns * s.m + 2)
-            transform_input(s, copy, v + i * rows * columns * width, rows, columns)
+                          row * high + s.first_row, column * wide + s.first_column,
+                          rows * high + (s.r - 1) * s.dilation_row, columns * wide + (s.r - 1) * s.dilation_column)
+            transform_input(s, copy, v + i * tiles * width, rows, columns)
         held[0] = block
     for b in range(task_group * s.task_blocks, last):
         multiply(s, table, v, packed + s.elements * b * width * (2 * s.channels + 1), <int>min(2, s.vectors - 2 * b),
-                 product, tiles)
+                 product, images * tiles)
         for i in range(images):
-            write_block(s, product + i * rows * columns * min(2, s.vectors - 2 * b) * width,
+            write_block(s, product + i * tiles * min(2, s.vectors - 2 * b) * width,
                         out + (image + i) * s.out_channels * s.out_height * s.out_width, start + 2 * b * width,
                         scratch, b, row, column, rows, columns)
     restore_denormals(mode)
@@ -275,18 +286,21 @@ cdef void gather_source(const Shape* s, const real* source, real* copy, index ro
 
 
 cdef void transform_input(const Shape* s, const real* copy, real* v, index rows, index columns) noexcept nogil:
-    """V[xi][channel vector][tile][channel] of one image of a block."""
-    cdef index width = lanes(copy), c, r
+    """V[xi][channel vector][phase][tile][channel] of one image of a block."""
+    cdef index width = lanes(copy), row = s.dilation_row * s.copy_pitch, column = s.dilation_column * width, c, r, y, x
     cdef const real* line
     cdef real* to
     for c in range(s.in_vectors):
-        for r in range(rows):
-            line = copy + c * s.copy_plane + r * s.m * s.copy_pitch
-            to = v + (c * s.tiles + r * columns) * width
-            if real is float:
-                winograd_input_f32(s.m, line, s.copy_pitch, width, columns, to, s.v_plane)
-            else:
-                winograd_input_f64(s.m, line, s.copy_pitch, width, columns, to, s.v_plane)
+        to = v + c * s.tiles * width
+        for y in range(s.dilation_row):
+            for x in range(s.dilation_column):
+                for r in range(rows):
+                    line = copy + c * s.copy_plane + y * s.copy_pitch + x * width + r * s.m * row
+                    if real is float:
+                        winograd_input_f32(s.m, s.r, line, row, column, columns, to, s.v_plane)
+                    else:
+                        winograd_input_f64(s.m, s.r, line, row, column, columns, to, s.v_plane)
+                    to += columns * width
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const real* v, const real* weights, int vectors,
@@ -313,23 +327,29 @@ cdef void write_block(const Shape* s, const real* product, real* out, const real
     cdef index width = lanes(product), first = 2 * block * width, r, j
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, channels = min(ld, s.out_channels - first)
-    cdef index pitch = columns * s.m * ld, area = s.out_height * s.out_width
-    cdef index top = row * s.m, left = column * s.m
-    cdef index height = min(rows * s.m, s.out_height - top), across = min(columns * s.m, s.out_width - left)
+    cdef index high = s.m * s.dilation_row, wide = s.m * s.dilation_column
+    cdef index pitch = columns * wide * ld, area = s.out_height * s.out_width, y, x
+    cdef index top = row * high, left = column * wide
+    cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
     cdef real floor = 0 if s.rectified else -INFINITY
-    for r in range(rows):
-        if real is float:
-            winograd_output_f32(s.m, product + r * columns * ld, ld, s.m_plane, columns, vectors, bias, floor,
-                                scratch + r * s.m * pitch, pitch, ld)
-        else:
-            winograd_output_f64(s.m, product + r * columns * ld, ld, s.m_plane, columns, vectors, bias, floor,
-                                scratch + r * s.m * pitch, pitch, ld)
+    cdef real* to
+    for y in range(s.dilation_row):
+        for x in range(s.dilation_column):
+            for r in range(rows):
+                to = scratch + (r * high + y) * pitch + x * ld
+                if real is float:
+                    winograd_output_f32(s.m, s.r, product, ld, s.m_plane, columns, vectors, bias, floor, to,
+                                        s.dilation_row * pitch, s.dilation_column * ld)
+                else:
+                    winograd_output_f64(s.m, s.r, product, ld, s.m_plane, columns, vectors, bias, floor, to,
+                                        s.dilation_row * pitch, s.dilation_column * ld)
+                product += columns * ld
     if s.channels_last:
         for r in range(height):
             for j in range(across):
                 memcpy(out + ((top + r) * s.out_width + left + j) * s.out_channels + first,
                        scratch + r * pitch + j * ld, channels * sizeof(real))
-    elif across == s.out_width and across == columns * s.m:
+    elif across == s.out_width and across == columns * wide:
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
     else:
         for r in range(height):

@@ -1,13 +1,14 @@
-/* Template, included by winograd.h once for each element type T. m: output edge of a tile, 2 or 4; edge: m + 2. */
+/* Template, included by winograd.h once for each element type T. m: output edge of a tile; r: edge of the kernel;
+ * edge = m + r - 1, 4 or 6: the number of points, which alone decides the transform of the input. */
 #define NAME(x) CYCONV_JOIN(x, SUFFIX)
 #define VEC NAME(vec)
 #define LANES ((ptrdiff_t)(CYCONV_VECTOR_BYTES / sizeof(T)))
 
 /* Bᵀ d, in place on d[0], d[step], ... */
-CYCONV_INLINE void NAME(transform_input_line)(const int m, VEC *d, const int step)
+CYCONV_INLINE void NAME(transform_input_line)(const int edge, VEC *d, const int step)
 {
     VEC d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
-    if (m == 2) {
+    if (edge == 4) {
         d[0] = d2 - d0;
         d[step] = d1 + d2;
         d[2 * step] = d2 - d1;
@@ -28,10 +29,10 @@ CYCONV_INLINE void NAME(transform_input_line)(const int m, VEC *d, const int ste
 }
 
 /* Aᵀ y, from edge elements to m. */
-CYCONV_INLINE void NAME(transform_output_line)(const int m, VEC *y, const int step)
+CYCONV_INLINE void NAME(transform_output_line)(const int m, const int edge, VEC *y, const int step)
 {
     VEC y0 = y[0], y1 = y[step], y2 = y[2 * step], y3 = y[3 * step];
-    if (m == 2) {
+    if (edge == 4) {
         y[0] = y0 + (y1 + y2);
         y[step] = (y1 - y2) + y3;
     } else {
@@ -41,16 +42,20 @@ CYCONV_INLINE void NAME(transform_output_line)(const int m, VEC *y, const int st
         VEC even_a = y1 + y2, odd_a = y1 - y2, even_b = y3 + y4, odd_b = y3 - y4;
         y[0] = y0 + (even_a + even_b);
         y[step] = a * odd_a + b * odd_b;
-        y[2 * step] = a2 * even_a + b2 * even_b;
-        y[3 * step] = a3 * odd_a + (b3 * odd_b + y5);
+        if (m == 4) {
+            y[2 * step] = a2 * even_a + b2 * even_b;
+            y[3 * step] = a3 * odd_a + b3 * odd_b;
+        }
+        y[(m - 1) * step] += y5;
     }
 }
 
-/* G g, from 3 elements to edge; out must not overlap g. */
-CYCONV_INLINE void NAME(transform_weight_line)(const int m, const VEC *g, const int step, VEC *out, const int out_step)
+/* G g, from r elements to edge; out must not overlap g. */
+CYCONV_INLINE void NAME(transform_weight_line)(const int r, const int edge, const VEC *g, const int step, VEC *out,
+                                               const int out_step)
 {
     VEC g0 = g[0], g1 = g[step], g2 = g[2 * step];
-    if (m == 2) {
+    if (edge == 4) {
         const T half = 0.5;
         VEC even = half * (g0 + g2), odd = half * g1;
         out[0] = -g0;
@@ -64,30 +69,37 @@ CYCONV_INLINE void NAME(transform_weight_line)(const int m, const VEC *g, const 
         const T at_b = 1 / (2 * WINOGRAD_B2 * (WINOGRAD_B2 - WINOGRAD_A2));
         const T a = WINOGRAD_A * at_a, a2 = WINOGRAD_A2 * at_a, b = WINOGRAD_B * at_b, b2 = WINOGRAD_B2 * at_b;
         VEC even_a = at_a * g0 + a2 * g2, odd_a = a * g1, even_b = at_b * g0 + b2 * g2, odd_b = b * g1;
+        if (r == 5) {
+            const T square_a = WINOGRAD_A2, square_b = WINOGRAD_B2;
+            even_a += (a2 * square_a) * g[4 * step];
+            odd_a += (a * square_a) * g[3 * step];
+            even_b += (b2 * square_b) * g[4 * step];
+            odd_b += (b * square_b) * g[3 * step];
+        }
         out[0] = at_0 * g0;
         out[out_step] = even_a + odd_a;
         out[2 * out_step] = even_a - odd_a;
         out[3 * out_step] = even_b + odd_b;
         out[4 * out_step] = even_b - odd_b;
-        out[5 * out_step] = g2;
+        out[5 * out_step] = g[(r - 1) * step];
     }
 }
 
 /* One tile, one vector of channels: edge x edge pixels at `row` and `column` distance to V[xi], xi at `plane`. */
-CYCONV_INLINE void NAME(input_tile)(const int m, const T *from, ptrdiff_t row, ptrdiff_t column, T *to, ptrdiff_t plane)
+CYCONV_INLINE void NAME(input_tile)(const int edge, const T *from, ptrdiff_t row, ptrdiff_t column, T *to,
+                                    ptrdiff_t plane)
 {
-    const int edge = m + 2;
     VEC d[36];
     CYCONV_UNROLL
     for (int j = 0; j < edge; j++) {
         CYCONV_UNROLL
         for (int i = 0; i < edge; i++)
             d[i * edge + j] = NAME(load)(from + i * row + j * column);
-        NAME(transform_input_line)(m, d + j, edge);
+        NAME(transform_input_line)(edge, d + j, edge);
     }
     CYCONV_UNROLL
     for (int i = 0; i < edge; i++) {
-        NAME(transform_input_line)(m, d + i * edge, 1);
+        NAME(transform_input_line)(edge, d + i * edge, 1);
         CYCONV_UNROLL
         for (int j = 0; j < edge; j++)
             NAME(store)(to + (i * edge + j) * plane, d[i * edge + j]);
@@ -95,21 +107,20 @@ CYCONV_INLINE void NAME(input_tile)(const int m, const T *from, ptrdiff_t row, p
 }
 
 /* One tile, one vector of channels: M[xi] to m x m pixels, with bias and, down to `floor`, a ReLU. */
-CYCONV_INLINE void NAME(output_tile)(const int m, const T *from, ptrdiff_t plane, VEC bias, T floor, T *to,
-                                     ptrdiff_t row, ptrdiff_t column)
+CYCONV_INLINE void NAME(output_tile)(const int m, const int edge, const T *from, ptrdiff_t plane, VEC bias, T floor,
+                                     T *to, ptrdiff_t row, ptrdiff_t column)
 {
-    const int edge = m + 2;
     VEC y[36];
     CYCONV_UNROLL
     for (int j = 0; j < edge; j++) {
         CYCONV_UNROLL
         for (int i = 0; i < edge; i++)
             y[i * edge + j] = NAME(load)(from + (i * edge + j) * plane);
-        NAME(transform_output_line)(m, y + j, edge);
+        NAME(transform_output_line)(m, edge, y + j, edge);
     }
     CYCONV_UNROLL
     for (int i = 0; i < m; i++) {
-        NAME(transform_output_line)(m, y + i * edge, 1);
+        NAME(transform_output_line)(m, edge, y + i * edge, 1);
         CYCONV_UNROLL
         for (int j = 0; j < m; j++) {
             VEC v = NAME(at_least)(y[i * edge + j] + bias, floor);
@@ -118,69 +129,74 @@ CYCONV_INLINE void NAME(output_tile)(const int m, const T *from, ptrdiff_t plane
     }
 }
 
-/* One vector of output channels of one input channel: 3 x 3 taps at distance `tap` to U[xi], xi at `plane`. */
-CYCONV_INLINE void NAME(weight_tile)(const int m, const T *from, ptrdiff_t tap, T *to, ptrdiff_t plane)
+/* One vector of output channels of one input channel: r x r taps at distance `tap` to U[xi], xi at `plane`. */
+CYCONV_INLINE void NAME(weight_tile)(const int r, const int edge, const T *from, ptrdiff_t tap, T *to, ptrdiff_t plane)
 {
-    const int edge = m + 2;
-    VEC g[9], half[18], u[36];
+    VEC g[25], half[30], u[36];
     CYCONV_UNROLL
-    for (int i = 0; i < 9; i++)
+    for (int i = 0; i < r * r; i++)
         g[i] = NAME(load)(from + i * tap);
     CYCONV_UNROLL
-    for (int j = 0; j < 3; j++)
-        NAME(transform_weight_line)(m, g + j, 3, half + j, 3);
+    for (int j = 0; j < r; j++)
+        NAME(transform_weight_line)(r, edge, g + j, r, half + j, r);
     CYCONV_UNROLL
     for (int i = 0; i < edge; i++)
-        NAME(transform_weight_line)(m, half + i * 3, 1, u + i * edge, 1);
+        NAME(transform_weight_line)(r, edge, half + i * r, 1, u + i * edge, 1);
     CYCONV_UNROLL
     for (int i = 0; i < edge * edge; i++)
         NAME(store)(to + i * plane, u[i]);
 }
 
-/* The three for runs of tiles; m is a constant in each branch. */
-static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, const T *from, ptrdiff_t row,
+/* The three for runs of tiles; m and r are constants in each branch. `column`: distance of neighbouring pixels. */
+static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int r, const T *from, ptrdiff_t row,
                                                                    ptrdiff_t column, ptrdiff_t tiles, T *to,
                                                                    ptrdiff_t plane)
 {
     for (ptrdiff_t t = 0; t < tiles; t++) {
-        if (m == 2)
-            NAME(input_tile)(2, from, row, column, to, plane);
-        else
+        if (m + r == 5)
             NAME(input_tile)(4, from, row, column, to, plane);
+        else
+            NAME(input_tile)(6, from, row, column, to, plane);
         from += m * column;
         to += LANES;
     }
 }
 
-static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, const T *from, ptrdiff_t ld, ptrdiff_t plane,
-                                                                    ptrdiff_t tiles, int vectors, const T *bias,
-                                                                    T floor, T *to, ptrdiff_t row, ptrdiff_t column)
+static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int r, const T *from, ptrdiff_t ld,
+                                                                    ptrdiff_t plane, ptrdiff_t tiles, int vectors,
+                                                                    const T *bias, T floor, T *to, ptrdiff_t row,
+                                                                    ptrdiff_t column)
 {
     for (ptrdiff_t t = 0; t < tiles; t++) {
         for (int v = 0; v < vectors; v++) {
             VEC b = NAME(load)(bias + v * LANES);
-            if (m == 2)
-                NAME(output_tile)(2, from + v * LANES, plane, b, floor, to + v * LANES, row, column);
+            const T *q = from + v * LANES;
+            if (m == 4)
+                NAME(output_tile)(4, 6, q, plane, b, floor, to + v * LANES, row, column);
+            else if (r == 5)
+                NAME(output_tile)(2, 6, q, plane, b, floor, to + v * LANES, row, column);
             else
-                NAME(output_tile)(4, from + v * LANES, plane, b, floor, to + v * LANES, row, column);
+                NAME(output_tile)(2, 4, q, plane, b, floor, to + v * LANES, row, column);
         }
         from += ld;
         to += m * column;
     }
 }
 
-static __attribute__((noinline, unused)) void NAME(winograd_weights)(int m, const T *from, ptrdiff_t channels,
+static __attribute__((noinline, unused)) void NAME(winograd_weights)(int m, int r, const T *from, ptrdiff_t channels,
                                                                      int vectors, T *to, ptrdiff_t plane)
 {
     ptrdiff_t ld = vectors * LANES;
     for (ptrdiff_t c = 0; c < channels; c++) {
         for (int v = 0; v < vectors; v++) {
-            if (m == 2)
-                NAME(weight_tile)(2, from + v * LANES, ld, to + v * LANES, plane);
+            if (r == 5)
+                NAME(weight_tile)(5, 6, from + v * LANES, ld, to + v * LANES, plane);
+            else if (m == 4)
+                NAME(weight_tile)(3, 6, from + v * LANES, ld, to + v * LANES, plane);
             else
-                NAME(weight_tile)(4, from + v * LANES, ld, to + v * LANES, plane);
+                NAME(weight_tile)(3, 4, from + v * LANES, ld, to + v * LANES, plane);
         }
-        from += 9 * ld;
+        from += r * r * ld;
         to += ld;
     }
 }
