@@ -94,23 +94,24 @@ class Run:
         print(f"\n== {group}, {direction}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
         names = [n for n in self.names if direction == "forward" or n in ("cyconv", *report.TORCH)]
         many = len(args.threads) > 1
-        print(("thr " if many else "") + report.header(names))
+        width = report.geometry_width(layer.geometry for layer in chosen)
+        print(("thr " if many else "") + report.header(names, width))
         rows = []
         for layer in chosen:
             for row in contest.conv(
                 layer, direction, args.dtype, args.threads, self.modules, self.effort, args.algorithm
             ):
                 prefix = f"{row.threads:<4}" if many else ""
-                print(prefix + report.line(row, names, self.peak[row.threads]), flush=True)
+                print(prefix + report.line(row, names, self.peak[row.threads], width), flush=True)
                 rows.append(row)
         self.rows += rows
-        self._summarise(group, rows, group, direction)
+        self._summarise(group, rows, layers.GOALS[group], direction)
 
-    def _summarise(self, title: str, rows: list[contest.Row], group: str | None, direction: str) -> None:
+    def _summarise(self, title: str, rows: list[contest.Row], goal: layers.Goal, direction: str) -> None:
         for threads in self.args.threads:
-            goal = report.group_goal(group, direction, self.args.dtype, self.args.algorithm)
+            in_force = report.goal_in_force(goal, direction, self.args.dtype, self.args.algorithm)
             some = [r for r in rows if r.threads == threads]
-            print(report.summary(f"{title}, {direction}, {threads} threads", some, goal, self.peak[threads]))
+            print(report.summary(f"{title}, {direction}, {threads} threads", some, in_force, self.peak[threads]))
 
     def lenet(self) -> None:
         print(f"\n== LeNet-5, float32\n   {self.look_at_machine()}")
@@ -132,8 +133,10 @@ class Run:
         print("\n== all")
         for direction in ("forward", "backward"):
             rows = [r for r in self.rows if r.direction == direction and r.group != LENET]
-            if rows:
-                self._summarise("all layers", rows, None, direction)
+            for title, goal, belongs in report.TOGETHER:
+                some = [r for r in rows if belongs(r.group)]
+                if some:
+                    self._summarise(title, some, goal, direction)
         print("\n".join(x for x in (report.scaling(self.rows), report.missing(self.rows)) if x))
         if self.handovers:
             low, high = min(self.handovers), max(self.handovers)

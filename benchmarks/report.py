@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from .contest import Row
-from .layers import GOALS, OVERALL, Goal
+from .layers import IMAGE_GOALS, OTHER_RANKS, OVERALL, Goal
 from .peers import NAMES
 
 TORCH = ("torch", "torch-cl")
-FUNCTIONAL_GOAL = 1.2  # x PyTorch, 3x3 layers with new weights on every call
 LENET_GOALS = {"training b64": 1.5, "inference b1": 4.0, "inference b128": 2.5}  # x PyTorch
 SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # two threads over one, above this much work
 
@@ -33,16 +32,21 @@ def present(modules: Iterable[str]) -> list[str]:
     return [name for name in NAMES if name in names]
 
 
-def header(names: Sequence[str], network: bool = False) -> str:
+def geometry_width(geometries: Iterable[str]) -> int:
+    """How wide the second column must be."""
+    return max(26, *map(len, geometries)) + 1
+
+
+def header(names: Sequence[str], width: int = 27, network: bool = False) -> str:
     times = "".join(f"{name:>10}" for name in names)
     work = " images/s" if network else "    GF/s  peak"
     return (
-        f"{'layer':<23}{'geometry':<27}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
+        f"{'layer':<23}{'geometry':<{width}}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
         f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)"
     )
 
 
-def line(row: Row, names: Sequence[str], peak: float | None) -> str:
+def line(row: Row, names: Sequence[str], peak: float | None, width: int = 27) -> str:
     """One contest. ``x best``: how many times the fastest peer cyconv is; ``fn x t``: cyconv-fn to PyTorch."""
     network = row.group == "lenet"
     peers = [n for n in names if not n.startswith("cyconv")]
@@ -55,7 +59,7 @@ def line(row: Row, names: Sequence[str], peak: float | None) -> str:
         rate = row.flops / time if time else None
         share = 100 * rate / peak if rate is not None and peak else None
         work = f"{_number(rate and rate / 1e9, '.1f', 8)}{_number(share, '.0f', 5)}%"
-    text = f"{row.label:<23}{row.geometry:<27}" + ("" if network else f"{row.flops / 1e9:8.3g}")
+    text = f"{row.label:<23}{row.geometry:<{width}}" + ("" if network else f"{row.flops / 1e9:8.3g}")
     text += "".join(_milliseconds(row.time(n)) for n in names) + work + f"  {best[0] if best else '-':<9}"
     text += _number(row.ratio(peers)) + _number(row.ratio(TORCH), ".2f", 8)
     text += "" if network else _number(row.ratio(TORCH, "cyconv-fn"), ".2f", 8)
@@ -82,12 +86,7 @@ def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | No
     kinds = [
         ("x best peer", _ratios(rows, peers), goal.mean if goal else None, goal.worst if goal else None),
         ("x PyTorch", _ratios(rows, TORCH), None, goal.torch if goal else None),
-        (
-            "functional x PyTorch",
-            _ratios(rows, TORCH, "cyconv-fn"),
-            None,
-            FUNCTIONAL_GOAL if goal and goal.torch > 2 else None,
-        ),
+        ("functional x PyTorch", _ratios(rows, TORCH, "cyconv-fn"), None, goal.functional if goal else None),
     ]
     for kind, ratios, mean_goal, worst_goal in kinds:
         if ratios:
@@ -133,11 +132,16 @@ def scaling(rows: Sequence[Row]) -> str:
     )
 
 
-def group_goal(group: str | None, direction: str, dtype: str, algorithm: str) -> Goal | None:
+#: Groups that one summary at the end takes together: its name, its goal, and whether a group is of them.
+TOGETHER: tuple[tuple[str, Goal, Callable[[str], bool]], ...] = (
+    ("all layers of images", OVERALL, IMAGE_GOALS.__contains__),
+    ("all layers of signals and volumes", OTHER_RANKS, lambda group: group not in IMAGE_GOALS),
+)
+
+
+def goal_in_force(goal: Goal | None, direction: str, dtype: str, algorithm: str) -> Goal | None:
     """Goals are for float32, forward, with the algorithm of cyconv's choice."""
-    if (direction, dtype, algorithm) != ("forward", "float32", "auto"):
-        return None
-    return GOALS.get(group) if group is not None else OVERALL
+    return goal if (direction, dtype, algorithm) == ("forward", "float32", "auto") else None
 
 
 def missing(rows: Sequence[Row]) -> str:

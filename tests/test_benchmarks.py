@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: layer table, float64 oracle, and that wrong answers are caught, not timed."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -23,7 +24,11 @@ if "benchmarks" not in sys.modules:
 from benchmarks import compare, contest, layers, networks, oracle, peers, report, timing  # noqa: E402
 
 TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0, patience=0.0)
-AWKWARD = layers.Layer("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
+AWKWARD = layers.conv("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
+SIGNAL = layers.conv("signal", "conv1d", 4, 6, (13,), 3, stride=2, padding=3, dilation=2, groups=2, n=2)
+VOLUME = layers.conv(
+    "volume", "conv3d", 2, 3, (4, 5, 6), (2, 3, 1), stride=(2, 1, 2), padding=(1, 2, 0), dilation=(2, 1, 1)
+)
 
 
 def test_layer_table_is_consistent():
@@ -32,11 +37,12 @@ def test_layer_table_is_consistent():
     assert {layer.group for layer in layers.LAYERS} == set(layers.GROUPS)
     for layer in layers.LAYERS:
         assert layer.c % layer.groups == 0 == layer.k % layer.groups, layer
-        for h, r, pad, p in zip(layer.size, layer.kernel, layer.padding, layer.out_size, strict=True):
-            span = layer.dilation * (r - 1) + 1
-            assert p == len(range(0, h + 2 * pad - span + 1, layer.stride)) > 0, layer
+        assert layer.rank == {"1d": 1, "3d": 3}.get(layer.group[-2:], 2), layer
+        along = zip(layer.size, layer.kernel, layer.stride, layer.padding, layer.dilation, layer.out_size, strict=True)
+        for h, r, step, pad, dil, p in along:
+            assert p == len(range(0, h + 2 * pad - dil * (r - 1), step)) > 0, layer
         if layer.group in ("resnet3x3", "vgg", "unet", "cifar"):
-            assert (layer.kernel, layer.stride, layer.groups) == ((3, 3), 1, 1)
+            assert (layer.kernel, layer.stride, layer.groups) == ((3, 3), (1, 1), 1)
             assert min(layer.c, layer.k) >= 16
 
 
@@ -45,6 +51,33 @@ def test_resnet_layer_by_hand():
     assert layer.output_shape == (1, 64, 56, 56)
     assert layer.flops == 2 * 64 * 56 * 56 * 64 * 9 == 231211008
     assert layer.geometry == "64->64 3x3 56x56 p1"
+
+
+def test_layers_of_other_ranks_by_hand():
+    assert SIGNAL.output_shape == (2, 6, 8)  # (13 + 2·3 − 2·2 − 1)/2 + 1
+    assert SIGNAL.flops == 2 * 2 * 6 * 8 * 2 * 3
+    assert SIGNAL.geometry == "4->6 3 13 s2 p3 d2 g2"
+    assert VOLUME.output_shape == (1, 3, 2, 7, 3)
+    assert VOLUME.geometry == "2->3 2x3x1 4x5x6 s2,1,2 p1,2,0 d2,1,1"
+    assert VOLUME.numbers("forward") == 2 * 120 + 3 * 2 * 6 + 3 * 42
+    assert VOLUME.numbers("backward") == 2 * (2 * 120 + 3 * 2 * 6) + 3 * 42
+    assert layers.by_label("r3d 1 s1,2,2 b1").output_shape == (1, 64, 16, 56, 56)
+
+
+@pytest.mark.parametrize("layer", [AWKWARD, SIGNAL, VOLUME], ids=lambda layer: layer.name)
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_contenders_answer_for_every_rank(name, direction, layer):
+    modules, _ = peers.load([name])
+    if not modules:
+        pytest.skip(f"{name} is not installed")
+    one = dataclasses.replace(layer, n=1)
+    (row,) = contest.conv(one, direction, "float32", [1], modules, dataclasses.replace(TINY, rounds=0))
+    assert row.wrong == {}
+    if name in ("cyconv", "torch"):
+        assert row.errors.keys() >= {name}
+    else:  # they compute no gradients, and ncnn's networks are made of images
+        assert bool(row.errors) == (direction == "forward" and (name != "ncnn" or layer is AWKWARD)), row.notes
 
 
 def test_select_filters_and_names_unknown_groups():
@@ -59,22 +92,26 @@ def test_select_filters_and_names_unknown_groups():
         layers.select(groups=["nonsense"])
 
 
-def test_oracle_against_loops():
-    data = peers.ConvData.random(AWKWARD, "float64")
-    n, k, p, q = AWKWARD.output_shape
-    want = np.zeros(AWKWARD.output_shape) + data.b[:, None, None]
+@pytest.mark.parametrize("block", [64 << 20, 1])
+@pytest.mark.parametrize("layer", [AWKWARD, SIGNAL, VOLUME], ids=lambda layer: layer.name)
+def test_oracle_against_loops(layer, block, monkeypatch):
+    monkeypatch.setattr(oracle, "_BLOCK_BYTES", block)
+    data = peers.ConvData.random(layer, "float64")
+    rank, share = layer.rank, layer.c // layer.groups
+    want = np.zeros(layer.output_shape) + data.b.reshape(-1, *(1,) * rank)
     dx, dw = np.zeros_like(data.x), np.zeros_like(data.w)
-    for at in np.ndindex(n, k, p, q, *AWKWARD.weight_shape[1:]):
-        b, o, i, j, c, u, v = at
-        channel, row, column = o // 3 * 2 + c, 2 * i + 2 * u - 2, 2 * j + 2 * v - 1
-        if 0 <= row < 7 and 0 <= column < 6:
-            want[b, o, i, j] += data.x[b, channel, row, column] * data.w[o, c, u, v]
-            dx[b, channel, row, column] += data.dy[b, o, i, j] * data.w[o, c, u, v]
-            dw[o, c, u, v] += data.dy[b, o, i, j] * data.x[b, channel, row, column]
-    np.testing.assert_allclose(oracle.forward(AWKWARD, data.x, data.w, data.b), want, atol=1e-12)
-    for got, exact in zip(
-        oracle.backward(AWKWARD, data.dy, data.x, data.w), (dx, dw, data.dy.sum((0, 2, 3))), strict=True
-    ):
+    for b, o, *at in np.ndindex(*layer.output_shape, *layer.weight_shape[1:]):
+        pixel, c, tap = at[:rank], at[rank], at[rank + 1 :]
+        along = zip(pixel, tap, layer.stride, layer.dilation, layer.padding, strict=True)
+        place = [p * step + i * dil - pad for p, i, step, dil, pad in along]
+        if all(0 <= h < size for h, size in zip(place, layer.size, strict=True)):
+            y, x = (b, o, *pixel), (b, o // (layer.k // layer.groups) * share + c, *place)
+            want[y] += data.x[x] * data.w[(o, c, *tap)]
+            dx[x] += data.dy[y] * data.w[(o, c, *tap)]
+            dw[(o, c, *tap)] += data.dy[y] * data.x[x]
+    np.testing.assert_allclose(oracle.forward(layer, data.x, data.w, data.b), want, atol=1e-12)
+    db = data.dy.sum((0, *range(2, rank + 2)))
+    for got, exact in zip(oracle.backward(layer, data.dy, data.x, data.w), (dx, dw, db), strict=True):
         np.testing.assert_allclose(got, exact, atol=1e-12)
 
 
