@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from .contest import Row
-from .layers import IMAGE_GOALS, OTHER_RANKS, OVERALL, Goal
+from .layers import FLOAT64, IMAGE_GOALS, OTHER_RANKS, OVERALL, Goal
 from .peers import NAMES
 
 TORCH = ("torch", "torch-cl")
@@ -139,9 +139,11 @@ TOGETHER: tuple[tuple[str, Goal, Callable[[str], bool]], ...] = (
 )
 
 
-def goal_in_force(goal: Goal | None, direction: str, dtype: str, algorithm: str) -> Goal | None:
-    """Goals are for float32, forward, with the algorithm of cyconv's choice."""
-    return goal if (direction, dtype, algorithm) == ("forward", "float32", "auto") else None
+def goal_in_force(goal: Goal, direction: str, dtype: str, algorithm: str) -> Goal | None:
+    """Goals are for forward, with the algorithm of cyconv's choice; in float64 there is one for all layers."""
+    if (direction, algorithm) != ("forward", "auto"):
+        return None
+    return goal if dtype == "float32" else FLOAT64
 
 
 def missing(rows: Sequence[Row]) -> str:

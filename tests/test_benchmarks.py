@@ -172,6 +172,29 @@ def test_ratios_and_goals():
     assert "least 50 %" in text
 
 
+def test_goals_by_direction_and_dtype():
+    goal = layers.GOALS["vgg"]
+    assert report.goal_in_force(goal, "forward", "float32", "auto") is goal
+    assert report.goal_in_force(goal, "backward", "float32", "auto") is None
+    assert report.goal_in_force(goal, "forward", "float32", "im2col") is None
+    assert report.goal_in_force(goal, "forward", "float64", "auto") == layers.Goal(None, None, 2.5)
+    # In float64 each layer is held to PyTorch alone; the mean has no goal.
+    samples = {"cyconv": [2.0], "torch": [6.0], "torch-cl": [4.0]}
+    row = contest.Row("vgg", "a", "", "forward", 1, "float64", flops=100, samples=samples)
+    text = report.summary("vgg", [row], layers.FLOAT64, None)
+    assert "x PyTorch             mean  2.00, worst  2.00 (SHORT, goal 2.5) at a" in text
+
+
+def test_float64_row_beside_torch():
+    modules, _ = peers.load(["cyconv", "torch", "onnxruntime"])
+    if "torch" not in modules:
+        pytest.skip("torch is not installed")
+    (row,) = contest.conv(layers.by_label("lenet c2 b1"), "forward", "float64", [1], modules, TINY)
+    assert set(row.samples) == {"cyconv", "cyconv-fn", "torch", "torch-cl"}
+    assert row.wrong == {}
+    assert max(row.errors.values()) < 1e-13
+
+
 def test_reference_network_learns_and_differentiates():
     data = networks.batches(8, 2)
     state = networks.state()
