@@ -92,7 +92,10 @@ class Run:
     def group(self, group: str, chosen: list[layers.Layer], direction: str) -> None:
         args = self.args
         print(f"\n== {group}, {direction}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
-        names = [n for n in self.names if direction == "forward" or n in ("cyconv", *report.TORCH)]
+        known = self.names if direction == "forward" else ["cyconv", *report.TORCH]
+        if args.dtype == "float64":  # the other peers compute in float32 only
+            known = [n for n in known if n.startswith("cyconv") or n in report.TORCH]
+        names = [n for n in self.names if n in known]
         many = len(args.threads) > 1
         width = report.geometry_width(layer.geometry for layer in chosen)
         print(("thr " if many else "") + report.header(names, width))
@@ -137,7 +140,8 @@ class Run:
                 some = [r for r in rows if belongs(r.group)]
                 if some:
                     self._summarise(title, some, goal, direction)
-        print("\n".join(x for x in (report.scaling(self.rows), report.missing(self.rows)) if x))
+        scaling = report.scaling_summary(report.scaling(self.rows))
+        print("\n".join(x for x in (scaling, report.missing(self.rows)) if x))
         if self.handovers:
             low, high = min(self.handovers), max(self.handovers)
             print(
@@ -163,6 +167,7 @@ class Run:
             "fma peak": self.peak,
             "handover ns": self.handovers,
             "rows": [row.as_json() for row in self.rows],
+            "scaling": [dataclasses.asdict(s) | {"ratio": s.ratio} for s in report.scaling(self.rows)],
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from .contest import Row
 from .layers import FLOAT64, IMAGE_GOALS, OTHER_RANKS, OVERALL, Goal
@@ -11,7 +12,7 @@ from .peers import NAMES
 
 TORCH = ("torch", "torch-cl")
 LENET_GOALS = {"training b64": 1.5, "inference b1": 4.0, "inference b128": 2.5}  # x PyTorch
-SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # two threads over one, above this much work
+SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # one thread's time over that of two, above this much work
 
 
 def _number(value: float | None, form: str = ".2f", width: int = 6) -> str:
@@ -112,24 +113,50 @@ def lenet_summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def scaling(rows: Sequence[Row]) -> str:
-    """cyconv's time with one thread over that with more, for work above SCALING_FLOPS."""
-    single = {(r.label, r.direction): r.time("cyconv") for r in rows if r.threads == 1}
+@dataclass(frozen=True)
+class Scaling:
+    """cyconv's seconds on one layer with few threads and with more."""
+
+    label: str
+    direction: str
+    threads: tuple[int, int]
+    seconds: tuple[float, float]
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds[0] / self.seconds[1]
+
+
+def scaling(rows: Sequence[Row]) -> list[Scaling]:
+    """The fewest threads of the run beside every other count, for work above SCALING_FLOPS, least gain first."""
+    times = {(r.label, r.direction, r.threads): t for r in rows if r.flops >= SCALING_FLOPS and (t := r.time("cyconv"))}
+    counts = sorted({threads for _, _, threads in times})
     found = [
-        (one / many, row.label)
-        for row in rows
-        if row.threads > 1
-        and row.flops >= SCALING_FLOPS
-        and (one := single.get((row.label, row.direction)))
-        and (many := row.time("cyconv"))
+        Scaling(label, direction, (counts[0], more), (few, times[label, direction, more]))
+        for (label, direction, threads), few in times.items()
+        for more in counts[1:]
+        if threads == counts[0] and (label, direction, more) in times
     ]
-    if not found:
-        return ""
-    mean, (worst, where) = _mean([r for r, _ in found]), min(found)
-    return (
-        f"more threads over one, {len(found)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
-        f"worst {worst:.2f}{_verdict(worst, SCALING_GOAL)} at {where}"
-    )
+    return sorted(found, key=lambda s: (s.threads, s.direction, s.ratio))
+
+
+def scaling_summary(found: Sequence[Scaling]) -> str:
+    """Every layer, least gain first, and the means; the goal is that of twice as many threads."""
+    text = []
+    for few, more in dict.fromkeys(s.threads for s in found):
+        some = [s for s in found if s.threads == (few, more)]
+        goal = SCALING_GOAL if more == 2 * few else None
+        text.append(f"{f'{few} over {more} threads':<23}{'':<10}{f'{few} thr':>10}{f'{more} thr':>10}   ratio   (ms)")
+        for s in some:
+            times = "".join(map(_milliseconds, s.seconds))
+            mark = " <" if goal is not None and s.ratio < goal else ""
+            text.append(f"{s.label:<23}{s.direction:<10}{times}{s.ratio:8.2f}{mark}")
+        mean, least = _mean([s.ratio for s in some]), min(some, key=lambda s: s.ratio)
+        text.append(
+            f"{more} threads over {few}, {len(some)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
+            f"least {least.ratio:.2f}{_verdict(least.ratio, goal)} at {least.label}"
+        )
+    return "\n".join(text)
 
 
 #: Groups that one summary at the end takes together: its name, its goal, and whether a group is of them.

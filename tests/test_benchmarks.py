@@ -195,6 +195,23 @@ def test_float64_row_beside_torch():
     assert max(row.errors.values()) < 1e-13
 
 
+def test_scaling_takes_large_layers_and_any_two_counts():
+    def row(label, threads, seconds, flops=60e6):
+        return contest.Row("vgg", label, "", "forward", threads, flops=int(flops), samples={"cyconv": [seconds]})
+
+    rows = [row("a", 2, 1.0), row("a", 1, 1.9), row("b", 2, 1.0), row("b", 1, 1.6), row("tiny", 1, 1.0, 40e6)]
+    rows += [row("tiny", 2, 1.0, 40e6), row("once", 2, 1.0), contest.Row("vgg", "wrong", "", "forward", 1, flops=10**9)]
+    found = report.scaling(rows)
+    assert [(s.label, s.threads, s.ratio) for s in found] == [("b", (1, 2), 1.6), ("a", (1, 2), 1.9)]
+    text = report.scaling_summary(found)
+    assert "2 threads over 1, 2 contests above 50 MFLOP: mean 1.74, least 1.60 (SHORT, goal 1.85) at b" in text
+    assert [line.endswith("<") for line in text.splitlines()[1:3]] == [True, False]
+    assert report.scaling(rows[:1] + rows[2:3]) == []
+    # Three threads have no goal here, four beside two have.
+    assert "goal" not in report.scaling_summary(report.scaling([row("a", 3, 1.0), row("a", 2, 1.1)]))
+    assert "(ok, goal 1.85)" in report.scaling_summary(report.scaling([row("a", 4, 1.0), row("a", 2, 1.9)]))
+
+
 def test_reference_network_learns_and_differentiates():
     data = networks.batches(8, 2)
     state = networks.state()
