@@ -29,7 +29,7 @@ if not __package__:  # run as a script: this folder is the package `benchmarks`,
     assert _spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(_spec)
 
-from benchmarks import contest, layers, machine, networks, peers, report, timing
+from benchmarks import contest, layers, machine, networks, peers, report, roofline, timing
 
 LENET = "lenet"
 
@@ -69,17 +69,13 @@ class Run:
         self.effort = effort if args.rounds is None else dataclasses.replace(effort, rounds=args.rounds)
         self.modules, self.missing = peers.load(args.peers)
         self.names = report.present(self.modules)
-        self.peak: dict[int, float] = {}
+        self.roofline = roofline.Roofline(args.dtype)
         self.handovers: list[float] = []
         self.rows: list[contest.Row] = []
 
     def look_at_machine(self) -> str:
-        """FMA peak (the highest seen so far counts) and hand-over time now."""
-        text = []
-        for threads in self.args.threads:
-            peak, how = machine.fma_peak(threads, self.args.dtype)
-            self.peak[threads] = max(peak, self.peak.get(threads, 0.0))
-            text.append(f"FMA peak with {threads} threads {self.peak[threads] / 1e9:.0f} GFLOP/s ({how})")
+        """FMA peak and speed of copying (the highest seen so far count), and hand-over time now."""
+        text = [self.roofline.look(threads) for threads in self.args.threads]
         handover = machine.handover_ns()
         if handover is not None:
             self.handovers.append(handover)
@@ -105,7 +101,7 @@ class Run:
                 layer, direction, args.dtype, args.threads, self.modules, self.effort, args.algorithm
             ):
                 prefix = f"{row.threads:<4}" if many else ""
-                print(prefix + report.line(row, names, self.peak[row.threads], width), flush=True)
+                print(prefix + report.line(row, names, self.roofline, width), flush=True)
                 rows.append(row)
         self.rows += rows
         self._summarise(group, rows, layers.GOALS[group], direction)
@@ -114,7 +110,7 @@ class Run:
         for threads in self.args.threads:
             in_force = report.goal_in_force(goal, direction, self.args.dtype, self.args.algorithm)
             some = [r for r in rows if r.threads == threads]
-            print(report.summary(f"{title}, {direction}, {threads} threads", some, in_force, self.peak[threads]))
+            print(report.summary(f"{title}, {direction}, {threads} threads", some, in_force, self.roofline))
 
     def lenet(self) -> None:
         print(f"\n== LeNet-5, float32\n   {self.look_at_machine()}")
@@ -127,7 +123,7 @@ class Run:
                 *((contest.lenet_inference, b) for b in networks.INFERENCE_BATCHES),
             ]:
                 rows.append(make(batch, threads, self.modules, self.effort))
-                print(report.line(rows[-1], names, None), flush=True)
+                print(report.line(rows[-1], names), flush=True)
             self.rows += rows
             print(report.lenet_summary(rows))
 
@@ -164,9 +160,9 @@ class Run:
             "machine": machine.describe(),
             "settings": settings,
             "missing": self.missing,
-            "fma peak": self.peak,
+            "roofline": self.roofline.as_json(),
             "handover ns": self.handovers,
-            "rows": [row.as_json() for row in self.rows],
+            "rows": [row.as_json() | self.roofline.shares(row).as_json() for row in self.rows],
             "scaling": [dataclasses.asdict(s) | {"ratio": s.ratio} for s in report.scaling(self.rows)],
         }
 

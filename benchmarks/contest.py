@@ -38,6 +38,7 @@ class Row:
     threads: int
     dtype: str = "float32"
     flops: int = 0
+    bytes: int = 0  # of input, output and weights, each once
     images: int = 0
     samples: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -144,9 +145,10 @@ def conv(
     else:
         want = oracle.backward(layer, data.dy, data.x, data.w)
     flops = layer.flops * (1 if direction == "forward" else 2)
+    moved = layer.numbers(direction) * data.x.itemsize
     rows = []
     for count in threads:
-        row = Row(layer.group, layer.label, layer.geometry, direction, count, dtype, flops, layer.n)
+        row = Row(layer.group, layer.label, layer.geometry, direction, count, dtype, flops, moved, layer.n)
         prepare = functools.partial(_prepare_conv, direction, layer, data, count, algorithm)
         rows.append(hold(row, modules, prepare, want, effort))
     return rows

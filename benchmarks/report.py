@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .contest import Row
 from .layers import FLOAT64, IMAGE_GOALS, OTHER_RANKS, OVERALL, Goal
 from .peers import NAMES
+from .roofline import Roofline, Shares
 
 TORCH = ("torch", "torch-cl")
 LENET_GOALS = {"training b64": 1.5, "inference b1": 4.0, "inference b128": 2.5}  # x PyTorch
@@ -17,6 +18,10 @@ SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # one thread's time over that of two, 
 
 def _number(value: float | None, form: str = ".2f", width: int = 6) -> str:
     return f"{value:{width}{form}}" if value is not None else "-".rjust(width)
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * share:5.0f}%" if share is not None else "-".rjust(6)
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -40,14 +45,14 @@ def geometry_width(geometries: Iterable[str]) -> int:
 
 def header(names: Sequence[str], width: int = 27, network: bool = False) -> str:
     times = "".join(f"{name:>10}" for name in names)
-    work = " images/s" if network else "    GF/s  peak"
+    work = " images/s" if network else "    GF/s   fma   mem  limit "
     return (
         f"{'layer':<23}{'geometry':<{width}}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
         f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)"
     )
 
 
-def line(row: Row, names: Sequence[str], peak: float | None, width: int = 27) -> str:
+def line(row: Row, names: Sequence[str], roofline: Roofline | None = None, width: int = 27) -> str:
     """One contest. ``x best``: how many times the fastest peer cyconv is; ``fn x t``: cyconv-fn to PyTorch."""
     network = row.group == "lenet"
     peers = [n for n in names if not n.startswith("cyconv")]
@@ -57,9 +62,10 @@ def line(row: Row, names: Sequence[str], peak: float | None, width: int = 27) ->
     if network:
         work = _number(row.images / time if time else None, ".0f", 9)
     else:
-        rate = row.flops / time if time else None
-        share = 100 * rate / peak if rate is not None and peak else None
-        work = f"{_number(rate and rate / 1e9, '.1f', 8)}{_number(share, '.0f', 5)}%"
+        shares = roofline.shares(row, leader) if roofline is not None else Shares()
+        work = _number(row.flops / time / 1e9 if time else None, ".1f", 8) + _percent(shares.fma)
+        work += f"{_percent(shares.memory)}{'*' if shares.cached and shares.memory is not None else ' '}"
+        work += f" {shares.limit or '-':<6}"
     text = f"{row.label:<23}{row.geometry:<{width}}" + ("" if network else f"{row.flops / 1e9:8.3g}")
     text += "".join(_milliseconds(row.time(n)) for n in names) + work + f"  {best[0] if best else '-':<9}"
     text += _number(row.ratio(peers)) + _number(row.ratio(TORCH), ".2f", 8)
@@ -80,7 +86,7 @@ def _verdict(value: float, goal: float | None) -> str:
     return "" if goal is None else f" ({'ok' if value >= goal else 'SHORT'}, goal {goal:g})"
 
 
-def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | None) -> str:
+def summary(title: str, rows: Sequence[Row], goal: Goal | None, roofline: Roofline | None = None) -> str:
     """Geometric means and worst cases of these contests."""
     text = [f"{title}: {len(rows)} contests"]
     peers = [n for n in NAMES if not n.startswith("cyconv")]
@@ -96,11 +102,16 @@ def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | No
                 f"  {kind:<21} mean {mean:5.2f}{_verdict(mean, mean_goal)}, worst {worst:5.2f}"
                 f"{_verdict(worst, worst_goal)} at {where}, behind on {sum(r < 1 for r, _ in ratios)}"
             )
-    shares = [(100 * row.flops / t / peak, row.label) for row in rows if peak and (t := row.time("cyconv"))]
-    if shares:
-        least, where = min(shares)
-        mean = _mean([s for s, _ in shares])
-        text.append(f"  share of FMA peak     mean {mean:5.0f} %, least {least:.0f} % at {where}")
+    shares = [(roofline.shares(row), row.label) for row in rows] if roofline is not None else []
+    for kind, found in (
+        ("share of FMA peak", [(100 * s.fma, where) for s, where in shares if s.fma is not None]),
+        ("share of the limit", [(100 * s.share, f"{where} ({s.limit})") for s, where in shares if s.share is not None]),
+    ):
+        if found:
+            mean, (least, where) = _mean([s for s, _ in found]), min(found)
+            text.append(f"  {kind:<21} mean {mean:5.0f} %, least {least:.0f} % at {where}")
+    if found:
+        text[-1] += f"; memory is the limit of {sum(s.limit == 'memory' for s, _ in shares)} of {len(found)}"
     return "\n".join(text)
 
 

@@ -21,7 +21,7 @@ if "benchmarks" not in sys.modules:
     assert spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
 
-from benchmarks import compare, contest, layers, networks, oracle, peers, report, timing  # noqa: E402
+from benchmarks import compare, contest, layers, machine, networks, oracle, peers, report, roofline, timing  # noqa: E402
 
 TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0, patience=0.0)
 AWKWARD = layers.conv("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
@@ -144,7 +144,7 @@ def test_wrong_answers_are_reported_and_not_timed():
     assert len(row.samples["torch"]) == TINY.rounds
     assert list(row.wrong) == ["ort"]
     assert row.notes == {"openvino": "RuntimeError: broken"}
-    assert "WRONG ort" in report.line(row, ["torch", "ort"], 1e9)
+    assert "WRONG ort" in report.line(row, ["torch", "ort"])
 
 
 def test_ratios_and_goals():
@@ -167,9 +167,50 @@ def test_ratios_and_goals():
     assert row.ratio(["torch", "torch-cl", "ncnn"]) == 1.5
     assert row.ratio(report.TORCH) == 2.5
     assert row.ratio(report.TORCH, "cyconv-fn") == 1.25
-    text = report.summary("vgg", [row], layers.GOALS["vgg"], 100.0)
+    limits = roofline.Roofline("float32")
+    limits.peak[2] = 100.0
+    text = report.summary("vgg", [row], layers.GOALS["vgg"], limits)
     assert "x best peer           mean  1.50 (SHORT, goal 1.7), worst  1.50 (ok, goal 1.4)" in text
-    assert "least 50 %" in text
+    assert "share of FMA peak     mean    50 %, least 50 % at a" in text
+
+
+def test_roofline_takes_the_limit_that_binds(monkeypatch):
+    asked = []
+
+    def copies(threads, size):
+        asked.append((threads, size))
+        return 400.0 if size <= 1 << 20 else 100.0
+
+    monkeypatch.setattr(machine, "copy_bandwidth", copies)
+    monkeypatch.setattr(machine, "last_level_cache", lambda: 1 << 20)
+    limits = roofline.Roofline("float32")
+    limits.peak[1] = 1000.0
+
+    def shares(flops, moved):
+        row = contest.Row("vgg", "a", "", "forward", 1, flops=flops, bytes=moved, samples={"cyconv": [10.0**4]})
+        return limits.shares(row)
+
+    # 5e6 FLOP in 1e4 seconds are half of the peak; 6e5 bytes lie in the cache and could be copied at 400 bytes/s.
+    near = shares(5 * 10**6, 600_000)
+    assert (near.fma, near.memory, near.cached, near.limit, near.share) == (0.5, 0.15, True, "fma", 0.5)
+    far = shares(5 * 10**5, 1 << 21)
+    assert (far.cached, far.limit) == (False, "memory")
+    assert far.as_json()["limit share"] == far.share == pytest.approx((1 << 21) / 1e4 / 100)
+    assert far.as_json()["memory share is of"] == "memory"
+    assert near.as_json()["memory share is of"] == "cache"
+    shares(1, 600_001)  # the same power of two, not measured again
+    assert asked == [(1, 1 << 20), (1, 1 << 22)]
+    assert limits.shares(contest.Row("vgg", "a", "", "forward", 1)) == roofline.Shares()
+
+
+def test_copying_is_measured():
+    near = machine.copy_bandwidth(1, 1 << 15, 0.005)
+    if near is None:
+        pytest.skip("no C compiler")
+    assert 1e8 < near < 1e13
+    assert machine.copy_bandwidth(2, 1 << 15, 0.005) > 1e8
+    assert machine.copy_bandwidth(1000, 1 << 15, 0.005) is None
+    assert 1 << 18 <= machine.last_level_cache() < 1 << 34
 
 
 def test_goals_by_direction_and_dtype():
@@ -181,7 +222,7 @@ def test_goals_by_direction_and_dtype():
     # In float64 each layer is held to PyTorch alone; the mean has no goal.
     samples = {"cyconv": [2.0], "torch": [6.0], "torch-cl": [4.0]}
     row = contest.Row("vgg", "a", "", "forward", 1, "float64", flops=100, samples=samples)
-    text = report.summary("vgg", [row], layers.FLOAT64, None)
+    text = report.summary("vgg", [row], layers.FLOAT64)
     assert "x PyTorch             mean  2.00, worst  2.00 (SHORT, goal 2.5) at a" in text
 
 
@@ -260,6 +301,7 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     assert "without torch" in printed
     rows = json.loads(out.read_text())["rows"]
     assert [r["label"] for r in rows if r["group"] == "small"] == ["lenet c1 b1", "lenet c2 b1"] * 2
+    assert all(r["limit"] in ("fma", "memory") and r["fma share"] > 0 for r in rows if r["group"] == "small")
     assert all(set(r["medians"]) <= {"cyconv", "cyconv-fn"} and "cyconv" in r["medians"] for r in rows)
 
 
