@@ -1,6 +1,6 @@
 """Measure cyconv beside PyTorch, ONNX Runtime, OpenVINO and ncnn in one run, answers checked first.
 
-    python benchmarks/compare.py                               every layer forward, and LeNet-5, two threads
+    python benchmarks/compare.py                               every layer forward, a small call, LeNet-5; two threads
     python benchmarks/compare.py --groups vgg small --quick    a first look
     python benchmarks/compare.py --layers 'resnet.* b1$' --direction both --threads 2 1 --json out.json
 
@@ -31,7 +31,7 @@ if not __package__:  # run as a script: this folder is the package `benchmarks`,
 
 from benchmarks import contest, layers, machine, networks, peers, report, roofline, timing
 
-LENET = "lenet"
+LENET, OVERHEAD = "lenet", layers.CALL.group
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,8 +42,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--groups",
         nargs="+",
         metavar="GROUP",
-        choices=[*layers.GROUPS, LENET],
-        help=f"only these: {', '.join(layers.GROUPS)}, {LENET} (default: all)",
+        choices=[*layers.GROUPS, OVERHEAD, LENET],
+        help=f"only these: {', '.join(layers.GROUPS)}, {OVERHEAD}, {LENET} (default: all)",
     )
     parser.add_argument("--direction", choices=("forward", "backward", "both"), default="forward")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -127,11 +127,19 @@ class Run:
             self.rows += rows
             print(report.lenet_summary(rows))
 
+    def overhead(self) -> None:
+        args = self.args
+        print(f"\n== {OVERHEAD}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
+        for threads in args.threads:
+            row = contest.overhead(args.dtype, threads, self.modules, self.effort, args.algorithm)
+            print(report.overhead(row, peers.NAMES), flush=True)
+            self.rows.append(row)
+
     def finish(self) -> int:
         """The summary over all layers; 1 where an answer was wrong."""
         print("\n== all")
         for direction in ("forward", "backward"):
-            rows = [r for r in self.rows if r.direction == direction and r.group != LENET]
+            rows = [r for r in self.rows if r.direction == direction and r.group in layers.GROUPS]
             for title, goal, belongs in report.TOGETHER:
                 some = [r for r in rows if belongs(r.group)]
                 if some:
@@ -164,12 +172,17 @@ class Run:
             "handover ns": self.handovers,
             "rows": [row.as_json() | self.roofline.shares(row).as_json() for row in self.rows],
             "scaling": [dataclasses.asdict(s) | {"ratio": s.ratio} for s in report.scaling(self.rows)],
+            "python overhead us": {
+                row.threads: 1e6 * outside
+                for row in self.rows
+                if row.group == OVERHEAD and (outside := row.excess("cyconv", "cyconv-kernel")) is not None
+            },
         }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
-    groups = [g for g in args.groups or layers.GROUPS if g != LENET]
+    groups = [g for g in args.groups or layers.GROUPS if g in layers.GROUPS]
     chosen = layers.select(args.layers, groups) if groups else []
     if args.list:
         for layer in chosen:
@@ -186,7 +199,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             some = [layer for layer in chosen if layer.group == group]
             if some:
                 run.group(group, some, direction)
-    if args.dtype == "float32" and (LENET in args.groups if args.groups else not args.layers):
+    named = args.groups if args.groups else () if args.layers else (OVERHEAD, LENET)
+    if OVERHEAD in named:
+        run.overhead()
+    if LENET in named and args.dtype == "float32":
         run.lenet()
     return run.finish()
 

@@ -351,6 +351,10 @@ def _volumes() -> list[Layer]:
 LAYERS: tuple[Layer, ...] = tuple(_dense() + _other_dense() + _few_channels() + _signals() + _volumes())
 
 
+#: So small that the call is what costs; in no group of the table.
+CALL = conv("call 8 8x8", "overhead", 8, 8, (8, 8), 3, padding=1)
+
+
 def select(layers: str | None = None, groups: list[str] | None = None) -> list[Layer]:
     """Layers of these groups whose label matches the regular expression, in the table's order."""
     unknown = sorted(set(groups or ()) - set(GROUPS))

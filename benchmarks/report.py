@@ -13,6 +13,7 @@ from .roofline import Roofline, Shares
 
 TORCH = ("torch", "torch-cl")
 LENET_GOALS = {"training b64": 1.5, "inference b1": 4.0, "inference b128": 2.5}  # x PyTorch
+OVERHEAD_GOAL = 5.0  # microseconds
 SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # one thread's time over that of two, above this much work
 
 
@@ -33,7 +34,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 def present(modules: Iterable[str]) -> list[str]:
     """Names of the contenders that these modules may bring, in the tables' order."""
-    brings = {"cyconv": NAMES[:2], "torch": TORCH, "onnxruntime": ("ort",)}
+    brings = {"cyconv": ("cyconv", "cyconv-fn"), "torch": TORCH, "onnxruntime": ("ort",)}
     names = {name for module in modules for name in brings.get(module, (module,))}
     return [name for name in NAMES if name in names]
 
@@ -115,6 +116,22 @@ def summary(title: str, rows: Sequence[Row], goal: Goal | None, roofline: Roofli
     return "\n".join(text)
 
 
+def overhead(row: Row, names: Sequence[str]) -> str:
+    """Microseconds of each contender for a call, and how many of cyconv's are spent outside its kernel."""
+    text = [f"{row.label}  {row.geometry}, {row.dtype}, {row.threads} threads: microseconds a call"]
+    for name in names:
+        seconds = row.time(name)
+        if seconds is not None:
+            text.append(f"  {name:<14}{1e6 * seconds:8.2f}")
+    outside = row.excess("cyconv", "cyconv-kernel")
+    if outside is not None:
+        verdict = "ok" if 1e6 * outside < OVERHEAD_GOAL else "LONG"
+        text.append(f"  Python around the kernel: {1e6 * outside:.2f} us ({verdict}, goal under {OVERHEAD_GOAL:g})")
+    if row.disturbed:
+        text.append(f"  ! {row.disturbed} samples disturbed")
+    return "\n".join([*text, *(f"  WRONG {name}: {reason}" for name, reason in row.wrong.items())])
+
+
 def lenet_summary(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
@@ -139,7 +156,8 @@ class Scaling:
 
 
 def scaling(rows: Sequence[Row]) -> list[Scaling]:
-    """The fewest threads of the run beside every other count, for work above SCALING_FLOPS, least gain first."""
+    """The fewest threads of the run beside every other count, for work above OVERHEAD_GOAL = 5.0  # microseconds
+    SCALING_FLOPS, least gain first."""
     times = {(r.label, r.direction, r.threads): t for r in rows if r.flops >= SCALING_FLOPS and (t := r.time("cyconv"))}
     counts = sorted({threads for _, _, threads in times})
     found = [

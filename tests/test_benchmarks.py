@@ -253,6 +253,36 @@ def test_scaling_takes_large_layers_and_any_two_counts():
     assert "(ok, goal 1.85)" in report.scaling_summary(report.scaling([row("a", 4, 1.0), row("a", 2, 1.9)]))
 
 
+def test_overhead_is_the_difference_round_by_round():
+    samples = {"cyconv": [7e-6, 9e-6, 8e-6], "cyconv-kernel": [3e-6, 4e-6, 1e-6], "torch": [9e-6] * 3}
+    row = contest.Row("overhead", "call", "", "forward", 1, samples=samples)
+    assert row.excess("cyconv", "cyconv-kernel") == pytest.approx(5e-6)
+    assert row.excess("cyconv", "ort") is None
+    text = report.overhead(row, peers.NAMES)
+    assert "Python around the kernel: 5.00 us (LONG, goal under 5)" in text
+    assert "torch             9.00" in text
+    row.samples["cyconv"] = [4e-6] * 3
+    assert "1.00 us (ok" in report.overhead(row, peers.NAMES)
+    # A kernel alone is no peer.
+    assert row.best([n for n in peers.NAMES if not n.startswith("cyconv")]) == ("torch", pytest.approx(9e-6))
+
+
+def test_kernel_alone_is_the_one_that_the_layer_runs(monkeypatch):
+    from cyconv.functional import _conv
+
+    asked = []
+    engine = _conv.engine
+    monkeypatch.setattr(_conv, "engine", lambda *a, **k: asked.append(engine(*a, **k)) or asked[-1])
+    data = peers.ConvData.random(layers.CALL, "float32")
+    module = peers.load(["cyconv"])[0]["cyconv"]
+    module.forward(layers.CALL, data, 1)["cyconv"].run()
+    alone = module.kernel_alone(layers.CALL, data, 1)["cyconv-kernel"]
+    _, kernel = asked[-1].forward_walk()
+    assert alone.run.func.__self__ is kernel
+    want = oracle.forward(layers.CALL, data.x, data.w, data.b)
+    assert oracle.relative_error(alone.answer()[0], want) < 1e-6
+
+
 def test_reference_network_learns_and_differentiates():
     data = networks.batches(8, 2)
     state = networks.state()
@@ -287,6 +317,7 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
             "lenet c[12] b1$",
             "--groups",
             "small",
+            "overhead",
             "lenet",
             "--threads",
             "1",
@@ -300,6 +331,10 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     assert code == 0, printed
     assert "without torch" in printed
     rows = json.loads(out.read_text())["rows"]
+    assert "Python around the kernel: " in printed
+    (call,) = (r for r in rows if r["group"] == "overhead")
+    assert {"cyconv", "cyconv-kernel"} <= set(call["medians"])
+    rows.remove(call)
     assert [r["label"] for r in rows if r["group"] == "small"] == ["lenet c1 b1", "lenet c2 b1"] * 2
     assert all(r["limit"] in ("fma", "memory") and r["fma share"] > 0 for r in rows if r["group"] == "small")
     assert all(set(r["medians"]) <= {"cyconv", "cyconv-fn"} and "cyconv" in r["medians"] for r in rows)

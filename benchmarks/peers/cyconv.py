@@ -56,6 +56,23 @@ def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "aut
     }
 
 
+def kernel_alone(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
+    """The compiled part of a call of the layer, with nothing around it: weights packed and output allocated before."""
+    cyconv = load()
+    conv, x = _module(layer, data, algorithm), data.x
+    # The layer's own work object: engines are found by their arguments, and these are what the layer asks with.
+    geometry = conv._conv.geometry(x.shape, data.w.shape, True)
+    work = cyconv.functional.conv_engine(geometry, x.dtype, False, algorithm, fresh=False)
+    if not hasattr(work, "forward_walk"):
+        raise Unsupported(f"algorithm {work.name} has no kernel of its own")
+    images, kernel = work.forward_walk()
+    y = np.empty(layer.output_shape, x.dtype)
+    with _context(threads)():
+        count = cyconv._settings.threads_for(layer.flops)
+    call = functools.partial(kernel.run, y, x, work.pack(data.w), data.b, images, count)
+    return {"cyconv-kernel": Contender(call, lambda _: (y,), _context(threads))}
+
+
 def backward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     """functional.conv2d_backward: the arithmetic that layer.backward does, without adding up the gradients."""
     function = getattr(load().functional, f"conv{layer.rank}d_backward")
