@@ -37,7 +37,7 @@ def _try(call: Any, algorithm: str) -> None:
         raise Unsupported(str(error)) from error
 
 
-def _module(layer: Layer, data: ConvData, algorithm: str) -> Any:
+def module(layer: Layer, data: ConvData, algorithm: str = "auto") -> Any:
     """A layer object in eval mode, with these weights."""
     kind = getattr(load(), f"Conv{layer.rank}d")
     conv = kind(layer.c, layer.k, layer.kernel, *_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
@@ -46,7 +46,7 @@ def _module(layer: Layer, data: ConvData, algorithm: str) -> Any:
 
 
 def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
-    conv, x = _module(layer, data, algorithm), data.x
+    conv, x = module(layer, data, algorithm), data.x
     function = getattr(load().functional, f"conv{layer.rank}d")
     call = functools.partial(function, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
     _try(call, algorithm)
@@ -59,7 +59,7 @@ def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "aut
 def kernel_alone(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     """The compiled part of a call of the layer, with nothing around it: weights packed and output allocated before."""
     cyconv = load()
-    conv, x = _module(layer, data, algorithm), data.x
+    conv, x = module(layer, data, algorithm), data.x
     # The layer's own work object: engines are found by their arguments, and these are what the layer asks with.
     geometry = conv._conv.geometry(x.shape, data.w.shape, True)
     work = cyconv.functional.conv_engine(geometry, x.dtype, False, algorithm, fresh=False)
