@@ -1,6 +1,6 @@
 """Where one algorithm overtakes another: the table from which cyconv/_plan/choice.py takes its constants.
 
-    python benchmarks/crossovers.py                               the whole grid, one thread, some 20 minutes
+    python benchmarks/crossovers.py                               the whole grid, one thread, some 12 minutes
     python benchmarks/crossovers.py --quick                       a coarse grid, under a minute
     python benchmarks/crossovers.py --channels 64 128-256 --maps 14 28 --threads 1 2 --json out.json
 
