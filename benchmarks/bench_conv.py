@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import machine, oracle
-from .layers import by_label
+from .layers import CALL, by_label
 from .peers import ConvData
 from .peers import cyconv as peer
 
@@ -122,13 +122,35 @@ class Memory:
 
 
 class Overhead:
-    """A layer so small that the call is what costs."""
+    """A layer so small that the call is what costs; its kernel with nothing around it; and the difference."""
 
     def setup(self) -> None:
-        cyconv = peer.load()
-        cyconv.set_num_threads(THREADS)
-        self.layer = cyconv.Conv2d(8, 8, 3, padding=1, rng=0).eval()
-        self.x = np.ones((1, 8, 8, 8), np.float32)
+        peer.load().set_num_threads(THREADS)
+        data = ConvData.random(CALL, "float32")
+        contenders = peer.forward(CALL, data, THREADS) | peer.kernel_alone(CALL, data, THREADS)
+        want = oracle.forward(CALL, data.x, data.w, data.b)
+        for contender in contenders.values():
+            error = oracle.relative_error(contender.answer()[0], want)
+            if not error <= 1e-5:
+                raise AssertionError(f"{CALL.label}: error {error:.1e} against float64")
+        self.layer, self.kernel = contenders["cyconv"].run, contenders["cyconv-kernel"].run
 
     def time_small_layer(self) -> None:
-        self.layer(self.x)
+        self.layer()
+
+    def time_kernel_alone(self) -> None:
+        self.kernel()
+
+    def track_python_overhead(self) -> float:
+        """Microseconds, least of many turns of each."""
+        best = [float("inf")] * 2
+        stop = time.perf_counter() + 0.3
+        while time.perf_counter() < stop:
+            for i, run in enumerate((self.layer, self.kernel)):
+                start = time.perf_counter()
+                for _ in range(100):
+                    run()
+                best[i] = min(best[i], (time.perf_counter() - start) / 100)
+        return 1e6 * (best[0] - best[1])
+
+    track_python_overhead.unit = "us"  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """Measure cyconv beside PyTorch, ONNX Runtime, OpenVINO and ncnn in one run, answers checked first.
 
-    python benchmarks/compare.py                               every layer forward, and LeNet-5, two threads
+    python benchmarks/compare.py                               every layer forward, a small call, LeNet-5; two threads
     python benchmarks/compare.py --groups vgg small --quick    a first look
     python benchmarks/compare.py --layers 'resnet.* b1$' --direction both --threads 2 1 --json out.json
 
@@ -29,9 +29,9 @@ if not __package__:  # run as a script: this folder is the package `benchmarks`,
     assert _spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(_spec)
 
-from benchmarks import contest, layers, machine, networks, peers, report, timing
+from benchmarks import contest, layers, machine, networks, peers, report, roofline, timing
 
-LENET = "lenet"
+LENET, OVERHEAD = "lenet", layers.CALL.group
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,8 +42,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--groups",
         nargs="+",
         metavar="GROUP",
-        choices=[*layers.GROUPS, LENET],
-        help=f"only these: {', '.join(layers.GROUPS)}, {LENET} (default: all)",
+        choices=[*layers.GROUPS, OVERHEAD, LENET],
+        help=f"only these: {', '.join(layers.GROUPS)}, {OVERHEAD}, {LENET} (default: all)",
     )
     parser.add_argument("--direction", choices=("forward", "backward", "both"), default="forward")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -69,17 +69,13 @@ class Run:
         self.effort = effort if args.rounds is None else dataclasses.replace(effort, rounds=args.rounds)
         self.modules, self.missing = peers.load(args.peers)
         self.names = report.present(self.modules)
-        self.peak: dict[int, float] = {}
+        self.roofline = roofline.Roofline(args.dtype)
         self.handovers: list[float] = []
         self.rows: list[contest.Row] = []
 
     def look_at_machine(self) -> str:
-        """FMA peak (the highest seen so far counts) and hand-over time now."""
-        text = []
-        for threads in self.args.threads:
-            peak, how = machine.fma_peak(threads, self.args.dtype)
-            self.peak[threads] = max(peak, self.peak.get(threads, 0.0))
-            text.append(f"FMA peak with {threads} threads {self.peak[threads] / 1e9:.0f} GFLOP/s ({how})")
+        """FMA peak and speed of copying (the highest seen so far count), and hand-over time now."""
+        text = [self.roofline.look(threads) for threads in self.args.threads]
         handover = machine.handover_ns()
         if handover is not None:
             self.handovers.append(handover)
@@ -92,25 +88,29 @@ class Run:
     def group(self, group: str, chosen: list[layers.Layer], direction: str) -> None:
         args = self.args
         print(f"\n== {group}, {direction}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
-        names = [n for n in self.names if direction == "forward" or n in ("cyconv", *report.TORCH)]
+        known = self.names if direction == "forward" else ["cyconv", *report.TORCH]
+        if args.dtype == "float64":  # the other peers compute in float32 only
+            known = [n for n in known if n.startswith("cyconv") or n in report.TORCH]
+        names = [n for n in self.names if n in known]
         many = len(args.threads) > 1
-        print(("thr " if many else "") + report.header(names))
+        width = report.geometry_width(layer.geometry for layer in chosen)
+        print(("thr " if many else "") + report.header(names, width))
         rows = []
         for layer in chosen:
             for row in contest.conv(
                 layer, direction, args.dtype, args.threads, self.modules, self.effort, args.algorithm
             ):
                 prefix = f"{row.threads:<4}" if many else ""
-                print(prefix + report.line(row, names, self.peak[row.threads]), flush=True)
+                print(prefix + report.line(row, names, self.roofline, width), flush=True)
                 rows.append(row)
         self.rows += rows
-        self._summarise(group, rows, group, direction)
+        self._summarise(group, rows, layers.GOALS[group], direction)
 
-    def _summarise(self, title: str, rows: list[contest.Row], group: str | None, direction: str) -> None:
+    def _summarise(self, title: str, rows: list[contest.Row], goal: layers.Goal, direction: str) -> None:
         for threads in self.args.threads:
-            goal = report.group_goal(group, direction, self.args.dtype, self.args.algorithm)
+            in_force = report.goal_in_force(goal, direction, self.args.dtype, self.args.algorithm)
             some = [r for r in rows if r.threads == threads]
-            print(report.summary(f"{title}, {direction}, {threads} threads", some, goal, self.peak[threads]))
+            print(report.summary(f"{title}, {direction}, {threads} threads", some, in_force, self.roofline))
 
     def lenet(self) -> None:
         print(f"\n== LeNet-5, float32\n   {self.look_at_machine()}")
@@ -123,18 +123,29 @@ class Run:
                 *((contest.lenet_inference, b) for b in networks.INFERENCE_BATCHES),
             ]:
                 rows.append(make(batch, threads, self.modules, self.effort))
-                print(report.line(rows[-1], names, None), flush=True)
+                print(report.line(rows[-1], names), flush=True)
             self.rows += rows
             print(report.lenet_summary(rows))
+
+    def overhead(self) -> None:
+        args = self.args
+        print(f"\n== {OVERHEAD}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
+        for threads in args.threads:
+            row = contest.overhead(args.dtype, threads, self.modules, self.effort, args.algorithm)
+            print(report.overhead(row, peers.NAMES), flush=True)
+            self.rows.append(row)
 
     def finish(self) -> int:
         """The summary over all layers; 1 where an answer was wrong."""
         print("\n== all")
         for direction in ("forward", "backward"):
-            rows = [r for r in self.rows if r.direction == direction and r.group != LENET]
-            if rows:
-                self._summarise("all layers", rows, None, direction)
-        print("\n".join(x for x in (report.scaling(self.rows), report.missing(self.rows)) if x))
+            rows = [r for r in self.rows if r.direction == direction and r.group in layers.GROUPS]
+            for title, goal, belongs in report.TOGETHER:
+                some = [r for r in rows if belongs(r.group)]
+                if some:
+                    self._summarise(title, some, goal, direction)
+        scaling = report.scaling_summary(report.scaling(self.rows))
+        print("\n".join(x for x in (scaling, report.missing(self.rows)) if x))
         if self.handovers:
             low, high = min(self.handovers), max(self.handovers)
             print(
@@ -157,15 +168,21 @@ class Run:
             "machine": machine.describe(),
             "settings": settings,
             "missing": self.missing,
-            "fma peak": self.peak,
+            "roofline": self.roofline.as_json(),
             "handover ns": self.handovers,
-            "rows": [row.as_json() for row in self.rows],
+            "rows": [row.as_json() | self.roofline.shares(row).as_json() for row in self.rows],
+            "scaling": [dataclasses.asdict(s) | {"ratio": s.ratio} for s in report.scaling(self.rows)],
+            "python overhead us": {
+                row.threads: 1e6 * outside
+                for row in self.rows
+                if row.group == OVERHEAD and (outside := row.excess("cyconv", "cyconv-kernel")) is not None
+            },
         }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
-    groups = [g for g in args.groups or layers.GROUPS if g != LENET]
+    groups = [g for g in args.groups or layers.GROUPS if g in layers.GROUPS]
     chosen = layers.select(args.layers, groups) if groups else []
     if args.list:
         for layer in chosen:
@@ -182,7 +199,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             some = [layer for layer in chosen if layer.group == group]
             if some:
                 run.group(group, some, direction)
-    if args.dtype == "float32" and (LENET in args.groups if args.groups else not args.layers):
+    named = args.groups if args.groups else () if args.layers else (OVERHEAD, LENET)
+    if OVERHEAD in named:
+        run.overhead()
+    if LENET in named and args.dtype == "float32":
         run.lenet()
     return run.finish()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import networks, oracle
+from . import layers, networks, oracle
 from .layers import Layer
 from .peers import NAMES, Contenders, ConvData, Unsupported
 from .timing import Effort, measure
@@ -38,6 +38,7 @@ class Row:
     threads: int
     dtype: str = "float32"
     flops: int = 0
+    bytes: int = 0  # of input, output and weights, each once
     images: int = 0
     samples: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -58,6 +59,12 @@ class Row:
         """How many times faster than the fastest of ``names`` this contender is."""
         mine, best = self.time(of), self.best([n for n in names if not n.startswith("cyconv")])
         return best[1] / mine if mine is not None and best is not None else None
+
+    def excess(self, name: str, over: str) -> float | None:
+        """The median over the rounds of how many seconds more one contender takes than the other."""
+        if name not in self.samples or over not in self.samples:
+            return None
+        return float(np.median(np.subtract(self.samples[name], self.samples[over])))
 
     @property
     def noise(self) -> float:
@@ -144,12 +151,29 @@ def conv(
     else:
         want = oracle.backward(layer, data.dy, data.x, data.w)
     flops = layer.flops * (1 if direction == "forward" else 2)
+    moved = layer.numbers(direction) * data.x.itemsize
     rows = []
     for count in threads:
-        row = Row(layer.group, layer.label, layer.geometry, direction, count, dtype, flops, layer.n)
+        row = Row(layer.group, layer.label, layer.geometry, direction, count, dtype, flops, moved, layer.n)
         prepare = functools.partial(_prepare_conv, direction, layer, data, count, algorithm)
         rows.append(hold(row, modules, prepare, want, effort))
     return rows
+
+
+def overhead(dtype: str, threads: int, modules: dict[str, ModuleType], effort: Effort, algorithm: str = "auto") -> Row:
+    """A call of a layer so small that the call is what costs, and cyconv's kernel without the call around it."""
+    layer = layers.CALL
+    data = ConvData.random(layer, dtype)
+
+    def prepare(module: ModuleType) -> Contenders:
+        contenders = _prepare_conv("forward", layer, data, threads, algorithm, module)
+        if module.__name__.endswith(".cyconv"):
+            contenders |= module.kernel_alone(layer, data, threads, algorithm=algorithm)
+        return contenders
+
+    moved = layer.numbers("forward") * data.x.itemsize
+    row = Row(layer.group, layer.label, layer.geometry, "forward", threads, dtype, layer.flops, moved, layer.n)
+    return hold(row, modules, prepare, (oracle.forward(layer, data.x, data.w, data.b),), effort)
 
 
 def lenet_inference(batch: int, threads: int, modules: dict[str, ModuleType], effort: Effort) -> Row:

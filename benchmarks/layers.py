@@ -1,30 +1,39 @@
 """The layers that are measured: one table, shared by compare.py and the asv suites.
 
-Shape letters: N batch, C in, K out, H W input, P Q output, R S kernel, G groups.  FLOPs are those of direct
-convolution, 2 N K P Q (C/G) R S, whatever the algorithm executes, so a GFLOP/s figure may exceed the machine's peak.
+Shape letters: N batch, C in, K out, H W input, P Q output, R S kernel, G groups; signals have the first of each pair of
+letters, volumes one more.  FLOPs are those of direct convolution, 2 N K P Q (C/G) R S, whatever the algorithm executes,
+so a GFLOP/s figure may exceed the machine's peak.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
+
+Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution: its shapes, and the group of the tables that it belongs to."""
+    """One convolution: its shapes, one number for each spatial dimension, and the group of the tables it belongs to."""
 
     name: str
     group: str
     c: int
     k: int
-    size: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: int = 1
-    padding: tuple[int, int] = (0, 0)
-    dilation: int = 1
+    size: Sizes
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
     groups: int = 1
     n: int = 1
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial dimensions."""
+        return len(self.size)
 
     @property
     def label(self) -> str:
@@ -32,56 +41,86 @@ class Layer:
         return f"{self.name} b{self.n}"
 
     @property
-    def out_size(self) -> tuple[int, int]:
-        """P and Q, by (H + 2P - D(K-1) - 1) / S + 1."""
-        spans = zip(self.size, self.kernel, self.padding, strict=True)
-        p, q = ((h + 2 * pad - self.dilation * (r - 1) - 1) // self.stride + 1 for h, r, pad in spans)
-        return p, q
+    def out_size(self) -> Sizes:
+        """Along each dimension (H + 2P - D(K-1) - 1) / S + 1."""
+        along = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple((h + 2 * pad - dil * (r - 1) - 1) // step + 1 for h, r, step, pad, dil in along)
 
     @property
-    def input_shape(self) -> tuple[int, int, int, int]:
+    def input_shape(self) -> Sizes:
         return self.n, self.c, *self.size
 
     @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
+    def weight_shape(self) -> Sizes:
         return self.k, self.c // self.groups, *self.kernel
 
     @property
-    def output_shape(self) -> tuple[int, int, int, int]:
+    def output_shape(self) -> Sizes:
         return self.n, self.k, *self.out_size
 
     @property
     def flops(self) -> int:
-        r, s = self.kernel
-        p, q = self.out_size
-        return 2 * self.n * self.k * p * q * (self.c // self.groups) * r * s
+        return 2 * math.prod(self.output_shape) * math.prod(self.weight_shape[1:])
+
+    def numbers(self, direction: str) -> int:
+        """How many numbers must be moved at least: input, output and weights once; backward dy, and x, w and their
+        gradients."""
+        x, w, y = (math.prod(shape) for shape in (self.input_shape, self.weight_shape, self.output_shape))
+        return x + w + y if direction == "forward" else 2 * x + 2 * w + y
 
     @property
     def geometry(self) -> str:
         """Short form for tables: "64->256 1x1 56x56 s2 p1 d2 g4"; what is at its default is left out."""
-        (h, w), (r, s), (ph, pw) = self.size, self.kernel, self.padding
-        text = f"{self.c}->{self.k} {r}x{s} {h}x{w}"
-        text += f" s{self.stride}" if self.stride != 1 else ""
-        text += f" p{ph}" if ph == pw != 0 else f" p{ph},{pw}" if ph != pw else ""
-        text += f" d{self.dilation}" if self.dilation != 1 else ""
+        text = f"{self.c}->{self.k} {'x'.join(map(str, self.kernel))} {'x'.join(map(str, self.size))}"
+        for letter, values, default in (("s", self.stride, 1), ("p", self.padding, 0), ("d", self.dilation, 1)):
+            shown = values[:1] if len(set(values)) == 1 else values
+            text += f" {letter}{','.join(map(str, shown))}" if shown != (default,) else ""
         return text + (f" g{self.groups}" if self.groups != 1 else "")
+
+
+def conv(
+    name: str,
+    group: str,
+    c: int,
+    k: int,
+    size: Sizes,
+    kernel: int | Sizes,
+    *,
+    stride: int | Sizes = 1,
+    padding: int | Sizes | None = 0,
+    dilation: int | Sizes = 1,
+    groups: int = 1,
+    n: int = 1,
+) -> Layer:
+    """A layer of ``len(size)`` spatial dimensions; an int stands for every dimension. ``padding=None`` keeps the size
+    at stride 1 (half of the dilated kernel)."""
+
+    def each(value: int | Sizes) -> Sizes:
+        return (value,) * len(size) if isinstance(value, int) else value
+
+    kernel, dilation = each(kernel), each(dilation)
+    if padding is None:
+        padding = tuple(d * (r - 1) // 2 for r, d in zip(kernel, dilation, strict=True))
+    return Layer(name, group, c, k, size, kernel, each(stride), each(padding), dilation, groups, n)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the forward pass of a group should reach: ratios to the best peer (geometric mean, worst) and to PyTorch."""
+    """What the forward pass of a group should reach: ratios to the best peer (geometric mean, worst), to PyTorch on
+    every layer, and the same with weights that are new on every call."""
 
-    mean: float
-    worst: float
-    torch: float = 1.0
+    mean: float | None = None
+    worst: float | None = None
+    torch: float | None = 1.0
+    functional: float | None = None
 
 
-# Goals hold for float32, plain NCHW input, packed weights; "functional" (new weights per call) has its own below.
-GOALS = {
-    "resnet3x3": Goal(1.7, 1.4, 2.2),
-    "vgg": Goal(1.7, 1.4, 2.2),
-    "unet": Goal(1.7, 1.4, 2.2),
-    "cifar": Goal(1.7, 1.4, 2.2),
+# Goals hold for float32, plain NCHW input, packed weights.
+IMAGE_GOALS = {
+    "resnet3x3": Goal(1.7, 1.4, 2.2, 1.2),
+    "vgg": Goal(1.7, 1.4, 2.2, 1.2),
+    "unet": Goal(1.7, 1.4, 2.2, 1.2),
+    "cifar": Goal(1.7, 1.4, 2.2, 1.2),
     "alexnet": Goal(1.1, 1.0),
     "googlenet": Goal(1.1, 1.0),
     "resnet1x1": Goal(1.1, 1.0),
@@ -93,7 +132,9 @@ GOALS = {
     "grouped4": Goal(3.0, 3.0),
     "grouped": Goal(1.2, 1.2),
 }
-OVERALL = Goal(1.6, 1.0)
+#: All layers of images together; each layer of signals and volumes; each layer of any kind in float64.
+OVERALL, OTHER_RANKS, FLOAT64 = Goal(1.6, 1.0), Goal(torch=1.5), Goal(torch=2.5)
+GOALS = IMAGE_GOALS | dict.fromkeys(("conv1d", "dilated1d", "strided1d", "conv3d", "strided3d"), OTHER_RANKS)
 GROUPS = tuple(GOALS)
 
 
@@ -102,22 +143,18 @@ def _conv(
     name: str,
     c: int,
     k: int,
-    size: int | tuple[int, int],
-    kernel: int | tuple[int, int],
-    batches: tuple[int, ...] = (1,),
+    size: int | Sizes,
+    kernel: int | Sizes,
+    batches: Sizes = (1,),
     *,
-    stride: int = 1,
-    padding: int | tuple[int, int] | None = None,
-    dilation: int = 1,
+    stride: int | Sizes = 1,
+    padding: int | Sizes | None = None,
+    dilation: int | Sizes = 1,
     groups: int = 1,
 ) -> list[Layer]:
-    """One geometry at each batch size; ``padding=None`` keeps the size at stride 1 (half of the dilated kernel)."""
-    hw = (size, size) if isinstance(size, int) else size
-    rs = (kernel, kernel) if isinstance(kernel, int) else kernel
-    if padding is None:
-        padding = (dilation * (rs[0] - 1) // 2, dilation * (rs[1] - 1) // 2)
-    pads = (padding, padding) if isinstance(padding, int) else padding
-    layer = Layer(name, group, c, k, hw, rs, stride, pads, dilation, groups)
+    """One geometry at each batch size; a single size is the edge of a square image."""
+    whole = (size, size) if isinstance(size, int) else size
+    layer = conv(name, group, c, k, whole, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return [replace(layer, n=n) for n in batches]
 
 
@@ -234,7 +271,88 @@ def _few_channels() -> list[Layer]:
     return table
 
 
-LAYERS: tuple[Layer, ...] = tuple(_dense() + _other_dense() + _few_channels())
+def _signals() -> list[Layer]:
+    """One dimension: codecs, vocoders, recognisers of speech (a second of sound, or about that)."""
+    both = (1, 16)
+    table = []
+    for name, c, k, length, kernel, batches in [
+        ("encodec in", 1, 32, 24000, 7, both),  # EnCodec, 24 kHz
+        ("encodec 32-16", 32, 16, 24000, 3, (1,)),
+        ("encodec 16-32", 16, 32, 24000, 1, (1,)),
+        ("encodec out", 512, 128, 75, 7, both),
+        ("hifigan in", 80, 512, 86, 7, both),  # HiFi-GAN V1, 22 kHz
+        ("hifigan 256 k11", 256, 256, 688, 11, both),
+        ("hifigan 128 k7", 128, 128, 5504, 7, both),
+        ("hifigan 64 k11", 64, 64, 11008, 11, (1,)),
+        ("hifigan 32 k3", 32, 32, 22016, 3, both),
+        ("hifigan 32 k11", 32, 32, 22016, 11, (1,)),
+        ("hifigan out", 32, 1, 22016, 7, both),
+        ("msd in", 1, 128, 8192, 15, (1,)),
+        ("w2l 250 k7", 250, 250, 500, 7, both),  # Wav2Letter
+        ("w2l 250-2000 k32", 250, 2000, 250, 32, (1,)),
+        ("long 64 k41", 64, 64, 8192, 41, both),
+    ]:
+        table += _conv("conv1d", name, c, k, (length,), kernel, batches)
+    table += _conv("conv1d", "msd 1024 k41 g16", 1024, 1024, (128,), 41, both, groups=16)
+    for d in (2, 16, 64, 512):
+        batches = both if d in (2, 512) else (1,)
+        # WaveNet pads in front only, which not every peer can: without padding the work is the same, less a tail.
+        table += _conv("dilated1d", f"wavenet k2 d{d}", 64, 128, (16000,), 2, batches, padding=0, dilation=d)
+    for d in (2, 32, 512):
+        table += _conv("dilated1d", f"wavenet k3 d{d}", 64, 128, (16000,), 3, both if d == 32 else (1,), dilation=d)
+    for d in (1, 8, 128):
+        table += _conv("dilated1d", f"waveglow d{d}", 256, 512, (2000,), 3, both if d == 8 else (1,), dilation=d)
+    table += _conv("dilated1d", "hifigan 64 k11 d5", 64, 64, (11008,), 11, dilation=5)
+    table += _conv("dilated1d", "hifigan 128 k7 d3", 128, 128, (5504,), 7, dilation=3)
+    for c, k, length, kernel, stride in [(32, 64, 24000, 4, 2), (64, 128, 12000, 8, 4), (128, 256, 3000, 10, 5)]:
+        padding = (kernel - stride + 1) // 2
+        name = f"encodec {c}-{k} s{stride}"
+        table += _conv("strided1d", name, c, k, (length,), kernel, both, stride=stride, padding=padding)
+    table += _conv("strided1d", "encodec 256-512 s8", 256, 512, (600,), 16, stride=8, padding=4)
+    table += _conv("strided1d", "wav2vec in s5", 1, 512, (16000,), 10, both, stride=5, padding=0)
+    table += _conv("strided1d", "wav2vec 512 s2", 512, 512, (3199,), 3, both, stride=2, padding=0)
+    table += _conv("strided1d", "msd 128 k41 s2 g4", 128, 128, (8192,), 41, stride=2, groups=4)
+    return table
+
+
+def _volumes() -> list[Layer]:
+    """Three dimensions: video (time first) and tomography."""
+    both = (1, 16)
+    table = []
+    for name, c, k, size, kernel, batches in [
+        ("c3d 1", 3, 64, (16, 112, 112), 3, (1,)),
+        ("c3d 2", 64, 128, (16, 56, 56), 3, (1,)),
+        ("c3d 3", 128, 256, (8, 28, 28), 3, (1,)),
+        ("c3d 4", 256, 512, (4, 14, 14), 3, (1,)),
+        ("c3d 5", 512, 512, (2, 7, 7), 3, both),
+        ("r3d 64", 64, 64, (16, 56, 56), 3, (1,)),  # 3D-ResNet-18
+        ("r3d 128", 128, 128, (8, 28, 28), 3, (1,)),
+        ("r3d 256", 256, 256, (4, 14, 14), 3, both),
+        ("r2+1d space", 64, 144, (16, 56, 56), (1, 3, 3), (1,)),
+        ("r2+1d time", 144, 64, (16, 56, 56), (3, 1, 1), (1,)),
+        ("i3d 192-64", 192, 64, (8, 28, 28), 1, both),
+        ("i3d 480-192", 480, 192, (8, 14, 14), 1, (1,)),
+        ("i3d 832-256", 832, 256, (4, 7, 7), 1, both),
+        ("unet3d 1", 1, 32, (64, 64, 64), 3, (1,)),
+        ("unet3d 32-64", 32, 64, (64, 64, 64), 3, (1,)),
+        ("unet3d 64-128", 64, 128, (32, 32, 32), 3, (1,)),
+        ("unet3d 256", 256, 256, (16, 16, 16), 3, (1,)),
+        ("unet3d out", 64, 3, (64, 64, 64), 1, (1,)),
+    ]:
+        table += _conv("conv3d", name, c, k, size, kernel, batches)
+    table += _conv("strided3d", "r3d 1 s1,2,2", 3, 64, (16, 112, 112), (3, 7, 7), stride=(1, 2, 2))
+    for c, k, size in [(64, 128, (16, 56, 56)), (128, 256, (8, 28, 28)), (256, 512, (4, 14, 14))]:
+        batches = both if c == 256 else (1,)
+        table += _conv("strided3d", f"r3d {k} s2", c, k, size, 3, batches, stride=2)
+        table += _conv("strided3d", f"r3d {k} 1x1x1 s2", c, k, size, 1, batches, stride=2)
+    return table
+
+
+LAYERS: tuple[Layer, ...] = tuple(_dense() + _other_dense() + _few_channels() + _signals() + _volumes())
+
+
+#: So small that the call is what costs; in no group of the table.
+CALL = conv("call 8 8x8", "overhead", 8, 8, (8, 8), 3, padding=1)
 
 
 def select(layers: str | None = None, groups: list[str] | None = None) -> list[Layer]:

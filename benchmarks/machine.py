@@ -1,4 +1,4 @@
-"""What the machine is and can do: CPU, versions, FMA peak, hand-over time between two cores, load by others."""
+"""What the machine is and can do: CPU, versions, FMA peak, copying, hand-over between two cores, load by others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def _probe() -> ctypes.CDLL | None:
                 library = ctypes.CDLL(str(target))
             except (OSError, subprocess.SubprocessError):
                 continue
-            library.fma_peak.restype = library.handover.restype = ctypes.c_double
+            library.fma_peak.restype = library.copy_rate.restype = library.handover.restype = ctypes.c_double
             library.fma_peak.argtypes = (ctypes.c_int, ctypes.c_double, ctypes.c_int)
+            library.copy_rate.argtypes = (ctypes.c_int, ctypes.c_double, ctypes.c_double)
             library.handover.argtypes = (ctypes.c_double,)
             return library
     return None
@@ -65,14 +67,14 @@ def _gemm_peak(dtype: np.dtype[Any], seconds: float) -> float:
             return best
 
 
-def _undisturbed_peak(probe: ctypes.CDLL, threads: int, dtype: str, seconds: float) -> tuple[float, bool]:
+def _undisturbed(burst: Callable[[], float], wanted: int = 5) -> tuple[float, bool]:
     """The best of five bursts in which no other process took the CPU away, or of twenty bursts altogether (False)."""
     best, left_alone = 0.0, 0
-    for _ in range(20):
+    for _ in range(4 * wanted):
         before = preemptions()
-        best = max(best, probe.fma_peak(threads, seconds / 5, int(dtype == "float64")))
+        best = max(best, burst())
         left_alone += preemptions() - before <= 2
-        if left_alone == 5:
+        if left_alone == wanted:
             break
     return best, left_alone > 0
 
@@ -81,7 +83,7 @@ def fma_peak(threads: int, dtype: str = "float32", seconds: float = 0.25) -> tup
     """The machine's FLOP/s at this number of threads, and how it was measured."""
     probe = _probe()
     if probe is not None:
-        best, alone = _undisturbed_peak(probe, threads, dtype, seconds)
+        best, alone = _undisturbed(lambda: float(probe.fma_peak(threads, seconds / 5, int(dtype == "float64"))))
         if best > 0:
             return best, "multiply-add loop" if alone else "multiply-add loop, disturbed by other processes"
     try:
@@ -89,6 +91,28 @@ def fma_peak(threads: int, dtype: str = "float32", seconds: float = 0.25) -> tup
     except (ImportError, AttributeError):
         return _gemm_peak(np.dtype(dtype), seconds), "NumPy's matrix product, at its own number of threads"
     return float(kernel_peak(threads, seconds)) / (2 if dtype == "float64" else 1), "cyconv's multiply-add loop"
+
+
+def copy_bandwidth(threads: int, size: int, seconds: float = 0.1) -> float | None:
+    """Bytes read and written a second by threads that copy, in arrays of ``size`` bytes altogether; None where nothing
+    compiles the probe, or the arrays do not fit into memory."""
+    probe = _probe()
+    if probe is None:
+        return None
+    return _undisturbed(lambda: float(probe.copy_rate(threads, seconds / 5, size)), 3)[0] or None
+
+
+@functools.cache
+def last_level_cache() -> int:
+    """Bytes of the largest cache that a core has a share in; 32 MiB where /sys does not tell."""
+    sizes = [0]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        try:
+            text = path.read_text().strip()
+            sizes.append(int(text.rstrip("KMG")) << {"K": 10, "M": 20, "G": 30}.get(text[-1], 0))
+        except (OSError, ValueError, IndexError):
+            continue
+    return max(sizes) or 32 << 20
 
 
 def handover_ns() -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import oracle
+from . import layers, oracle
 from .layers import Layer
 
 LEARNING_RATE, MOMENTUM = 0.05, 0.9
@@ -40,7 +40,10 @@ def batches(size: int, count: int = 8, seed: int = 0) -> list[Batch]:
 
 
 def _convs(n: int) -> tuple[Layer, Layer]:
-    return (Layer("c1", "", 1, 6, (28, 28), (5, 5), padding=(2, 2), n=n), Layer("c2", "", 6, 16, (14, 14), (5, 5), n=n))
+    return (
+        layers.conv("c1", "", 1, 6, (28, 28), 5, padding=2, n=n),
+        layers.conv("c2", "", 6, 16, (14, 14), 5, n=n),
+    )
 
 
 def _pool(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,10 @@
-/* What the machine can do: its FMA peak, and the time in which one core hands a cache line to another.
+/* What the machine can do: its FMA peak, how fast it copies, and the time in which one core hands a cache line to
+   another.
    Compiled by machine.py with -O2 -march=native when there is a C compiler; nothing of cyconv is in here. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #if defined(__AVX512F__)
@@ -87,6 +90,60 @@ double fma_peak(int threads, double seconds, int is_double)
         if (w[i].seconds >= 0) {
             pthread_join(w[i].id, 0);
             rate += w[i].flops / (w[i].stop - w[i].start);
+        }
+    return started == threads ? rate : 0;
+}
+
+struct copier {
+    pthread_t id;
+    size_t bytes; /* of each of the two arrays */
+    double seconds, moved, start, stop;
+    atomic_int *waiting;
+};
+
+static void *copy(void *arg)
+{
+    struct copier *c = arg;
+    const size_t size = (c->bytes + 4095) & ~(size_t)4095;
+    char *from = aligned_alloc(4096, size), *to = aligned_alloc(4096, size);
+    const long copies = 1 + (1 << 20) / (long)(c->bytes + 1); /* between two looks at the clock */
+    if (from && to) memset(from, 1, size), memset(to, 2, size); /* so that the pages are there */
+    atomic_fetch_sub(c->waiting, 1);
+    while (atomic_load(c->waiting) > 0) { }
+    c->start = c->stop = now();
+    if (from && to) do {
+        for (long i = 0; i < copies; i++) {
+            memcpy(to, from, c->bytes);
+            __asm__ volatile("" : : "r"(to), "r"(from) : "memory");
+        }
+        c->moved += 2.0 * copies * c->bytes;
+        c->stop = now();
+    } while (c->stop - c->start < c->seconds);
+    free(from);
+    free(to);
+    return 0;
+}
+
+/* Bytes read and written in a second by `threads` (up to 64) cores that copy for `seconds`, each between two arrays of
+   its own that all together have `bytes`; 0 where that cannot be measured. */
+double copy_rate(int threads, double seconds, double bytes)
+{
+    struct copier c[64];
+    atomic_int waiting;
+    int started = 0;
+    double rate = 0;
+    if (threads < 1 || threads > 64 || bytes < 128.0 * threads) return 0;
+    atomic_init(&waiting, threads);
+    for (int i = 0; i < threads; i++) {
+        c[i] = (struct copier){.bytes = (size_t)(bytes / (2 * threads)), .seconds = seconds, .waiting = &waiting};
+        if (pthread_create(&c[i].id, 0, copy, &c[i])) atomic_fetch_sub(&waiting, 1), c[i].seconds = -1;
+        else started++;
+    }
+    for (int i = 0; i < threads; i++)
+        if (c[i].seconds >= 0) {
+            pthread_join(c[i].id, 0);
+            if (c[i].moved > 0) rate += c[i].moved / (c[i].stop - c[i].start);
+            else started = 0;
         }
     return started == threads ? rate : 0;
 }

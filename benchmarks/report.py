@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from .contest import Row
-from .layers import GOALS, OVERALL, Goal
+from .layers import FLOAT64, IMAGE_GOALS, OTHER_RANKS, OVERALL, Goal
 from .peers import NAMES
+from .roofline import Roofline, Shares
 
 TORCH = ("torch", "torch-cl")
-FUNCTIONAL_GOAL = 1.2  # x PyTorch, 3x3 layers with new weights on every call
 LENET_GOALS = {"training b64": 1.5, "inference b1": 4.0, "inference b128": 2.5}  # x PyTorch
-SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # two threads over one, above this much work
+OVERHEAD_GOAL = 5.0  # microseconds
+SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # one thread's time over that of two, above this much work
 
 
 def _number(value: float | None, form: str = ".2f", width: int = 6) -> str:
     return f"{value:{width}{form}}" if value is not None else "-".rjust(width)
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * share:5.0f}%" if share is not None else "-".rjust(6)
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -28,21 +34,26 @@ def _milliseconds(seconds: float | None) -> str:
 
 def present(modules: Iterable[str]) -> list[str]:
     """Names of the contenders that these modules may bring, in the tables' order."""
-    brings = {"cyconv": NAMES[:2], "torch": TORCH, "onnxruntime": ("ort",)}
+    brings = {"cyconv": ("cyconv", "cyconv-fn"), "torch": TORCH, "onnxruntime": ("ort",)}
     names = {name for module in modules for name in brings.get(module, (module,))}
     return [name for name in NAMES if name in names]
 
 
-def header(names: Sequence[str], network: bool = False) -> str:
+def geometry_width(geometries: Iterable[str]) -> int:
+    """How wide the second column must be."""
+    return max(26, *map(len, geometries)) + 1
+
+
+def header(names: Sequence[str], width: int = 27, network: bool = False) -> str:
     times = "".join(f"{name:>10}" for name in names)
-    work = " images/s" if network else "    GF/s  peak"
+    work = " images/s" if network else "    GF/s   fma   mem  limit "
     return (
-        f"{'layer':<23}{'geometry':<27}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
+        f"{'layer':<23}{'geometry':<{width}}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
         f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)"
     )
 
 
-def line(row: Row, names: Sequence[str], peak: float | None) -> str:
+def line(row: Row, names: Sequence[str], roofline: Roofline | None = None, width: int = 27) -> str:
     """One contest. ``x best``: how many times the fastest peer cyconv is; ``fn x t``: cyconv-fn to PyTorch."""
     network = row.group == "lenet"
     peers = [n for n in names if not n.startswith("cyconv")]
@@ -52,10 +63,11 @@ def line(row: Row, names: Sequence[str], peak: float | None) -> str:
     if network:
         work = _number(row.images / time if time else None, ".0f", 9)
     else:
-        rate = row.flops / time if time else None
-        share = 100 * rate / peak if rate is not None and peak else None
-        work = f"{_number(rate and rate / 1e9, '.1f', 8)}{_number(share, '.0f', 5)}%"
-    text = f"{row.label:<23}{row.geometry:<27}" + ("" if network else f"{row.flops / 1e9:8.3g}")
+        shares = roofline.shares(row, leader) if roofline is not None else Shares()
+        work = _number(row.flops / time / 1e9 if time else None, ".1f", 8) + _percent(shares.fma)
+        work += f"{_percent(shares.memory)}{'*' if shares.cached and shares.memory is not None else ' '}"
+        work += f" {shares.limit or '-':<6}"
+    text = f"{row.label:<23}{row.geometry:<{width}}" + ("" if network else f"{row.flops / 1e9:8.3g}")
     text += "".join(_milliseconds(row.time(n)) for n in names) + work + f"  {best[0] if best else '-':<9}"
     text += _number(row.ratio(peers)) + _number(row.ratio(TORCH), ".2f", 8)
     text += "" if network else _number(row.ratio(TORCH, "cyconv-fn"), ".2f", 8)
@@ -75,19 +87,14 @@ def _verdict(value: float, goal: float | None) -> str:
     return "" if goal is None else f" ({'ok' if value >= goal else 'SHORT'}, goal {goal:g})"
 
 
-def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | None) -> str:
+def summary(title: str, rows: Sequence[Row], goal: Goal | None, roofline: Roofline | None = None) -> str:
     """Geometric means and worst cases of these contests."""
     text = [f"{title}: {len(rows)} contests"]
     peers = [n for n in NAMES if not n.startswith("cyconv")]
     kinds = [
         ("x best peer", _ratios(rows, peers), goal.mean if goal else None, goal.worst if goal else None),
         ("x PyTorch", _ratios(rows, TORCH), None, goal.torch if goal else None),
-        (
-            "functional x PyTorch",
-            _ratios(rows, TORCH, "cyconv-fn"),
-            None,
-            FUNCTIONAL_GOAL if goal and goal.torch > 2 else None,
-        ),
+        ("functional x PyTorch", _ratios(rows, TORCH, "cyconv-fn"), None, goal.functional if goal else None),
     ]
     for kind, ratios, mean_goal, worst_goal in kinds:
         if ratios:
@@ -96,12 +103,33 @@ def summary(title: str, rows: Sequence[Row], goal: Goal | None, peak: float | No
                 f"  {kind:<21} mean {mean:5.2f}{_verdict(mean, mean_goal)}, worst {worst:5.2f}"
                 f"{_verdict(worst, worst_goal)} at {where}, behind on {sum(r < 1 for r, _ in ratios)}"
             )
-    shares = [(100 * row.flops / t / peak, row.label) for row in rows if peak and (t := row.time("cyconv"))]
-    if shares:
-        least, where = min(shares)
-        mean = _mean([s for s, _ in shares])
-        text.append(f"  share of FMA peak     mean {mean:5.0f} %, least {least:.0f} % at {where}")
+    shares = [(roofline.shares(row), row.label) for row in rows] if roofline is not None else []
+    for kind, found in (
+        ("share of FMA peak", [(100 * s.fma, where) for s, where in shares if s.fma is not None]),
+        ("share of the limit", [(100 * s.share, f"{where} ({s.limit})") for s, where in shares if s.share is not None]),
+    ):
+        if found:
+            mean, (least, where) = _mean([s for s, _ in found]), min(found)
+            text.append(f"  {kind:<21} mean {mean:5.0f} %, least {least:.0f} % at {where}")
+    if found:
+        text[-1] += f"; memory is the limit of {sum(s.limit == 'memory' for s, _ in shares)} of {len(found)}"
     return "\n".join(text)
+
+
+def overhead(row: Row, names: Sequence[str]) -> str:
+    """Microseconds of each contender for a call, and how many of cyconv's are spent outside its kernel."""
+    text = [f"{row.label}  {row.geometry}, {row.dtype}, {row.threads} threads: microseconds a call"]
+    for name in names:
+        seconds = row.time(name)
+        if seconds is not None:
+            text.append(f"  {name:<14}{1e6 * seconds:8.2f}")
+    outside = row.excess("cyconv", "cyconv-kernel")
+    if outside is not None:
+        verdict = "ok" if 1e6 * outside < OVERHEAD_GOAL else "LONG"
+        text.append(f"  Python around the kernel: {1e6 * outside:.2f} us ({verdict}, goal under {OVERHEAD_GOAL:g})")
+    if row.disturbed:
+        text.append(f"  ! {row.disturbed} samples disturbed")
+    return "\n".join([*text, *(f"  WRONG {name}: {reason}" for name, reason in row.wrong.items())])
 
 
 def lenet_summary(rows: Sequence[Row]) -> str:
@@ -113,31 +141,65 @@ def lenet_summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def scaling(rows: Sequence[Row]) -> str:
-    """cyconv's time with one thread over that with more, for work above SCALING_FLOPS."""
-    single = {(r.label, r.direction): r.time("cyconv") for r in rows if r.threads == 1}
+@dataclass(frozen=True)
+class Scaling:
+    """cyconv's seconds on one layer with few threads and with more."""
+
+    label: str
+    direction: str
+    threads: tuple[int, int]
+    seconds: tuple[float, float]
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds[0] / self.seconds[1]
+
+
+def scaling(rows: Sequence[Row]) -> list[Scaling]:
+    """The fewest threads of the run beside every other count, for work above OVERHEAD_GOAL = 5.0  # microseconds
+    SCALING_FLOPS, least gain first."""
+    times = {(r.label, r.direction, r.threads): t for r in rows if r.flops >= SCALING_FLOPS and (t := r.time("cyconv"))}
+    counts = sorted({threads for _, _, threads in times})
     found = [
-        (one / many, row.label)
-        for row in rows
-        if row.threads > 1
-        and row.flops >= SCALING_FLOPS
-        and (one := single.get((row.label, row.direction)))
-        and (many := row.time("cyconv"))
+        Scaling(label, direction, (counts[0], more), (few, times[label, direction, more]))
+        for (label, direction, threads), few in times.items()
+        for more in counts[1:]
+        if threads == counts[0] and (label, direction, more) in times
     ]
-    if not found:
-        return ""
-    mean, (worst, where) = _mean([r for r, _ in found]), min(found)
-    return (
-        f"more threads over one, {len(found)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
-        f"worst {worst:.2f}{_verdict(worst, SCALING_GOAL)} at {where}"
-    )
+    return sorted(found, key=lambda s: (s.threads, s.direction, s.ratio))
 
 
-def group_goal(group: str | None, direction: str, dtype: str, algorithm: str) -> Goal | None:
-    """Goals are for float32, forward, with the algorithm of cyconv's choice."""
-    if (direction, dtype, algorithm) != ("forward", "float32", "auto"):
+def scaling_summary(found: Sequence[Scaling]) -> str:
+    """Every layer, least gain first, and the means; the goal is that of twice as many threads."""
+    text = []
+    for few, more in dict.fromkeys(s.threads for s in found):
+        some = [s for s in found if s.threads == (few, more)]
+        goal = SCALING_GOAL if more == 2 * few else None
+        text.append(f"{f'{few} over {more} threads':<23}{'':<10}{f'{few} thr':>10}{f'{more} thr':>10}   ratio   (ms)")
+        for s in some:
+            times = "".join(map(_milliseconds, s.seconds))
+            mark = " <" if goal is not None and s.ratio < goal else ""
+            text.append(f"{s.label:<23}{s.direction:<10}{times}{s.ratio:8.2f}{mark}")
+        mean, least = _mean([s.ratio for s in some]), min(some, key=lambda s: s.ratio)
+        text.append(
+            f"{more} threads over {few}, {len(some)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
+            f"least {least.ratio:.2f}{_verdict(least.ratio, goal)} at {least.label}"
+        )
+    return "\n".join(text)
+
+
+#: Groups that one summary at the end takes together: its name, its goal, and whether a group is of them.
+TOGETHER: tuple[tuple[str, Goal, Callable[[str], bool]], ...] = (
+    ("all layers of images", OVERALL, IMAGE_GOALS.__contains__),
+    ("all layers of signals and volumes", OTHER_RANKS, lambda group: group not in IMAGE_GOALS),
+)
+
+
+def goal_in_force(goal: Goal, direction: str, dtype: str, algorithm: str) -> Goal | None:
+    """Goals are for forward, with the algorithm of cyconv's choice; in float64 there is one for all layers."""
+    if (direction, algorithm) != ("forward", "auto"):
         return None
-    return GOALS.get(group) if group is not None else OVERALL
+    return goal if dtype == "float32" else FLOAT64
 
 
 def missing(rows: Sequence[Row]) -> str:

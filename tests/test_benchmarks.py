@@ -1,29 +1,23 @@
 """The benchmarks measure what they say: layer table, float64 oracle, and that wrong answers are caught, not timed."""
 
-import importlib.util
+import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from benchmarks_package import FOLDER  # first: it makes `benchmarks` importable
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-if not FOLDER.exists():
-    pytest.skip("the benchmarks are not part of this tree", allow_module_level=True)
-if "benchmarks" not in sys.modules:
-    spec = importlib.util.spec_from_file_location(
-        "benchmarks", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
-    )
-    assert spec is not None
-    sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
-
-from benchmarks import compare, contest, layers, networks, oracle, peers, report, timing  # noqa: E402
+from benchmarks import compare, contest, layers, machine, networks, oracle, peers, report, roofline, timing
 
 TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0, patience=0.0)
-AWKWARD = layers.Layer("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
+AWKWARD = layers.conv("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
+SIGNAL = layers.conv("signal", "conv1d", 4, 6, (13,), 3, stride=2, padding=3, dilation=2, groups=2, n=2)
+VOLUME = layers.conv(
+    "volume", "conv3d", 2, 3, (4, 5, 6), (2, 3, 1), stride=(2, 1, 2), padding=(1, 2, 0), dilation=(2, 1, 1)
+)
 
 
 def test_layer_table_is_consistent():
@@ -32,11 +26,12 @@ def test_layer_table_is_consistent():
     assert {layer.group for layer in layers.LAYERS} == set(layers.GROUPS)
     for layer in layers.LAYERS:
         assert layer.c % layer.groups == 0 == layer.k % layer.groups, layer
-        for h, r, pad, p in zip(layer.size, layer.kernel, layer.padding, layer.out_size, strict=True):
-            span = layer.dilation * (r - 1) + 1
-            assert p == len(range(0, h + 2 * pad - span + 1, layer.stride)) > 0, layer
+        assert layer.rank == {"1d": 1, "3d": 3}.get(layer.group[-2:], 2), layer
+        along = zip(layer.size, layer.kernel, layer.stride, layer.padding, layer.dilation, layer.out_size, strict=True)
+        for h, r, step, pad, dil, p in along:
+            assert p == len(range(0, h + 2 * pad - dil * (r - 1), step)) > 0, layer
         if layer.group in ("resnet3x3", "vgg", "unet", "cifar"):
-            assert (layer.kernel, layer.stride, layer.groups) == ((3, 3), 1, 1)
+            assert (layer.kernel, layer.stride, layer.groups) == ((3, 3), (1, 1), 1)
             assert min(layer.c, layer.k) >= 16
 
 
@@ -45,6 +40,33 @@ def test_resnet_layer_by_hand():
     assert layer.output_shape == (1, 64, 56, 56)
     assert layer.flops == 2 * 64 * 56 * 56 * 64 * 9 == 231211008
     assert layer.geometry == "64->64 3x3 56x56 p1"
+
+
+def test_layers_of_other_ranks_by_hand():
+    assert SIGNAL.output_shape == (2, 6, 8)  # (13 + 2·3 − 2·2 − 1)/2 + 1
+    assert SIGNAL.flops == 2 * 2 * 6 * 8 * 2 * 3
+    assert SIGNAL.geometry == "4->6 3 13 s2 p3 d2 g2"
+    assert VOLUME.output_shape == (1, 3, 2, 7, 3)
+    assert VOLUME.geometry == "2->3 2x3x1 4x5x6 s2,1,2 p1,2,0 d2,1,1"
+    assert VOLUME.numbers("forward") == 2 * 120 + 3 * 2 * 6 + 3 * 42
+    assert VOLUME.numbers("backward") == 2 * (2 * 120 + 3 * 2 * 6) + 3 * 42
+    assert layers.by_label("r3d 1 s1,2,2 b1").output_shape == (1, 64, 16, 56, 56)
+
+
+@pytest.mark.parametrize("layer", [AWKWARD, SIGNAL, VOLUME], ids=lambda layer: layer.name)
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_contenders_answer_for_every_rank(name, direction, layer):
+    modules, _ = peers.load([name])
+    if not modules:
+        pytest.skip(f"{name} is not installed")
+    one = dataclasses.replace(layer, n=1)
+    (row,) = contest.conv(one, direction, "float32", [1], modules, dataclasses.replace(TINY, rounds=0))
+    assert row.wrong == {}
+    if name in ("cyconv", "torch"):
+        assert row.errors.keys() >= {name}
+    else:  # they compute no gradients, and ncnn's networks are made of images
+        assert bool(row.errors) == (direction == "forward" and (name != "ncnn" or layer is AWKWARD)), row.notes
 
 
 def test_select_filters_and_names_unknown_groups():
@@ -59,22 +81,26 @@ def test_select_filters_and_names_unknown_groups():
         layers.select(groups=["nonsense"])
 
 
-def test_oracle_against_loops():
-    data = peers.ConvData.random(AWKWARD, "float64")
-    n, k, p, q = AWKWARD.output_shape
-    want = np.zeros(AWKWARD.output_shape) + data.b[:, None, None]
+@pytest.mark.parametrize("block", [64 << 20, 1])
+@pytest.mark.parametrize("layer", [AWKWARD, SIGNAL, VOLUME], ids=lambda layer: layer.name)
+def test_oracle_against_loops(layer, block, monkeypatch):
+    monkeypatch.setattr(oracle, "_BLOCK_BYTES", block)
+    data = peers.ConvData.random(layer, "float64")
+    rank, share = layer.rank, layer.c // layer.groups
+    want = np.zeros(layer.output_shape) + data.b.reshape(-1, *(1,) * rank)
     dx, dw = np.zeros_like(data.x), np.zeros_like(data.w)
-    for at in np.ndindex(n, k, p, q, *AWKWARD.weight_shape[1:]):
-        b, o, i, j, c, u, v = at
-        channel, row, column = o // 3 * 2 + c, 2 * i + 2 * u - 2, 2 * j + 2 * v - 1
-        if 0 <= row < 7 and 0 <= column < 6:
-            want[b, o, i, j] += data.x[b, channel, row, column] * data.w[o, c, u, v]
-            dx[b, channel, row, column] += data.dy[b, o, i, j] * data.w[o, c, u, v]
-            dw[o, c, u, v] += data.dy[b, o, i, j] * data.x[b, channel, row, column]
-    np.testing.assert_allclose(oracle.forward(AWKWARD, data.x, data.w, data.b), want, atol=1e-12)
-    for got, exact in zip(
-        oracle.backward(AWKWARD, data.dy, data.x, data.w), (dx, dw, data.dy.sum((0, 2, 3))), strict=True
-    ):
+    for b, o, *at in np.ndindex(*layer.output_shape, *layer.weight_shape[1:]):
+        pixel, c, tap = at[:rank], at[rank], at[rank + 1 :]
+        along = zip(pixel, tap, layer.stride, layer.dilation, layer.padding, strict=True)
+        place = [p * step + i * dil - pad for p, i, step, dil, pad in along]
+        if all(0 <= h < size for h, size in zip(place, layer.size, strict=True)):
+            y, x = (b, o, *pixel), (b, o // (layer.k // layer.groups) * share + c, *place)
+            want[y] += data.x[x] * data.w[(o, c, *tap)]
+            dx[x] += data.dy[y] * data.w[(o, c, *tap)]
+            dw[(o, c, *tap)] += data.dy[y] * data.x[x]
+    np.testing.assert_allclose(oracle.forward(layer, data.x, data.w, data.b), want, atol=1e-12)
+    db = data.dy.sum((0, *range(2, rank + 2)))
+    for got, exact in zip(oracle.backward(layer, data.dy, data.x, data.w), (dx, dw, db), strict=True):
         np.testing.assert_allclose(got, exact, atol=1e-12)
 
 
@@ -107,7 +133,7 @@ def test_wrong_answers_are_reported_and_not_timed():
     assert len(row.samples["torch"]) == TINY.rounds
     assert list(row.wrong) == ["ort"]
     assert row.notes == {"openvino": "RuntimeError: broken"}
-    assert "WRONG ort" in report.line(row, ["torch", "ort"], 1e9)
+    assert "WRONG ort" in report.line(row, ["torch", "ort"])
 
 
 def test_ratios_and_goals():
@@ -130,9 +156,120 @@ def test_ratios_and_goals():
     assert row.ratio(["torch", "torch-cl", "ncnn"]) == 1.5
     assert row.ratio(report.TORCH) == 2.5
     assert row.ratio(report.TORCH, "cyconv-fn") == 1.25
-    text = report.summary("vgg", [row], layers.GOALS["vgg"], 100.0)
+    limits = roofline.Roofline("float32")
+    limits.peak[2] = 100.0
+    text = report.summary("vgg", [row], layers.GOALS["vgg"], limits)
     assert "x best peer           mean  1.50 (SHORT, goal 1.7), worst  1.50 (ok, goal 1.4)" in text
-    assert "least 50 %" in text
+    assert "share of FMA peak     mean    50 %, least 50 % at a" in text
+
+
+def test_roofline_takes_the_limit_that_binds(monkeypatch):
+    asked = []
+
+    def copies(threads, size):
+        asked.append((threads, size))
+        return 400.0 if size <= 1 << 20 else 100.0
+
+    monkeypatch.setattr(machine, "copy_bandwidth", copies)
+    monkeypatch.setattr(machine, "last_level_cache", lambda: 1 << 20)
+    limits = roofline.Roofline("float32")
+    limits.peak[1] = 1000.0
+
+    def shares(flops, moved):
+        row = contest.Row("vgg", "a", "", "forward", 1, flops=flops, bytes=moved, samples={"cyconv": [10.0**4]})
+        return limits.shares(row)
+
+    # 5e6 FLOP in 1e4 seconds are half of the peak; 6e5 bytes lie in the cache and could be copied at 400 bytes/s.
+    near = shares(5 * 10**6, 600_000)
+    assert (near.fma, near.memory, near.cached, near.limit, near.share) == (0.5, 0.15, True, "fma", 0.5)
+    far = shares(5 * 10**5, 1 << 21)
+    assert (far.cached, far.limit) == (False, "memory")
+    assert far.as_json()["limit share"] == far.share == pytest.approx((1 << 21) / 1e4 / 100)
+    assert far.as_json()["memory share is of"] == "memory"
+    assert near.as_json()["memory share is of"] == "cache"
+    shares(1, 600_001)  # the same power of two, not measured again
+    assert asked == [(1, 1 << 20), (1, 1 << 22)]
+    assert limits.shares(contest.Row("vgg", "a", "", "forward", 1)) == roofline.Shares()
+
+
+def test_copying_is_measured():
+    near = machine.copy_bandwidth(1, 1 << 15, 0.005)
+    if near is None:
+        pytest.skip("no C compiler")
+    assert 1e8 < near < 1e13
+    assert machine.copy_bandwidth(2, 1 << 15, 0.005) > 1e8
+    assert machine.copy_bandwidth(1000, 1 << 15, 0.005) is None
+    assert 1 << 18 <= machine.last_level_cache() < 1 << 34
+
+
+def test_goals_by_direction_and_dtype():
+    goal = layers.GOALS["vgg"]
+    assert report.goal_in_force(goal, "forward", "float32", "auto") is goal
+    assert report.goal_in_force(goal, "backward", "float32", "auto") is None
+    assert report.goal_in_force(goal, "forward", "float32", "im2col") is None
+    assert report.goal_in_force(goal, "forward", "float64", "auto") == layers.Goal(None, None, 2.5)
+    # In float64 each layer is held to PyTorch alone; the mean has no goal.
+    samples = {"cyconv": [2.0], "torch": [6.0], "torch-cl": [4.0]}
+    row = contest.Row("vgg", "a", "", "forward", 1, "float64", flops=100, samples=samples)
+    text = report.summary("vgg", [row], layers.FLOAT64)
+    assert "x PyTorch             mean  2.00, worst  2.00 (SHORT, goal 2.5) at a" in text
+
+
+def test_float64_row_beside_torch():
+    modules, _ = peers.load(["cyconv", "torch", "onnxruntime"])
+    if "torch" not in modules:
+        pytest.skip("torch is not installed")
+    (row,) = contest.conv(layers.by_label("lenet c2 b1"), "forward", "float64", [1], modules, TINY)
+    assert set(row.samples) == {"cyconv", "cyconv-fn", "torch", "torch-cl"}
+    assert row.wrong == {}
+    assert max(row.errors.values()) < 1e-13
+
+
+def test_scaling_takes_large_layers_and_any_two_counts():
+    def row(label, threads, seconds, flops=60e6):
+        return contest.Row("vgg", label, "", "forward", threads, flops=int(flops), samples={"cyconv": [seconds]})
+
+    rows = [row("a", 2, 1.0), row("a", 1, 1.9), row("b", 2, 1.0), row("b", 1, 1.6), row("tiny", 1, 1.0, 40e6)]
+    rows += [row("tiny", 2, 1.0, 40e6), row("once", 2, 1.0), contest.Row("vgg", "wrong", "", "forward", 1, flops=10**9)]
+    found = report.scaling(rows)
+    assert [(s.label, s.threads, s.ratio) for s in found] == [("b", (1, 2), 1.6), ("a", (1, 2), 1.9)]
+    text = report.scaling_summary(found)
+    assert "2 threads over 1, 2 contests above 50 MFLOP: mean 1.74, least 1.60 (SHORT, goal 1.85) at b" in text
+    assert [line.endswith("<") for line in text.splitlines()[1:3]] == [True, False]
+    assert report.scaling(rows[:1] + rows[2:3]) == []
+    # Three threads have no goal here, four beside two have.
+    assert "goal" not in report.scaling_summary(report.scaling([row("a", 3, 1.0), row("a", 2, 1.1)]))
+    assert "(ok, goal 1.85)" in report.scaling_summary(report.scaling([row("a", 4, 1.0), row("a", 2, 1.9)]))
+
+
+def test_overhead_is_the_difference_round_by_round():
+    samples = {"cyconv": [7e-6, 9e-6, 8e-6], "cyconv-kernel": [3e-6, 4e-6, 1e-6], "torch": [9e-6] * 3}
+    row = contest.Row("overhead", "call", "", "forward", 1, samples=samples)
+    assert row.excess("cyconv", "cyconv-kernel") == pytest.approx(5e-6)
+    assert row.excess("cyconv", "ort") is None
+    text = report.overhead(row, peers.NAMES)
+    assert "Python around the kernel: 5.00 us (LONG, goal under 5)" in text
+    assert "torch             9.00" in text
+    row.samples["cyconv"] = [4e-6] * 3
+    assert "1.00 us (ok" in report.overhead(row, peers.NAMES)
+    # A kernel alone is no peer.
+    assert row.best([n for n in peers.NAMES if not n.startswith("cyconv")]) == ("torch", pytest.approx(9e-6))
+
+
+def test_kernel_alone_is_the_one_that_the_layer_runs(monkeypatch):
+    from cyconv.functional import _conv
+
+    asked = []
+    engine = _conv.engine
+    monkeypatch.setattr(_conv, "engine", lambda *a, **k: asked.append(engine(*a, **k)) or asked[-1])
+    data = peers.ConvData.random(layers.CALL, "float32")
+    module = peers.load(["cyconv"])[0]["cyconv"]
+    module.forward(layers.CALL, data, 1)["cyconv"].run()
+    alone = module.kernel_alone(layers.CALL, data, 1)["cyconv-kernel"]
+    _, kernel = asked[-1].forward_walk()
+    assert alone.run.func.__self__ is kernel
+    want = oracle.forward(layers.CALL, data.x, data.w, data.b)
+    assert oracle.relative_error(alone.answer()[0], want) < 1e-6
 
 
 def test_reference_network_learns_and_differentiates():
@@ -159,6 +296,7 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     for name in ("torch", "onnx", "onnxruntime", "openvino", "ncnn"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(timing, "QUICK", TINY)
+    monkeypatch.setattr(machine, "last_level_cache", lambda: 1 << 20)  # larger arrays take a while to fill
     monkeypatch.setattr(networks, "TRAINING_BATCHES", (4,))
     monkeypatch.setattr(networks, "INFERENCE_BATCHES", (1,))
     out = tmp_path / "out.json"
@@ -169,6 +307,7 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
             "lenet c[12] b1$",
             "--groups",
             "small",
+            "overhead",
             "lenet",
             "--threads",
             "1",
@@ -182,7 +321,12 @@ def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     assert code == 0, printed
     assert "without torch" in printed
     rows = json.loads(out.read_text())["rows"]
+    assert "Python around the kernel: " in printed
+    (call,) = (r for r in rows if r["group"] == "overhead")
+    assert {"cyconv", "cyconv-kernel"} <= set(call["medians"])
+    rows.remove(call)
     assert [r["label"] for r in rows if r["group"] == "small"] == ["lenet c1 b1", "lenet c2 b1"] * 2
+    assert all(r["limit"] in ("fma", "memory") and r["fma share"] > 0 for r in rows if r["group"] == "small")
     assert all(set(r["medians"]) <= {"cyconv", "cyconv-fn"} and "cyconv" in r["medians"] for r in rows)
 
 

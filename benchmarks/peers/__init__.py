@@ -26,7 +26,7 @@ __all__ = ["NAMES", "PEERS", "Contender", "Contenders", "ConvData", "Unsupported
 
 PEERS = ("cyconv", "torch", "onnxruntime", "openvino", "ncnn")
 #: Names in tables, in this order; the first is the one that ratios are taken of.
-NAMES = ("cyconv", "cyconv-fn", "torch", "torch-cl", "ort", "openvino", "ncnn")
+NAMES = ("cyconv", "cyconv-fn", "cyconv-kernel", "torch", "torch-cl", "ort", "openvino", "ncnn")
 
 
 class Unsupported(Exception):

@@ -37,13 +37,18 @@ def _try(call: Any, algorithm: str) -> None:
         raise Unsupported(str(error)) from error
 
 
-def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
-    cyconv = load()
-    conv = cyconv.Conv2d(layer.c, layer.k, layer.kernel, *_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
+def module(layer: Layer, data: ConvData, algorithm: str = "auto") -> Any:
+    """A layer object in eval mode, with these weights."""
+    kind = getattr(load(), f"Conv{layer.rank}d")
+    conv = kind(layer.c, layer.k, layer.kernel, *_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
     conv.load_state_dict({"weight": data.w, "bias": data.b})
-    conv.eval()
-    x, conv2d = data.x, cyconv.functional.conv2d
-    call = functools.partial(conv2d, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
+    return conv.eval()
+
+
+def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
+    conv, x = module(layer, data, algorithm), data.x
+    function = getattr(load().functional, f"conv{layer.rank}d")
+    call = functools.partial(function, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
     _try(call, algorithm)
     return {
         "cyconv": Contender(lambda: conv(x), lambda y: (y,), _context(threads)),
@@ -51,11 +56,27 @@ def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "aut
     }
 
 
+def kernel_alone(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
+    """The compiled part of a call of the layer, with nothing around it: weights packed and output allocated before."""
+    cyconv = load()
+    conv, x = module(layer, data, algorithm), data.x
+    # The layer's own work object: engines are found by their arguments, and these are what the layer asks with.
+    geometry = conv._conv.geometry(x.shape, data.w.shape, True)
+    work = cyconv.functional.conv_engine(geometry, x.dtype, False, algorithm, fresh=False)
+    if not hasattr(work, "forward_walk"):
+        raise Unsupported(f"algorithm {work.name} has no kernel of its own")
+    images, kernel = work.forward_walk()
+    y = np.empty(layer.output_shape, x.dtype)
+    with _context(threads)():
+        count = cyconv._settings.threads_for(layer.flops)
+    call = functools.partial(kernel.run, y, x, work.pack(data.w), data.b, images, count)
+    return {"cyconv-kernel": Contender(call, lambda _: (y,), _context(threads))}
+
+
 def backward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     """functional.conv2d_backward: the arithmetic that layer.backward does, without adding up the gradients."""
-    call = functools.partial(
-        load().functional.conv2d_backward, data.dy, data.x, data.w, data.b, *_arguments(layer), algorithm=algorithm
-    )
+    function = getattr(load().functional, f"conv{layer.rank}d_backward")
+    call = functools.partial(function, data.dy, data.x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
     _try(call, algorithm)
     return {"cyconv": Contender(call, lambda grads: grads, _context(threads))}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Layer
+from ..layers import Layer, Sizes
 from . import Contender, Contenders, ConvData, Unsupported
 
 _MAGIC = 7767517
@@ -56,9 +56,9 @@ def _conv_line(
     target: str,
     weight: np.ndarray,
     *,
-    stride: int = 1,
-    dilation: int = 1,
-    padding: tuple[int, int] = (0, 0),
+    stride: Sizes = (1, 1),
+    dilation: Sizes = (1, 1),
+    padding: Sizes = (0, 0),
     groups: int = 1,
 ) -> str:
     k, _, r, s = weight.shape
@@ -66,10 +66,10 @@ def _conv_line(
         0: k,
         1: s,
         11: r,
-        2: dilation,
-        12: dilation,
-        3: stride,
-        13: stride,
+        2: dilation[1],
+        12: dilation[0],
+        3: stride[1],
+        13: stride[0],
         4: padding[1],
         14: padding[0],
         15: padding[1],
@@ -86,6 +86,8 @@ def _conv_line(
 def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
     if data.x.dtype != np.float32:
         raise Unsupported("it computes in float32 only")
+    if layer.rank != 2:
+        raise Unsupported("its networks here are made of images only")
     if layer.n != 1:
         raise Unsupported("it takes one image at a time")
     line = _conv_line(

@@ -48,15 +48,14 @@ def _model(
 
 def conv(layer: Layer, w: np.ndarray, b: np.ndarray) -> bytes:
     """One Conv node from x to y."""
-    ph, pw = layer.padding
     node = load().helper.make_node(
         "Conv",
         ["x", "w", "b"],
         ["y"],
         kernel_shape=list(layer.kernel),
-        strides=[layer.stride] * 2,
-        pads=[ph, pw, ph, pw],
-        dilations=[layer.dilation] * 2,
+        strides=list(layer.stride),
+        pads=[*layer.padding, *layer.padding],
+        dilations=list(layer.dilation),
         group=layer.groups,
     )
     return _model([node], {"w": w, "b": b}, layer.input_shape, layer.output_shape)

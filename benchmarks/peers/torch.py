@@ -20,12 +20,19 @@ def load() -> Any:
     return torch
 
 
+def _channels_last(tensor: Any) -> Any:
+    """The same values with channels last in memory; a signal has no memory format of that name, but the strides."""
+    torch = load()
+    if tensor.ndim == 3:
+        return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
+    form = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim, torch.contiguous_format)
+    return tensor.contiguous(memory_format=form)
+
+
 def _tensors(arrays: tuple[np.ndarray, ...], name: str) -> list[Any]:
     """Copies of the arrays in the memory format of this contender."""
-    torch = load()
-    form = torch.channels_last if name == "torch-cl" else torch.contiguous_format
-    copies = (torch.from_numpy(a.copy()) for a in arrays)
-    return [t.contiguous(memory_format=form) if t.ndim == 4 else t for t in copies]
+    copies = (load().from_numpy(a.copy()) for a in arrays)
+    return [_channels_last(t) if name == "torch-cl" else t for t in copies]
 
 
 @contextmanager
@@ -47,12 +54,12 @@ def _contender(run: Any, threads: int, *, inference: bool = True) -> Contender:
 
 
 def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
-    """torch.conv2d in inference mode, which F.conv2d and nn.Conv2d both end in."""
-    torch = load()
+    """torch.conv2d (1d, 3d) in inference mode, which F.conv2d and nn.Conv2d both end in."""
+    function = getattr(load(), f"conv{layer.rank}d")
     contenders = {}
     for name in ("torch", "torch-cl"):
         x, w, b = _tensors((data.x, data.w, data.b), name)
-        call = functools.partial(torch.conv2d, x, w, b, layer.stride, layer.padding, layer.dilation, layer.groups)
+        call = functools.partial(function, x, w, b, layer.stride, layer.padding, layer.dilation, layer.groups)
         contenders[name] = _contender(call, threads)
     return contenders
 
@@ -69,11 +76,11 @@ def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
             x,
             w,
             [layer.k],
-            [layer.stride] * 2,
+            list(layer.stride),
             list(layer.padding),
-            [layer.dilation] * 2,
+            list(layer.dilation),
             False,
-            [0, 0],
+            [0] * layer.rank,
             layer.groups,
             [True, True, True],
         )
