@@ -16,12 +16,14 @@ from cyconv.kernels.simd cimport flush_denormals, lanes, real, restore_denormals
 from cyconv.kernels.source cimport index
 
 cdef extern from "depthwise.h" nogil:
-    void depthwise_plane_f32(int kernel, int stride, const float* x, index height, index width, const float* w,
-                             float bias, float floor, index top, index left, float* y, index out_height,
-                             index out_width) noexcept
-    void depthwise_plane_f64(int kernel, int stride, const double* x, index height, index width, const double* w,
-                             double bias, double floor, index top, index left, double* y, index out_height,
-                             index out_width) noexcept
+    void depthwise_planes_f32(int kernel, int stride, const float* x, const float* zeros, index height, index width,
+                              const float* w, const float* bias, float floor, index top, index left, float* y,
+                              index out_height, index out_width, index channels, index each, index begin,
+                              index end) noexcept
+    void depthwise_planes_f64(int kernel, int stride, const double* x, const double* zeros, index height, index width,
+                              const double* w, const double* bias, double floor, index top, index left, double* y,
+                              index out_height, index out_width, index channels, index each, index begin,
+                              index end) noexcept
     void depthwise_strip_8_f32(int stride, index dilation, const float* x, index row, index channels, const float* w,
                                index rows, index columns, const float* bias, float floor, float* y) noexcept
     void depthwise_strip_8_f64(int stride, index dilation, const double* x, index row, index channels, const double* w,
@@ -102,47 +104,48 @@ cdef int run_depthwise(const Shape* s, real* out, const real* source, const real
     if threads > tasks:
         threads = <int>max(tasks, 1)
     cdef index chunk = max(1, tasks // (8 * threads))
-    cdef Workspace memory = take(s.out_channels * sizeof(real))
+    cdef Workspace memory = take((s.out_channels + s.width) * sizeof(real))
     cdef real* start = <real*>memory.data
+    cdef real* zeros = start + s.out_channels
     with nogil:
         if bias != NULL:
             memcpy(start, bias, s.out_channels * sizeof(real))
         else:
             memset(start, 0, s.out_channels * sizeof(real))
+        memset(zeros, 0, s.width * sizeof(real))
         if threads == 1:
             for i in range(tasks):
-                run_task(s, out, source, weights, start, i * bunch, min(units, (i + 1) * bunch))
+                run_task(s, out, source, weights, start, zeros, i * bunch, min(units, (i + 1) * bunch))
         else:
             for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
-                run_task(s, out, source, weights, start, i * bunch, min(units, (i + 1) * bunch))
+                run_task(s, out, source, weights, start, zeros, i * bunch, min(units, (i + 1) * bunch))
     return 0
 
 
-cdef void run_task(const Shape* s, real* out, const real* source, const real* weights, const real* bias, index first,
-                   index last) noexcept nogil:
+cdef void run_task(const Shape* s, real* out, const real* source, const real* weights, const real* bias,
+                   const real* zeros, index first, index last) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
-    cdef index image, channel, unit
-    for unit in range(first, last):
-        if s.channels_last:
-            image = unit // s.out_height
-            run_row(s, out + unit * s.out_width * s.out_channels, source + image * s.height * s.width * s.channels,
-                    weights, bias, unit % s.out_height)
-        else:
-            image, channel = unit // s.out_channels, unit % s.out_channels
-            run_plane(s, out + unit * s.out_height * s.out_width,
-                      source + (image * s.channels + channel // (s.out_channels // s.channels)) * s.height * s.width,
-                      weights + channel * s.kernel_rows * s.kernel_columns, bias[channel])
+    cdef index unit
+    if s.channels_last:
+        for unit in range(first, last):
+            run_row(s, out + unit * s.out_width * s.out_channels,
+                    source + unit // s.out_height * s.height * s.width * s.channels, weights, bias, unit % s.out_height)
+    else:
+        run_planes(s, out, source, weights, bias, zeros, first, last)
     restore_denormals(mode)
 
 
-cdef void run_plane(const Shape* s, real* y, const real* x, const real* w, real bias) noexcept nogil:
+cdef void run_planes(const Shape* s, real* y, const real* x, const real* w, const real* bias, const real* zeros,
+                     index first, index last) noexcept nogil:
     cdef real floor = 0 if s.rectified else -INFINITY
+    cdef int kernel = <int>s.kernel_rows, stride = <int>s.stride_row
+    cdef index each = s.out_channels // s.channels
     if real is float:
-        depthwise_plane_f32(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top,
-                            s.left, y, s.out_height, s.out_width)
+        depthwise_planes_f32(kernel, stride, x, zeros, s.height, s.width, w, bias, floor, s.top, s.left, y,
+                             s.out_height, s.out_width, s.out_channels, each, first, last)
     else:
-        depthwise_plane_f64(<int>s.kernel_rows, <int>s.stride_row, x, s.height, s.width, w, bias, floor, s.top,
-                            s.left, y, s.out_height, s.out_width)
+        depthwise_planes_f64(kernel, stride, x, zeros, s.height, s.width, w, bias, floor, s.top, s.left, y,
+                             s.out_height, s.out_width, s.out_channels, each, first, last)
 
 
 cdef inline index first_tap(index start, index dilation) noexcept nogil:

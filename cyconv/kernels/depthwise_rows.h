@@ -55,111 +55,165 @@ CYCONV_INLINE VEC NAME(load_inside)(const T *p, NAME(inside) lanes)
 #endif
 }
 
-/* Elements 0, 2, 4, ... of two vectors. */
-CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b)
+/* Elements odd, odd + 2, odd + 4, ... of two vectors. */
+CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b, const int odd)
 {
 #if defined(__clang__)
     VEC r;
     CYCONV_UNROLL
     for (int i = 0; i < LANES; i++)
-        r[i] = i < LANES / 2 ? a[2 * i] : b[2 * i - LANES];
+        r[i] = i < LANES / 2 ? a[2 * i + odd] : b[2 * i + odd - LANES];
     return r;
 #else
     NAME(ivec) mask;
     CYCONV_UNROLL
     for (int i = 0; i < LANES; i++)
-        mask[i] = 2 * i;
+        mask[i] = 2 * i + odd;
     return __builtin_shuffle(a, b, mask);
 #endif
 }
 
-/* `rows` output rows (at most DEPTHWISE_ROWS) x one vector of columns, beginning with (p, q). Kernel, stride and
- * `interior` (all pixels under all windows lie inside) are constants after inlining. */
-CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, const int interior, const T *x,
-                                        ptrdiff_t height, ptrdiff_t width, const VEC *w, T bias, T floor, ptrdiff_t row,
-                                        ptrdiff_t column, T *y, ptrdiff_t out_width, int rows, ptrdiff_t stored)
+/* Pixels of one row under tap s of LANES windows; those at stride 2 come in pairs of taps from two loads. */
+#define TAP_LOADS(kernel, stride) ((stride) == 1 ? (kernel) : ((kernel) + 1) / 2 * 2)
+CYCONV_INLINE VEC NAME(load_row)(const T *p, const int whole, NAME(inside) lanes)
+{
+    return whole ? NAME(load)(p) : NAME(load_inside)(p, lanes);
+}
+
+/* DEPTHWISE_ROWS output rows x one vector of columns, of which `rows` and `stored` are wanted. line[i]: input row i under
+ * the windows, or a row of zeros. Kernel, stride and `whole` (all lanes lie inside) are constants after inlining: no
+ * branch stands between the products. */
+CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, const int whole, const T *const *line,
+                                        ptrdiff_t column, const NAME(inside) * inside, const VEC *w, VEC bias, T floor,
+                                        T *y, ptrdiff_t out_width, int rows, ptrdiff_t stored)
 {
     VEC acc[DEPTHWISE_ROWS];
-    NAME(inside) low[7], high[7]; /* of the first and, for stride 2, the second vector of each kernel column */
     CYCONV_UNROLL
     for (int i = 0; i < DEPTHWISE_ROWS; i++)
-        acc[i] = (VEC){0};
-    CYCONV_UNROLL
-    for (int s = 0; s < kernel; s++)
-        if (!interior) {
-            low[s] = NAME(lanes_inside)(column + s, width);
-            high[s] = NAME(lanes_inside)(column + s + LANES, width);
-        }
+        acc[i] = bias;
     CYCONV_UNROLL
     for (int i = 0; i < (DEPTHWISE_ROWS - 1) * stride + kernel; i++) {
-        if (!interior && (row + i < 0 || row + i >= height || i > (rows - 1) * stride + kernel - 1))
-            continue;
-        const T *line = x + (row + i) * width;
+        const T *q = line[i] + column;
+        VEC v[8];
+        if (stride == 1) {
+            CYCONV_UNROLL
+            for (int s = 0; s < kernel; s++)
+                v[s] = NAME(load_row)(q + s, whole, inside[s]);
+        } else {
+            CYCONV_UNROLL
+            for (int s = 0; s < kernel; s += 2) {
+                VEC a = NAME(load_row)(q + s, whole, inside[s]), b = NAME(load_row)(q + s + LANES, whole, inside[s + 1]);
+                v[s] = NAME(every_second)(a, b, 0);
+                v[s + 1] = NAME(every_second)(a, b, 1);
+            }
+        }
         CYCONV_UNROLL
         for (int s = 0; s < kernel; s++) {
-            const T *q = line + column + s;
-            VEC v = interior ? NAME(load)(q) : NAME(load_inside)(q, low[s]);
-            if (stride == 2)
-                v = NAME(every_second)(v, interior ? NAME(load)(q + LANES) : NAME(load_inside)(q + LANES, high[s]));
             CYCONV_UNROLL
             for (int o = 0; o < DEPTHWISE_ROWS; o++)
                 if (i - o * stride >= 0 && i - o * stride < kernel)
-                    acc[o] += w[(i - o * stride) * kernel + s] * v;
+                    acc[o] += w[(i - o * stride) * kernel + s] * v[s];
         }
     }
+    if (rows == DEPTHWISE_ROWS && stored == LANES) {
+        CYCONV_UNROLL
+        for (int o = 0; o < DEPTHWISE_ROWS; o++)
+            NAME(store)(y + o * out_width, NAME(at_least)(acc[o], floor));
+        return;
+    }
     CYCONV_UNROLL
-    for (int o = 0; o < DEPTHWISE_ROWS; o++) {
-        if (!interior && o >= rows)
-            break;
-        VEC sum = NAME(at_least)(acc[o] + bias, floor);
-        if (interior || stored == LANES)
-            NAME(store)(y + o * out_width, sum);
-        else
-            NAME(store_part)(y + o * out_width, sum, stored);
+    for (int o = 0; o < DEPTHWISE_ROWS; o++)
+        if (o < rows)
+            NAME(store_part)(y + o * out_width, NAME(at_least)(acc[o], floor), stored);
+}
+
+/* Planes follow each other in memory, but are read in pieces of rows, which the processor does not foresee. */
+#define FETCH_BYTES 8192
+CYCONV_INLINE void NAME(fetch_ahead)(const T *x, ptrdiff_t read, T *y, ptrdiff_t written)
+{
+    const char *from = (const char *)x + FETCH_BYTES, *to = (const char *)y + FETCH_BYTES;
+    for (ptrdiff_t i = 0; i < read * (ptrdiff_t)sizeof(T); i += 64)
+        __builtin_prefetch(from + i, 0, 3);
+    for (ptrdiff_t i = 0; i < written * (ptrdiff_t)sizeof(T); i += 64)
+        __builtin_prefetch(to + i, 1, 3);
+}
+
+CYCONV_INLINE void NAME(lanes_of_taps)(const int kernel, const int stride, ptrdiff_t column, ptrdiff_t width,
+                                       NAME(inside) * inside)
+{
+    for (int s = 0; s < TAP_LOADS(kernel, stride); s++)
+        inside[s] = NAME(lanes_inside)(column + (stride == 1 ? s : s / 2 * 2 + s % 2 * LANES), width);
+}
+
+#define PLANES_ARGUMENTS                                                                                                \
+    const T *x, const T *zeros, ptrdiff_t height, ptrdiff_t width, const T *weights, const T *bias, T floor,            \
+        ptrdiff_t top, ptrdiff_t left, T *y, ptrdiff_t out_height, ptrdiff_t out_width, ptrdiff_t channels,             \
+        ptrdiff_t each, ptrdiff_t begin, ptrdiff_t end
+
+/* Output planes begin .. end (of all images; `channels` in one, `each` from one input plane) by pieces of DEPTHWISE_ROWS
+ * rows x one vector. The last vector of a row ends with the row: what it shares with the one before is computed twice. */
+CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int stride, PLANES_ARGUMENTS)
+{
+    const int rows_under = (DEPTHWISE_ROWS - 1) * stride + kernel;
+    ptrdiff_t stored = out_width < LANES ? out_width : LANES;
+    NAME(inside) first[8], last[8], other[8];
+    NAME(lanes_of_taps)(kernel, stride, -left, width, first);
+    NAME(lanes_of_taps)(kernel, stride, (out_width - stored) * stride - left, width, last);
+    for (ptrdiff_t plane = begin; plane < end; plane++) {
+        ptrdiff_t channel = plane % channels;
+        const T *from = x + plane / each * height * width, *weight = weights + channel * kernel * kernel;
+        T *to = y + plane * out_height * out_width;
+        VEC w[49], start = (VEC){0} + bias[channel];
+        CYCONV_UNROLL
+        for (int i = 0; i < kernel * kernel; i++)
+            w[i] = (VEC){0} + weight[i];
+        for (ptrdiff_t p = 0; p < out_height; p += DEPTHWISE_ROWS) {
+            int rows = out_height - p < DEPTHWISE_ROWS ? (int)(out_height - p) : DEPTHWISE_ROWS;
+            const T *line[(DEPTHWISE_ROWS - 1) * 2 + 7];
+            NAME(fetch_ahead)(from + p * stride * width, rows * stride * width, to, rows * out_width);
+            CYCONV_UNROLL
+            for (int i = 0; i < rows_under; i++) {
+                ptrdiff_t row = p * stride - top + i;
+                line[i] = row >= 0 && row < height ? from + row * width : zeros;
+            }
+            for (ptrdiff_t q = 0; q < out_width; q += LANES) {
+                ptrdiff_t at = q + stored <= out_width ? q : out_width - stored, column = at * stride - left;
+                const NAME(inside) *inside = q == 0 ? first : at == out_width - stored ? last : other;
+                if (column >= 0 && column + stride * LANES + kernel <= width) {
+                    NAME(depthwise_rows)(kernel, stride, 1, line, column, inside, w, start, floor, to + at, out_width,
+                                         rows, stored);
+                    continue;
+                }
+                if (inside == other)
+                    NAME(lanes_of_taps)(kernel, stride, column, width, other);
+                NAME(depthwise_rows)(kernel, stride, 0, line, column, inside, w, start, floor, to + at, out_width, rows,
+                                     stored);
+            }
+            to += rows * out_width;
+        }
     }
 }
 
-#define PLANE(kernel, stride)                                                                                           \
-    static __attribute__((noinline, unused)) void NAME(depthwise_plane_##kernel##_##stride)(                            \
-        const T *x, ptrdiff_t height, ptrdiff_t width, const T *weights, T bias, T floor, ptrdiff_t top,                \
-        ptrdiff_t left, T *y, ptrdiff_t out_height, ptrdiff_t out_width)                                                \
+#define PLANES(kernel, stride)                                                                                          \
+    static __attribute__((noinline, unused)) void NAME(depthwise_planes_##kernel##_##stride)(PLANES_ARGUMENTS)          \
     {                                                                                                                   \
-        ptrdiff_t stored = out_width < LANES ? out_width : LANES;                                                       \
-        VEC w[kernel * kernel];                                                                                         \
-        for (int i = 0; i < kernel * kernel; i++)                                                                       \
-            w[i] = (VEC){0} + weights[i];                                                                               \
-        for (ptrdiff_t p = 0; p < out_height; p += DEPTHWISE_ROWS) {                                                    \
-            int rows = out_height - p < DEPTHWISE_ROWS ? (int)(out_height - p) : DEPTHWISE_ROWS;                        \
-            ptrdiff_t row = p * stride - top;                                                                           \
-            int whole = rows == DEPTHWISE_ROWS && row >= 0 &&                                                           \
-                        row + (DEPTHWISE_ROWS - 1) * stride + kernel <= height && stored == LANES;                      \
-            for (ptrdiff_t q = 0; q < out_width; q += LANES) {                                                          \
-                /* The last vector ends with the row; what it shares with the one before is computed twice. */          \
-                ptrdiff_t at = q + stored <= out_width ? q : out_width - stored, column = at * stride - left;           \
-                if (whole && column >= 0 && column + stride * LANES + kernel - 1 <= width)                              \
-                    NAME(depthwise_rows)(kernel, stride, 1, x, height, width, w, bias, floor, row, column,              \
-                                         y + p * out_width + at, out_width, rows, stored);                              \
-                else                                                                                                    \
-                    NAME(depthwise_rows)(kernel, stride, 0, x, height, width, w, bias, floor, row, column,              \
-                                         y + p * out_width + at, out_width, rows, stored);                              \
-            }                                                                                                           \
-        }                                                                                                               \
+        NAME(depthwise_planes_body)(kernel, stride, x, zeros, height, width, weights, bias, floor, top, left, y,        \
+                                    out_height, out_width, channels, each, begin, end);                                 \
     }
-PLANE(3, 1)
-PLANE(3, 2)
-PLANE(5, 1)
-PLANE(5, 2)
-PLANE(7, 1)
-PLANE(7, 2)
+PLANES(3, 1)
+PLANES(3, 2)
+PLANES(5, 1)
+PLANES(5, 2)
+PLANES(7, 1)
+PLANES(7, 2)
 
-static __attribute__((unused)) void NAME(depthwise_plane)(int kernel, int stride, const T *x, ptrdiff_t height,
-                                                          ptrdiff_t width, const T *w, T bias, T floor, ptrdiff_t top,
-                                                          ptrdiff_t left, T *y, ptrdiff_t out_height,
-                                                          ptrdiff_t out_width)
+/* zeros: at least as many as a row is long. */
+static __attribute__((unused)) void NAME(depthwise_planes)(int kernel, int stride, PLANES_ARGUMENTS)
 {
 #define CASE(k, s)                                                                                                      \
     if (kernel == k && stride == s)                                                                                     \
-        NAME(depthwise_plane_##k##_##s)(x, height, width, w, bias, floor, top, left, y, out_height, out_width);
+        NAME(depthwise_planes_##k##_##s)(x, zeros, height, width, weights, bias, floor, top, left, y, out_height,       \
+                                         out_width, channels, each, begin, end);
     CASE(3, 1) CASE(3, 2) CASE(5, 1) CASE(5, 2) CASE(7, 1) CASE(7, 2)
 #undef CASE
 }
@@ -258,7 +312,10 @@ static __attribute__((noinline, unused)) void NAME(depthwise_strip_1)(const T *x
         NAME(depthwise_any_strip)(1, x, row, column, 0, w, ldw, rows, columns, w_row, b, floor, y, 0, part);
 }
 
-#undef PLANE
+#undef PLANES
+#undef PLANES_ARGUMENTS
+#undef TAP_LOADS
+#undef FETCH_BYTES
 #undef NAME
 #undef VEC
 #undef LANES

@@ -27,9 +27,9 @@ cdef extern from "simd.h" nogil:
     void pixel_tile_f32(int channels, const float* x, const float* ahead, const Py_ssize_t* start, const int32_t* table,
                         Py_ssize_t n, const float* w, const float* bias, float floor, float* out, Py_ssize_t plane,
                         const Py_ssize_t* to, Py_ssize_t width) noexcept
-    void pixel_tile_f64(int channels, const double* x, const double* ahead, const Py_ssize_t* start, const int32_t* table,
-                        Py_ssize_t n, const double* w, const double* bias, double floor, double* out, Py_ssize_t plane,
-                        const Py_ssize_t* to, Py_ssize_t width) noexcept
+    void pixel_tile_f64(int channels, const double* x, const double* ahead, const Py_ssize_t* start,
+                        const int32_t* table, Py_ssize_t n, const double* w, const double* bias, double floor,
+                        double* out, Py_ssize_t plane, const Py_ssize_t* to, Py_ssize_t width) noexcept
     void transpose_f32(const float* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, float* to,
                        Py_ssize_t ldt) noexcept
     void transpose_f64(const double* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, double* to,
