@@ -81,10 +81,10 @@ CYCONV_INLINE VEC NAME(load_row)(const T *p, const int whole, NAME(inside) lanes
 }
 
 /* DEPTHWISE_ROWS output rows x one vector of columns, of which `rows` and `stored` are wanted. line[i]: input row i under
- * the windows, or a row of zeros. Kernel, stride and `whole` (all lanes lie inside) are constants after inlining: no
- * branch stands between the products. */
-CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, const int whole, const T *const *line,
-                                        ptrdiff_t column, const NAME(inside) * inside, const VEC *w, VEC bias, T floor,
+ * the windows, or a row of zeros. Kernel, stride, `whole` (all lanes lie inside) and `narrow` (half a vector is wanted,
+ * which at stride 2 comes from one vector) are constants after inlining: no branch stands between the products. */
+CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, const int whole, const int narrow,
+                                        const T *const *line, const T *zeros, ptrdiff_t column, const NAME(inside) * inside, const VEC *w, VEC bias, T floor,
                                         T *y, ptrdiff_t out_width, int rows, ptrdiff_t stored)
 {
     VEC acc[DEPTHWISE_ROWS];
@@ -93,6 +93,9 @@ CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, cons
         acc[i] = bias;
     CYCONV_UNROLL
     for (int i = 0; i < (DEPTHWISE_ROWS - 1) * stride + kernel; i++) {
+        /* Pays where a row is worth seven taps: with fewer, the compiler's arrangement of the registers suffers more. */
+        if (kernel == 7 && stride == 1 && line[i] == zeros)
+            continue;
         const T *q = line[i] + column;
         VEC v[8];
         if (stride == 1) {
@@ -102,7 +105,8 @@ CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, cons
         } else {
             CYCONV_UNROLL
             for (int s = 0; s < kernel; s += 2) {
-                VEC a = NAME(load_row)(q + s, whole, inside[s]), b = NAME(load_row)(q + s + LANES, whole, inside[s + 1]);
+                VEC a = NAME(load_row)(q + s, whole, inside[s]);
+                VEC b = narrow ? a : NAME(load_row)(q + s + LANES, whole, inside[s + 1]);
                 v[s] = NAME(every_second)(a, b, 0);
                 v[s + 1] = NAME(every_second)(a, b, 1);
             }
@@ -180,14 +184,18 @@ CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int strid
                 ptrdiff_t at = q + stored <= out_width ? q : out_width - stored, column = at * stride - left;
                 const NAME(inside) *inside = q == 0 ? first : at == out_width - stored ? last : other;
                 if (column >= 0 && column + stride * LANES + kernel <= width) {
-                    NAME(depthwise_rows)(kernel, stride, 1, line, column, inside, w, start, floor, to + at, out_width,
+                    NAME(depthwise_rows)(kernel, stride, 1, 0, line, zeros, column, inside, w, start, floor, to + at, out_width,
                                          rows, stored);
                     continue;
                 }
                 if (inside == other)
                     NAME(lanes_of_taps)(kernel, stride, column, width, other);
-                NAME(depthwise_rows)(kernel, stride, 0, line, column, inside, w, start, floor, to + at, out_width, rows,
-                                     stored);
+                if (stride == 2 && 2 * stored <= LANES)
+                    NAME(depthwise_rows)(kernel, stride, 0, 1, line, zeros, column, inside, w, start, floor, to + at,
+                                         out_width, rows, stored);
+                else
+                    NAME(depthwise_rows)(kernel, stride, 0, 0, line, zeros, column, inside, w, start, floor, to + at,
+                                         out_width, rows, stored);
             }
             to += rows * out_width;
         }

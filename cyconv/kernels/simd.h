@@ -80,6 +80,14 @@ CYCONV_INLINE uint64_t flush_denormals(void) { return 0; }
 CYCONV_INLINE void restore_denormals(uint64_t before) { (void)before; }
 #endif
 
+/* Ask for memory that will be read soon; beyond the end of an array it does no harm. */
+#define FETCH_AHEAD 8192
+CYCONV_INLINE void fetch_ahead(const void *p, ptrdiff_t bytes)
+{
+    for (ptrdiff_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)p + FETCH_AHEAD + i);
+}
+
 #define CYCONV_JOIN_(a, b) a##_##b
 #define CYCONV_JOIN(a, b) CYCONV_JOIN_(a, b)
 

@@ -15,6 +15,7 @@ cdef extern from "simd.h" nogil:
         PIXEL_CHANNELS
 
     int PIXEL_VECTORS(int channels) noexcept
+    void fetch_ahead(const void* p, Py_ssize_t nbytes) noexcept
     uint64_t flush_denormals() noexcept
     void restore_denormals(uint64_t before) noexcept
 
@@ -38,6 +39,8 @@ cdef extern from "simd.h" nogil:
                             float* out) noexcept
     void inner_products_f64(const double* x, const double* w, Py_ssize_t n, Py_ssize_t rows, const double* bias,
                             double* out) noexcept
+    void copy_row_f32(float* to, const float* source, Py_ssize_t n) noexcept
+    void copy_row_f64(double* to, const double* source, Py_ssize_t n) noexcept
     void rectify_f32(float* x, Py_ssize_t n) noexcept
     void rectify_f64(double* x, Py_ssize_t n) noexcept
     float burn_f32(Py_ssize_t n, float factor) noexcept
@@ -76,6 +79,14 @@ cdef inline void transpose(const real* source, Py_ssize_t ldf, Py_ssize_t rows, 
         transpose_f32(source, ldf, rows, columns, to, ldt)
     else:
         transpose_f64(source, ldf, rows, columns, to, ldt)
+
+
+cdef inline void copy_row(real* to, const real* source, Py_ssize_t n) noexcept nogil:
+    """to = source, n elements."""
+    if real is float:
+        copy_row_f32(to, source, n)
+    else:
+        copy_row_f64(to, source, n)
 
 
 cdef inline void rectify(real* x, Py_ssize_t n) noexcept nogil:

@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels.simd cimport real
+from cyconv.kernels.simd cimport copy_row, fetch_ahead, real
 
 ctypedef Py_ssize_t index
 
@@ -103,12 +103,14 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         # One call for all zeros: each costs as much as a short row.
         memset(to, 0, s.rows * s.pitch * sizeof(real))
         for r in range(first, last):
-            memcpy(to + (r - row) * s.pitch + left, source + r * s.width + column + left, (right - left) * sizeof(real))
+            fetch_ahead(source + r * s.width, s.width * sizeof(real))
+            copy_row(to + (r - row) * s.pitch + left, source + r * s.width + column + left, right - left)
         return
     for r in range(row, row + s.rows):
         if 0 <= r < s.height:
+            fetch_ahead(source + r * s.width, s.width * sizeof(real))
             memset(to, 0, left * sizeof(real))
-            memcpy(to + left, source + r * s.width + column + left, (right - left) * sizeof(real))
+            copy_row(to + left, source + r * s.width + column + left, right - left)
             memset(to + right, 0, (s.columns - right) * sizeof(real))
         else:
             memset(to, 0, s.columns * sizeof(real))

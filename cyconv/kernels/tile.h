@@ -146,6 +146,18 @@ CYCONV_INLINE void NAME(store_part)(T *p, VEC v, ptrdiff_t n)
 #endif
 }
 
+/* A row of n elements; calling memcpy for it costs as much as copying 64. The last vector overlaps the one before. */
+CYCONV_INLINE void NAME(copy_row)(T *to, const T *from, ptrdiff_t n)
+{
+    if (n < LANES) {
+        NAME(store_part)(to, NAME(load_part)(from, n), n);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < n - LANES; i += LANES)
+        NAME(store)(to + i, NAME(load)(from + i));
+    NAME(store)(to + n - LANES, NAME(load)(from + n - LANES));
+}
+
 /* The pixel-vector form.  For k < channels and j < vectors
  *
  *     out[k * plane + to[j] + lane] = bias[k] + sum over t < n of  w[t * channels + k] x[table[t] + from[j] + lane]
