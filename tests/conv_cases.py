@@ -201,6 +201,9 @@ def awkward(dtype: str) -> dict[str, Case]:
         cases[f"3 x 3 from {size[0]} x {size[1]}"] = Case(3, 5, lanes - 1, size, padding=2)
         cases[f"3 x 3 to {size[0]} x {size[1]}"] = Case(2, lanes + 1, 2 * lanes + 1, (size[0] + 2, size[1] + 2))
         cases[f"5 x 5 from {size[0]} x {size[1]}"] = Case(2, 5, lanes + 3, size, (5, 5), padding=((2, 3), (4, 2)))
+    for kernel in ((7, 7), (4, 4), (1, 7), (7, 1), (1, 3), (5, 1), (9, 2)):
+        name = f"{kernel[0]} x {kernel[1]} in pieces"
+        cases[name] = Case(2, lanes + 1, 2 * lanes + 3, (10, 13), kernel, padding=((3, 0), (2, 4)), dilation=(1, 2))
     cases["3 x 3, dilation"] = Case(2, lanes + 1, 2 * lanes + 1, (9, 11), padding=2, dilation=2)
     cases["3 x 3, dilations differ"] = Case(2, 5, 3, (13, 10), padding=((1, 4), (0, 3)), dilation=(3, 2))
     cases["3 x 3, dilation of the map's size"] = Case(1, 3, 4, (5, 6), padding=4, dilation=(5, 4))

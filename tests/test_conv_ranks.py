@@ -5,14 +5,17 @@ import pytest
 from tolerances import assert_close
 
 import cyconv
-from cyconv import Conv1d, Conv3d, reference
+from cyconv import Conv1d, Conv3d, _plan, reference
 from cyconv import functional as F
+from cyconv._geometry import conv_geometry
 
 # (input shape, (output channels, *kernel), other arguments)
 SIGNALS = [
     ((2, 3, 50), (5, 7), {"stride": 2, "padding": 3}),
     ((1, 16, 2000), (40, 9), {"padding": "same"}),
     ((2, 8, 100), (16, 2), {"dilation": 16}),
+    ((2, 18, 61), (37, 3), {"padding": 1}),
+    ((3, 5, 300), (7, 5), {"padding": ((3, 4),), "dilation": 3}),
     ((1, 1, 3000), (4, 101), {"padding": 50}),
     ((2, 6, 33), (6, 3), {"groups": 6, "padding": 1}),
     ((3, 6, 33), (6, 1), {}),
@@ -22,6 +25,8 @@ VOLUMES = [
     ((2, 3, 5, 7, 9), (10, 3, 3, 3), {"padding": 1}),
     ((1, 8, 6, 8, 8), (33, 2, 3, 1), {"stride": (2, 1, 2), "padding": ((1, 0), (1, 1), (0, 0))}),
     ((2, 4, 7, 6, 20), (8, 3, 2, 3), {"groups": 2, "dilation": (2, 1, 2), "padding": (2, 0, 1)}),
+    ((2, 18, 4, 9, 11), (35, 3, 3, 3), {"padding": ((0, 2), (1, 1), (2, 0))}),
+    ((1, 3, 6, 9, 8), (4, 2, 5, 1), {"padding": 2, "dilation": (3, 2, 1)}),
     ((1, 5, 4, 4, 4), (7, 1, 1, 1), {}),
     ((1, 5, 4, 4, 4), (7, 1, 1, 1), {"stride": 2}),
     ((1, 2, 9, 5, 5), (3, 3, 3, 3), {"stride": 3}),
@@ -35,13 +40,26 @@ def in_memory_order(x, order):
     return x if order == "planes" else np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
 
+def how(stride=1, padding=0, dilation=1, groups=1):
+    return stride, padding, dilation, groups, "zeros"
+
+
 @pytest.mark.parametrize("order", ["planes", "channels last"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "reference"])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd_f2", "winograd_f4", "im2col", "reference"])
 @pytest.mark.parametrize(("name", "shape", "kernel", "arguments"), CASES)
 def test_forward_and_gradients(name, shape, kernel, arguments, algorithm, dtype, order):
-    if algorithm == "im2col" and name == "conv3d":
-        pytest.skip("im2col has one or two spatial dimensions")
+    if algorithm != "auto":
+        geometry = conv_geometry(
+            name,
+            len(shape) - 2,
+            shape,
+            (kernel[0], shape[1] // arguments.get("groups", 1), *kernel[1:]),
+            None,
+            *how(**arguments),
+        )
+        if against := _plan.obstacle(algorithm, geometry, order != "planes"):
+            pytest.skip(against)
     rng = np.random.default_rng(0)
     x = rng.standard_normal(shape).astype(dtype)
     weight = rng.standard_normal((kernel[0], shape[1] // arguments.get("groups", 1), *kernel[1:])).astype(dtype)
@@ -58,7 +76,7 @@ def test_forward_and_gradients(name, shape, kernel, arguments, algorithm, dtype,
             found.append([forward, *getattr(F, f"{name}_backward")(dy, *given, **arguments, algorithm=algorithm)])
     for one, two, right in zip(*found, expected, strict=True):
         np.testing.assert_array_equal(one, two)
-        assert_close(one, right.astype(dtype), algorithm="direct")
+        assert_close(one, right.astype(dtype), algorithm="winograd_f4" if algorithm == "auto" else algorithm)
 
 
 def test_im2col_says_that_it_has_no_volumes():

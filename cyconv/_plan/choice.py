@@ -6,8 +6,8 @@ import math
 
 from .._geometry import ConvGeometry
 from .depthwise import depthwise_obstacle
-from .direct import padding_skipped
-from .winograd import winograd_obstacle
+from .direct import padding_skipped, volume
+from .winograd import tiling, winograd_obstacle
 
 #: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md):
 #: a transform step of one element of a tile (transforms of input and output are a quarter of the time at 64 channels)
@@ -55,25 +55,40 @@ def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bo
         moved = math.prod(geometry.input_shape) + math.prod(geometry.output_shape)
         return max(geometry.macs, 4.0 * itemsize * moved)
     m = TILE_EDGE[name]
-    elements = geometry.taps if m == 1 else (m + geometry.kernel[0] - 1) ** 2
     c, k = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
     padded = _round_up(k, lanes) if k > lanes // 2 or m > 1 else k
-    # A dilated convolution has the tiles of dilation² phases.
-    step = (1,) * geometry.rank if m == 1 else geometry.dilation
-    tiles = geometry.batch * math.prod(
-        d * math.ceil(size / (m * d)) for size, d in zip(geometry.output, step, strict=True)
-    )
-    weights = elements * c * padded * geometry.groups
-    read = WEIGHT_CACHED if weights * itemsize <= CACHED_BYTES else WEIGHT_FROM_MEMORY
-    transforms = 0.0 if m == 1 else TRANSFORM * elements * tiles * (_round_up(c, lanes) + padded)
+    if m > 1:
+        return _winograd_cost(name, geometry, c, padded, lanes, itemsize, fresh)
+    weights = geometry.taps * c * padded * geometry.groups
     # A tile of one vector of output channels reaches 5/6 of the peak.
-    speed = 5 / 6 if k <= lanes else 1.0
-    if m == 1:
-        speed /= 1 - padding_skipped(geometry)
-    elif elements * c * itemsize * math.prod(step) > PHASES_BYTES:
-        speed /= 2
-    pack = weights * PACK[name] if fresh else 0.0
-    return weights * tiles / speed + weights * read + transforms + pack
+    speed = (5 / 6 if k <= lanes else 1.0) / (1 - padding_skipped(geometry))
+    pixels = geometry.batch * math.prod(geometry.output)
+    return weights * pixels / speed + weights * (_read(weights * itemsize) + PACK[name] * fresh)
+
+
+def _read(nbytes: int) -> float:
+    return WEIGHT_CACHED if nbytes <= CACHED_BYTES else WEIGHT_FROM_MEMORY
+
+
+def _winograd_cost(
+    name: str, geometry: ConvGeometry, c: int, padded: int, lanes: int, itemsize: int, fresh: bool
+) -> float:
+    cut, v = tiling(geometry, TILE_EDGE[name]), volume(geometry)
+    phases, terms = math.prod(cut.dilation), math.prod(cut.pieces)
+    tiles = geometry.batch * v.output[0] * phases * math.prod(cut.tiles((v.output[1], v.output[2])))
+    weights = cut.elements * terms * c * padded
+    transforms = TRANSFORM * cut.elements * tiles * (terms * _round_up(c, lanes) + padded)
+    # A block of transformed pixels that leaves the nearest caches halves the speed.
+    speed = 0.5 if cut.elements * terms * c * itemsize * phases > PHASES_BYTES else 1.0
+    return weights * tiles / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
+
+
+def _accurate(geometry: ConvGeometry, m: int) -> bool:
+    """Whether the error stays within 1e-5: with six points it grows with the root of the number of terms."""
+    cut = tiling(geometry, m)
+    # The input gradient has as many terms as there are output channels.
+    channels = max(geometry.in_channels, geometry.out_channels)
+    return m + max(cut.piece) - 1 < 6 or channels * math.prod(cut.pieces) <= F4_CHANNELS
 
 
 def choose(
@@ -85,15 +100,15 @@ def choose(
         if not against:
             return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
         return "direct", f"the depthwise walks cannot: {against}"
-    against = winograd_obstacle(geometry, TILE_EDGE["winograd_f2"])
+    against = winograd_obstacle(geometry, TILE_EDGE["winograd_f4"])
     if against:
         return "direct", f"Winograd cannot: {against}"
     if precision == "strict":
         return "direct", 'precision "strict" asks for direct summation'
     itemsize = 4 if dtype == "f" else 8
     names = [name for name in TILE_EDGE if not obstacle(name, geometry, channels_last)]
-    if geometry.in_channels > F4_CHANNELS:
-        names = [name for name in names if TILE_EDGE[name] + geometry.kernel[0] < 7]
+    # Six points, many terms: all but F(2, 3) leave the bound on errors.
+    names = [name for name in names if TILE_EDGE[name] == 1 or _accurate(geometry, TILE_EDGE[name])]
     costs = {name: cost(name, geometry, lanes, itemsize, fresh) for name in names}
     best = min(costs, key=lambda name: costs[name])
     listed = ", ".join(f"{name} {value / costs[best]:.2f}" for name, value in costs.items())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from .._geometry import ConvGeometry
 from ._common import TASKS, Target, even
+from .direct import volume
 
 #: Tiles of a block: 14 fill the register tile once; beyond 64 nothing is gained.
 FEW_TILES, MANY_TILES = 14, 64
@@ -19,18 +21,54 @@ MOST_DILATION = 8
 BLOCK_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """How a kernel is cut into pieces that Winograd's algorithm computes for m x m output pixels at a time."""
+
+    m: int
+    piece: tuple[int, int]  #: rows and columns of taps of a piece; 1 along an axis in which the kernel has one tap
+    pieces: tuple[int, int, int]  #: slices, rows and columns of pieces
+    dilation: tuple[int, int]
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Output rows and columns of a tile."""
+        return self.m if self.piece[0] > 1 else 1, self.m if self.piece[1] > 1 else 1
+
+    @property
+    def elements(self) -> int:
+        """Products of a tile for each pair of channels."""
+        return math.prod(edge + r - 1 for edge, r in zip(self.edges, self.piece, strict=True))
+
+    def tiles(self, output: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns of tiles of each phase."""
+        rows, columns = (
+            math.ceil(size / (edge * d)) for size, edge, d in zip(output, self.edges, self.dilation, strict=True)
+        )
+        return rows, columns
+
+
+def tiling(geometry: ConvGeometry, m: int) -> Tiling:
+    """Return how a convolution is cut for m x m tiles: into 3 x 3 taps, or for m = 2 into 5 x 5 where they fit."""
+    v = volume(geometry)
+    rows, columns = v.kernel[1:]
+    r = 5 if m == 2 and {rows, columns} <= {1, 5} else 3
+    piece = (r if rows > 1 else 1, r if columns > 1 else 1)
+    pieces = (v.kernel[0], math.ceil(rows / piece[0]), math.ceil(columns / piece[1]))
+    return Tiling(m, piece, pieces, (v.dilation[1] if rows > 1 else 1, v.dilation[2] if columns > 1 else 1))
+
+
 def winograd_obstacle(geometry: ConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
-    if geometry.rank != 2:
-        return f"it has {geometry.rank} spatial dimensions, not 2"
-    if geometry.kernel not in ((3, 3), (5, 5)) or (m == 4 and geometry.kernel != (3, 3)):
-        return f"the kernel is {' x '.join(map(str, geometry.kernel))}, not {'3 x 3' if m == 4 else '3 x 3 or 5 x 5'}"
-    if geometry.stride != (1, 1):
-        return f"the stride is {geometry.stride}, not 1"
-    if max(geometry.dilation) > MOST_DILATION:
-        return f"the dilation is {geometry.dilation}, more than {MOST_DILATION}"
     if geometry.groups != 1:
         return f"there are {geometry.groups} groups"
+    if any(s != 1 for s in geometry.stride):
+        return f"the stride is {geometry.stride}, not 1"
+    cut = tiling(geometry, m)
+    if cut.piece == (1, 1):
+        return "the kernel has one tap in height and width"
+    if max(cut.dilation) > MOST_DILATION:
+        return f"the dilation is {geometry.dilation}, more than {MOST_DILATION}"
     return ""
 
 
@@ -62,40 +100,42 @@ def _block(images: int, rows: int, columns: int, most: int) -> tuple[int, int, i
 
 def winograd(
     geometry: ConvGeometry, target: Target, channels_last: bool, m: int, *, gradient: bool = False
-) -> dict[str, Any]:
-    """Return the arguments of the kernel for output tiles of edge ``m``: forward, or the input gradient.
+) -> tuple[int, dict[str, Any]]:
+    """Return (images, arguments of the kernel) for output tiles of edge ``m``: forward, or the input gradient.
 
     The input gradient is the same convolution with the taps in reverse, channels swapped, and D (R - 1) - P rows of
     padding.
     """
-    c, k = geometry.in_channels, geometry.out_channels
-    source, out = (c, *geometry.input), (k, *geometry.output)
-    r, dilation = geometry.kernel[0], geometry.dilation
-    first = tuple(-low for low, _ in geometry.padding)
+    v, cut = volume(geometry), tiling(geometry, m)
+    source, out = (geometry.in_channels, *v.input), (geometry.out_channels, *v.output)
+    first = tuple(-low for low, _ in v.padding)
     if gradient:
         source, out = out, source
-        first = tuple(low - d * (r - 1) for (low, _), d in zip(geometry.padding, dilation, strict=True))
-    rows, columns = math.ceil(out[1] / (m * dilation[0])), math.ceil(out[2] / (m * dilation[1]))
-    elements = (m + r - 1) ** 2
-    most = max(8, min(MANY_TILES, BLOCK_BYTES // (elements * source[0] * target.itemsize)))
-    if elements * c * k * target.itemsize > LARGE_WEIGHTS:
+        first = tuple(low - d * (r - 1) for (low, _), d, r in zip(v.padding, v.dilation, v.kernel, strict=True))
+    images = geometry.batch * out[1]
+    rows, columns = cut.tiles((out[2], out[3]))
+    terms = source[0] * math.prod(cut.pieces)
+    most = max(8, min(MANY_TILES, BLOCK_BYTES // (cut.elements * terms * target.itemsize)))
+    if cut.elements * terms * out[0] * target.itemsize > LARGE_WEIGHTS:
         most = MANY_TILES
-    most = max(1, most // math.prod(dilation))
-    block = _block(geometry.batch, rows, columns, most)
-    pixel_tasks = math.ceil(geometry.batch / block[0]) * math.ceil(rows / block[1]) * math.ceil(columns / block[2])
+    most = max(1, most // math.prod(cut.dilation))
+    block = _block(images, rows, columns, most)
+    pixel_tasks = math.ceil(images / block[0]) * math.ceil(rows / block[1]) * math.ceil(columns / block[2])
     channel_blocks = math.ceil(out[0] / (2 * target.lanes))
     # With few input channels the transforms weigh much, and are not to be repeated for other output channels.
     wanted = TASKS if source[0] >= 128 else 2
     tasks = min(channel_blocks, math.ceil(wanted / max(pixel_tasks, 1)))
-    return {
+    return images, {
         "dtype": target.dtype,
         "source": source,
         "out": out,
+        "kernel": v.kernel,
         "channels_last": channels_last,
         "first": first,
         "m": m,
-        "r": r,
-        "dilation": dilation,
+        "piece": cut.piece,
+        "pieces": cut.pieces[1:],
+        "dilation": (v.dilation[0], *cut.dilation),
         "block": block,
         "task_blocks": math.ceil(channel_blocks / tasks),
         "swapped": gradient,

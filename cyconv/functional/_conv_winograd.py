@@ -19,17 +19,17 @@ class Winograd(Direct):
         """Return (images, kernel) of the forward pass."""
         found = self._forward.get(rectified)
         if found is None:
-            arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m)
+            images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m)
             kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
-            found = self._forward[rectified] = (self.geometry.batch, kernel)
+            found = self._forward[rectified] = (images, kernel)
         return found
 
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
         if self._backward is None:
-            arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m, gradient=True)
+            images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m, gradient=True)
             kernel = kernels.load("winograd").Winograd(rectified=False, **arguments)
-            self._backward = (self.geometry.batch, kernel)
+            self._backward = (images, kernel)
         images, kernel = self._backward
         packed = pool_array(kernel.packed_size, self.dtype.char)
         kernel.pack(weight, packed, _settings.threads_for(16 * packed.size))
@@ -39,7 +39,7 @@ class Winograd(Direct):
 
 
 class WinogradF2(Winograd):
-    """F(2 x 2, 3 x 3), as accurate as direct summation, and F(2 x 2, 5 x 5)."""
+    """F(2 x 2, 3 x 3): as accurate as direct summation. F(2 x 2, 5 x 5) for kernels of five taps."""
 
     name = "winograd_f2"
     m = 2

@@ -1,13 +1,17 @@
 """Convolution of stride 1 by Winograd's algorithms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5).
 
 For each block of tiles: the source pixels are brought to [channel vector][row][column][channel] with their padding,
-each tile is transformed to its edge² elements xi, and for each block of output channels the register tile multiplies
+each tile is transformed to its elements xi, and for each block of output channels the register tile multiplies
 
     M[xi][tile][k] = sum over c of  V[xi][c][tile] U[xi][c][k]        (U: transformed weights, made beforehand)
 
 and M is transformed back, straight to the output. All of it is private to the task; a task of other output channels
 on the same thread finds V still there. F(2, 3) does 2.25 times fewer multiplications than the sum itself, F(4, 3) 4
 times, F(2, 5) 2.8 times; a map that is no multiple of 2 or 4 wastes part of its last tiles.
+
+Other kernels are cut into *pieces* of that size, missing taps being zero: a piece is an input channel of its own, which
+reads pixels further on (V[xi][piece, c][tile]), and so is a slice of a three-dimensional kernel. Along an axis in which
+the kernel has one tap, a tile is one pixel high or wide, and nothing is transformed.
 
 A dilated convolution is many of them side by side: the pixels whose row and column leave the same remainders when
 divided by the dilation (a *phase*) meet only each other. A block holds the tiles of all its phases.
@@ -36,40 +40,45 @@ from cyconv.kernels.simd cimport (
 from cyconv.kernels.source cimport index
 
 cdef extern from "winograd.h" nogil:
-    void winograd_input_f32(int m, int r, const float* x, index row, index column, index tiles, float* to,
+    void winograd_input_f32(int m, int er, int ec, const float* x, index row, index column, index tiles, float* to,
                             index plane) noexcept
-    void winograd_input_f64(int m, int r, const double* x, index row, index column, index tiles, double* to,
+    void winograd_input_f64(int m, int er, int ec, const double* x, index row, index column, index tiles, double* to,
                             index plane) noexcept
-    void winograd_output_f32(int m, int r, const float* x, index ld, index plane, index tiles, int vectors,
+    void winograd_output_f32(int m, int er, int ec, const float* x, index ld, index plane, index tiles, int vectors,
                              const float* bias, float floor, float* to, index row, index column) noexcept
-    void winograd_output_f64(int m, int r, const double* x, index ld, index plane, index tiles, int vectors,
+    void winograd_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles, int vectors,
                              const double* bias, double floor, double* to, index row, index column) noexcept
-    void winograd_weights_f32(int m, int r, const float* x, index channels, int vectors, float* to,
+    void winograd_weights_f32(int m, int er, int ec, const float* x, index channels, int vectors, float* to,
                               index plane) noexcept
-    void winograd_weights_f64(int m, int r, const double* x, index channels, int vectors, double* to,
+    void winograd_weights_f64(int m, int er, int ec, const double* x, index channels, int vectors, double* to,
                               index plane) noexcept
 
 cnp.import_array()
 
 
 cdef struct Shape:
-    index channels, height, width  # of the source
-    index out_channels, out_height, out_width
+    index channels, depth, height, width  # of the source
+    index out_channels, out_depth, out_height, out_width
     bint channels_last, rectified
-    int m, r  # output pixels along the edge of a tile, taps along the edge of the kernel
-    index dilation_row, dilation_column
-    index elements  # (m + r - 1)²
-    index first_row, first_column  # source pixel of output pixel (0, 0): minus the padding
+    int m  # output pixels along the edge of a tile
+    int edge_row, edge_column  # transformed elements along each edge: m + r - 1, or 1
+    index m_row, m_column, elements  # of one tile
+    index kernel_slices, kernel_rows, kernel_columns
+    index r_row, r_column  # taps of a piece
+    index piece_rows, piece_columns, pieces  # slices are counted in the last
+    index dilation_depth, dilation_row, dilation_column
+    index first_depth, first_row, first_column  # source pixel of output pixel (0, 0, 0): minus the padding
     # Blocks of tiles: images, rows and columns of tiles of each phase in one, and how many blocks there are
     index block_images, block_rows, block_columns, tile_rows, tile_columns
     index row_blocks, column_blocks
     index tiles  # of a whole block
     index in_vectors  # vectors of input channels
+    index terms  # input channels of all pieces
     index vectors, channel_blocks, task_blocks, task_groups  # of output channels
     # Elements of the private arrays, and distances in them
     index copy_pitch, copy_plane, copy_size
     index v_plane, m_plane, scratch_size
-    index images
+    index images  # one for each depth of the output
     bint swapped  # weights lie as [reduction channel][output channel], taps in reverse: the input gradient
 
 
@@ -84,46 +93,57 @@ cdef class Winograd:
     def __cinit__(self):
         self.table = NULL
 
-    def __init__(self, *, str dtype, source, out, bint channels_last, first, int m, int r, dilation, block,
-                 index task_blocks, bint rectified, bint swapped):
-        """``first``: source pixel of output pixel (0, 0); ``block``: images, rows and columns of tiles of a phase."""
+    def __init__(self, *, str dtype, source, out, kernel, bint channels_last, first, int m, piece, pieces, dilation,
+                 block, index task_blocks, bint rectified, bint swapped):
+        """``source``, ``out``: (channels, depth, height, width); ``first``: source pixel of output pixel (0, 0, 0);
+        ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index c
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
-        s.channels, s.height, s.width = source
-        s.out_channels, s.out_height, s.out_width = out
+        s.channels, s.depth, s.height, s.width = source
+        s.out_channels, s.out_depth, s.out_height, s.out_width = out
         s.channels_last, s.rectified, s.swapped = channels_last, rectified, swapped
-        s.m, s.r, s.elements = m, r, (m + r - 1) * (m + r - 1)
-        s.dilation_row, s.dilation_column = dilation
-        s.first_row, s.first_column = first
+        s.kernel_slices, s.kernel_rows, s.kernel_columns = kernel
+        s.r_row, s.r_column = piece
+        s.piece_rows, s.piece_columns = pieces
+        s.pieces = s.kernel_slices * s.piece_rows * s.piece_columns
+        s.m = m
+        s.m_row = 1 if s.r_row == 1 else m
+        s.m_column = 1 if s.r_column == 1 else m
+        s.edge_row, s.edge_column = <int>(s.m_row + s.r_row - 1), <int>(s.m_column + s.r_column - 1)
+        s.elements = s.edge_row * s.edge_column
+        s.dilation_depth, s.dilation_row, s.dilation_column = dilation
+        s.first_depth, s.first_row, s.first_column = first
         s.block_images, s.block_rows, s.block_columns = block
-        s.tile_rows = (s.out_height + m * s.dilation_row - 1) // (m * s.dilation_row)
-        s.tile_columns = (s.out_width + m * s.dilation_column - 1) // (m * s.dilation_column)
+        s.tile_rows = (s.out_height + s.m_row * s.dilation_row - 1) // (s.m_row * s.dilation_row)
+        s.tile_columns = (s.out_width + s.m_column * s.dilation_column - 1) // (s.m_column * s.dilation_column)
         s.row_blocks = (s.tile_rows + s.block_rows - 1) // s.block_rows
         s.column_blocks = (s.tile_columns + s.block_columns - 1) // s.block_columns
         s.tiles = s.block_images * s.block_rows * s.block_columns * s.dilation_row * s.dilation_column
         s.in_vectors = (s.channels + width - 1) // width
+        s.terms = s.pieces * s.channels
         s.vectors = (s.out_channels + width - 1) // width
         s.channel_blocks = (s.vectors + 1) // 2
         s.task_blocks = task_blocks
         s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
-        s.copy_pitch = (s.block_columns * m + r - 1) * s.dilation_column * width
-        s.copy_plane = (s.block_rows * m + r - 1) * s.dilation_row * s.copy_pitch
+        s.copy_pitch = (s.block_columns * s.m_column + s.r_column * s.piece_columns - 1) * s.dilation_column * width
+        s.copy_plane = (s.block_rows * s.m_row + s.r_row * s.piece_rows - 1) * s.dilation_row * s.copy_pitch
         s.copy_size = s.in_vectors * s.copy_plane
         # One vector more than needed between the elements: powers of two would fall into one set of the cache.
-        s.v_plane = s.in_vectors * s.tiles * width + width
+        s.v_plane = s.pieces * s.in_vectors * s.tiles * width + width
         s.m_plane = s.tiles * 2 * width + width
-        s.scratch_size = s.block_rows * m * s.dilation_row * s.block_columns * m * s.dilation_column * 2 * width
-        self.packed_size = s.elements * (s.vectors * width * s.channels + s.channel_blocks * width)
+        s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
+        self.packed_size = s.elements * (s.vectors * width * s.terms + s.channel_blocks * width)
         self.thread_bytes = ((s.copy_size + s.elements * (s.v_plane + s.m_plane) + s.scratch_size) * itemsize
                              + 4095) // 4096 * 4096
-        self.table = <int32_t*>calloc(s.channels, sizeof(int32_t))
+        self.table = <int32_t*>calloc(s.terms, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the channel table")
-        for c in range(s.channels):
-            self.table[c] = c // width * s.tiles * width + c % width
+        for c in range(s.terms):
+            self.table[c] = ((c // s.channels * s.in_vectors + c % s.channels // width) * s.tiles * width
+                             + c % s.channels % width)
 
     def __dealloc__(self):
         free(self.table)
@@ -154,7 +174,8 @@ DEF WEIGHT_CHANNELS = 16
 
 cdef int transform_weights(const Shape* s, const real* weight, real* packed, int threads) except -1:
     cdef index blocks = s.channel_blocks, i, width = 2 * lanes(weight)
-    cdef index per_thread = (WEIGHT_CHANNELS * s.r * s.r * width * sizeof(real) + 4095) // 4096 * 4096
+    cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
+    cdef index per_thread = (WEIGHT_CHANNELS * (taps + s.r_row * s.r_column) * width * sizeof(real) + 4095) // 4096 * 4096
     if threads > blocks:
         threads = <int>blocks
     cdef Workspace memory = take(threads * per_thread)
@@ -171,11 +192,14 @@ cdef int transform_weights(const Shape* s, const real* weight, real* packed, int
 
 cdef void transform_weight_block(const Shape* s, const real* weight, real* packed, real* ordered,
                                  index block) noexcept nogil:
-    """U[xi][c][k] of one block of two vectors of output channels; a vector more than needed from xi to xi."""
+    """U[xi][piece, c][k] of one block of two vectors of output channels; a vector more than needed from xi to xi."""
     cdef index width = lanes(weight), first = 2 * block * width
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
-    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), taps = s.r * s.r, c, n, k, i, tap
-    cdef real* to = packed + s.elements * (first * s.channels + block * width)
+    cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, k, i, tap, piece
+    cdef real* to = packed + s.elements * (first * s.terms + block * width)
+    cdef real* cut = ordered + WEIGHT_CHANNELS * taps * ld
+    cdef bint whole = s.pieces == 1 and s.r_row == s.kernel_rows and s.r_column == s.kernel_columns
     cdef uint64_t mode = flush_denormals()
     memset(ordered, 0, WEIGHT_CHANNELS * taps * ld * sizeof(real))
     for c in range(0, s.channels, WEIGHT_CHANNELS):
@@ -188,11 +212,35 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
                                                                     - 1 - tap]
         else:
             transpose(weight + (first * s.channels + c) * taps, s.channels * taps, have, n * taps, ordered, ld)
-        if real is float:
-            winograd_weights_f32(s.m, s.r, ordered, n, vectors, to + c * ld, s.channels * ld + width)
-        else:
-            winograd_weights_f64(s.m, s.r, ordered, n, vectors, to + c * ld, s.channels * ld + width)
+        for piece in range(s.pieces):
+            if not whole:
+                cut_piece(s, ordered, cut, piece, n, ld)
+            transform_piece(s, ordered if whole else cut, n, vectors, to + (piece * s.channels + c) * ld)
     restore_denormals(mode)
+
+
+cdef void cut_piece(const Shape* s, const real* ordered, real* cut, index piece, index channels, index ld) noexcept nogil:
+    """The taps of one piece of a kernel, [channel][tap][k]; those beyond the kernel are zero."""
+    cdef index column = piece % s.piece_columns * s.r_column
+    cdef index row = piece // s.piece_columns % s.piece_rows * s.r_row
+    cdef index slice = piece // s.piece_columns // s.piece_rows, c, i, j
+    for c in range(channels):
+        for i in range(row, row + s.r_row):
+            for j in range(column, column + s.r_column):
+                if i < s.kernel_rows and j < s.kernel_columns:
+                    memcpy(cut, ordered + (((c * s.kernel_slices + slice) * s.kernel_rows + i) * s.kernel_columns
+                                           + j) * ld, ld * sizeof(real))
+                else:
+                    memset(cut, 0, ld * sizeof(real))
+                cut += ld
+
+
+cdef void transform_piece(const Shape* s, const real* taps, index channels, int vectors, real* to) noexcept nogil:
+    cdef index width = lanes(taps), plane = s.terms * vectors * width + width
+    if real is float:
+        winograd_weights_f32(s.m, s.edge_row, s.edge_column, taps, channels, vectors, to, plane)
+    else:
+        winograd_weights_f64(s.m, s.edge_row, s.edge_column, taps, channels, vectors, to, plane)
 
 
 cdef int run_winograd(Winograd plan, real* out, const real* source, const real* packed, const real* bias,
@@ -233,8 +281,7 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     cdef index image = block // s.column_blocks // s.row_blocks * s.block_images
     cdef index images = min(s.block_images, s.images - image)
     cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
-    cdef index tiles = rows * columns * s.dilation_row * s.dilation_column, width = lanes(source), i, b
-    cdef index high = s.m * s.dilation_row, wide = s.m * s.dilation_column  # pixels that a tile of each phase covers
+    cdef index tiles = rows * columns * s.dilation_row * s.dilation_column, width = lanes(source), i, b, k
     cdef index last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
     cdef real* copy = private
     cdef real* v = copy + s.copy_size
@@ -243,33 +290,39 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     cdef uint64_t mode = flush_denormals()
     if held[0] != block:
         for i in range(images):
-            gather_source(s, source + (image + i) * s.channels * s.height * s.width, copy,
-                          row * high + s.first_row, column * wide + s.first_column,
-                          rows * high + (s.r - 1) * s.dilation_row, columns * wide + (s.r - 1) * s.dilation_column)
-            transform_input(s, copy, v + i * tiles * width, rows, columns)
+            for k in range(s.kernel_slices):
+                gather_source(s, source, copy, image + i, k, row, column, rows, columns)
+                transform_input(s, copy, v + i * tiles * width, k, rows, columns)
         held[0] = block
     for b in range(task_group * s.task_blocks, last):
-        multiply(s, table, v, packed + s.elements * b * width * (2 * s.channels + 1), <int>min(2, s.vectors - 2 * b),
+        multiply(s, table, v, packed + s.elements * b * width * (2 * s.terms + 1), <int>min(2, s.vectors - 2 * b),
                  product, images * tiles)
         for i in range(images):
-            write_block(s, product + i * tiles * min(2, s.vectors - 2 * b) * width,
-                        out + (image + i) * s.out_channels * s.out_height * s.out_width, start + 2 * b * width,
-                        scratch, b, row, column, rows, columns)
+            write_block(s, product + i * tiles * min(2, s.vectors - 2 * b) * width, out, image + i,
+                        start + 2 * b * width, scratch, b, row, column, rows, columns)
     restore_denormals(mode)
 
 
-cdef void gather_source(const Shape* s, const real* source, real* copy, index row, index column, index rows,
-                        index columns) noexcept nogil:
-    """[channel vector][row][column][channel] of the source pixels of a block, zeros outside and in missing channels."""
-    cdef index width = lanes(source), left = min(max(-column, 0), columns)
-    cdef index right = max(min(columns, s.width - column), left)
+cdef void gather_source(const Shape* s, const real* source, real* copy, index image, index slice, index tile_row,
+                        index tile_column, index tile_rows, index tile_columns) noexcept nogil:
+    """[channel vector][row][column][channel] of the source pixels of a block under one slice of the kernel, zeros outside
+    and in missing channels."""
+    cdef index width = lanes(source), area = s.height * s.width
+    cdef index row = tile_row * s.m_row * s.dilation_row + s.first_row
+    cdef index column = tile_column * s.m_column * s.dilation_column + s.first_column
+    cdef index rows = (tile_rows * s.m_row + s.r_row * s.piece_rows - 1) * s.dilation_row
+    cdef index columns = (tile_columns * s.m_column + s.r_column * s.piece_columns - 1) * s.dilation_column
+    cdef index depth = image % s.out_depth + s.first_depth + slice * s.dilation_depth
+    cdef bint outside = depth < 0 or depth >= s.depth
+    cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
     cdef index c, r, j, have
     cdef real* to
+    source += image // s.out_depth * s.channels * s.depth * area + depth * area * (s.channels if s.channels_last else 1)
     for c in range(s.in_vectors):
         have = min(width, s.channels - c * width)
         for r in range(rows):
             to = copy + c * s.copy_plane + r * s.copy_pitch
-            if row + r < 0 or row + r >= s.height or right <= left:
+            if outside or row + r < 0 or row + r >= s.height or right <= left:
                 memset(to, 0, columns * width * sizeof(real))
                 continue
             if have < width:
@@ -280,27 +333,38 @@ cdef void gather_source(const Shape* s, const real* source, real* copy, index ro
                     memcpy(to + j * width, source + ((row + r) * s.width + column + j) * s.channels + c * width,
                            have * sizeof(real))
             else:
-                transpose(source + (c * width * s.height + row + r) * s.width + column + left, s.height * s.width,
+                transpose(source + c * width * s.depth * area + (row + r) * s.width + column + left, s.depth * area,
                           have, right - left, to + left * width, width)
             memset(to + right * width, 0, (columns - right) * width * sizeof(real))
 
 
-cdef void transform_input(const Shape* s, const real* copy, real* v, index rows, index columns) noexcept nogil:
-    """V[xi][channel vector][phase][tile][channel] of one image of a block."""
-    cdef index width = lanes(copy), row = s.dilation_row * s.copy_pitch, column = s.dilation_column * width, c, r, y, x
+cdef void transform_input(const Shape* s, const real* copy, real* v, index slice, index rows,
+                          index columns) noexcept nogil:
+    """V[xi][piece][channel vector][phase][tile][channel] of one image of a block, the pieces of one slice."""
+    cdef index width = lanes(copy), c, i, j
+    cdef const real* corner
+    for i in range(s.piece_rows):
+        for j in range(s.piece_columns):
+            corner = copy + i * s.r_row * s.dilation_row * s.copy_pitch + j * s.r_column * s.dilation_column * width
+            for c in range(s.in_vectors):
+                transform_phases(s, corner + c * s.copy_plane,
+                                 v + (((slice * s.piece_rows + i) * s.piece_columns + j) * s.in_vectors
+                                      + c) * s.tiles * width, rows, columns)
+
+
+cdef void transform_phases(const Shape* s, const real* corner, real* to, index rows, index columns) noexcept nogil:
+    """One vector of channels under one piece of the kernel."""
+    cdef index width = lanes(corner), row = s.dilation_row * s.copy_pitch, column = s.dilation_column * width, r, y, x
     cdef const real* line
-    cdef real* to
-    for c in range(s.in_vectors):
-        to = v + c * s.tiles * width
-        for y in range(s.dilation_row):
-            for x in range(s.dilation_column):
-                for r in range(rows):
-                    line = copy + c * s.copy_plane + y * s.copy_pitch + x * width + r * s.m * row
-                    if real is float:
-                        winograd_input_f32(s.m, s.r, line, row, column, columns, to, s.v_plane)
-                    else:
-                        winograd_input_f64(s.m, s.r, line, row, column, columns, to, s.v_plane)
-                    to += columns * width
+    for y in range(s.dilation_row):
+        for x in range(s.dilation_column):
+            for r in range(rows):
+                line = corner + y * s.copy_pitch + x * width + r * s.m_row * row
+                if real is float:
+                    winograd_input_f32(s.m, s.edge_row, s.edge_column, line, row, column, columns, to, s.v_plane)
+                else:
+                    winograd_input_f64(s.m, s.edge_row, s.edge_column, line, row, column, columns, to, s.v_plane)
+                to += columns * width
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const real* v, const real* weights, int vectors,
@@ -315,20 +379,20 @@ cdef void multiply(const Shape* s, const int32_t* table, const real* v, const re
         done = 0
         for i in range(pieces):
             n = (tiles - done + pieces - i - 1) // (pieces - i)
-            tile(1, <int>n, vectors, v + xi * s.v_plane + done * width, width, 0, table, s.channels,
-                 weights + xi * (s.channels * ld + width), ld, <const real*>zeros, 0,
+            tile(1, <int>n, vectors, v + xi * s.v_plane + done * width, width, 0, table, s.terms,
+                 weights + xi * (s.terms * ld + width), ld, <const real*>zeros, 0,
                  product + xi * s.m_plane + done * ld, ld, 0)
             done += n
 
 
-cdef void write_block(const Shape* s, const real* product, real* out, const real* bias, real* scratch, index block,
-                      index row, index column, index rows, index columns) noexcept nogil:
+cdef void write_block(const Shape* s, const real* product, real* out, index image, const real* bias, real* scratch,
+                      index block, index row, index column, index rows, index columns) noexcept nogil:
     """Transform one image of a block back and bring it to where it belongs."""
     cdef index width = lanes(product), first = 2 * block * width, r, j
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, channels = min(ld, s.out_channels - first)
-    cdef index high = s.m * s.dilation_row, wide = s.m * s.dilation_column
-    cdef index pitch = columns * wide * ld, area = s.out_height * s.out_width, y, x
+    cdef index high = s.m_row * s.dilation_row, wide = s.m_column * s.dilation_column
+    cdef index pitch = columns * wide * ld, plane = s.out_height * s.out_width, area = s.out_depth * plane, y, x
     cdef index top = row * high, left = column * wide
     cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
     cdef real floor = 0 if s.rectified else -INFINITY
@@ -338,12 +402,14 @@ cdef void write_block(const Shape* s, const real* product, real* out, const real
             for r in range(rows):
                 to = scratch + (r * high + y) * pitch + x * ld
                 if real is float:
-                    winograd_output_f32(s.m, s.r, product, ld, s.m_plane, columns, vectors, bias, floor, to,
-                                        s.dilation_row * pitch, s.dilation_column * ld)
+                    winograd_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
+                                        floor, to, s.dilation_row * pitch, s.dilation_column * ld)
                 else:
-                    winograd_output_f64(s.m, s.r, product, ld, s.m_plane, columns, vectors, bias, floor, to,
-                                        s.dilation_row * pitch, s.dilation_column * ld)
+                    winograd_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
+                                        floor, to, s.dilation_row * pitch, s.dilation_column * ld)
                 product += columns * ld
+    out += (image // s.out_depth * s.out_channels * area
+            + image % s.out_depth * plane * (s.out_channels if s.channels_last else 1))
     if s.channels_last:
         for r in range(height):
             for j in range(across):

@@ -1,5 +1,6 @@
 /* Template, included by winograd.h once for each element type T. m: output edge of a tile; r: edge of the kernel;
- * edge = m + r - 1, 4 or 6: the number of points, which alone decides the transform of the input. */
+ * edge = m + r - 1, 4 or 6: the number of points, which alone decides the transform of the input. Along an axis in which
+ * the kernel has one tap, m, r and edge are 1 and nothing is transformed. */
 #define NAME(x) CYCONV_JOIN(x, SUFFIX)
 #define VEC NAME(vec)
 #define LANES ((ptrdiff_t)(CYCONV_VECTOR_BYTES / sizeof(T)))
@@ -85,122 +86,133 @@ CYCONV_INLINE void NAME(transform_weight_line)(const int r, const int edge, cons
     }
 }
 
-/* One tile, one vector of channels: edge x edge pixels at `row` and `column` distance to V[xi], xi at `plane`. */
-CYCONV_INLINE void NAME(input_tile)(const int edge, const T *from, ptrdiff_t row, ptrdiff_t column, T *to,
+/* One tile, one vector of channels: er x ec pixels at `row` and `column` distance to V[xi], xi at `plane`. */
+CYCONV_INLINE void NAME(input_tile)(const int er, const int ec, const T *from, ptrdiff_t row, ptrdiff_t column, T *to,
                                     ptrdiff_t plane)
 {
     VEC d[36];
     CYCONV_UNROLL
-    for (int j = 0; j < edge; j++) {
+    for (int j = 0; j < ec; j++) {
         CYCONV_UNROLL
-        for (int i = 0; i < edge; i++)
-            d[i * edge + j] = NAME(load)(from + i * row + j * column);
-        NAME(transform_input_line)(edge, d + j, edge);
+        for (int i = 0; i < er; i++)
+            d[i * ec + j] = NAME(load)(from + i * row + j * column);
+        if (er > 1)
+            NAME(transform_input_line)(er, d + j, ec);
     }
     CYCONV_UNROLL
-    for (int i = 0; i < edge; i++) {
-        NAME(transform_input_line)(edge, d + i * edge, 1);
+    for (int i = 0; i < er; i++) {
+        if (ec > 1)
+            NAME(transform_input_line)(ec, d + i * ec, 1);
         CYCONV_UNROLL
-        for (int j = 0; j < edge; j++)
-            NAME(store)(to + (i * edge + j) * plane, d[i * edge + j]);
+        for (int j = 0; j < ec; j++)
+            NAME(store)(to + (i * ec + j) * plane, d[i * ec + j]);
     }
 }
 
 /* One tile, one vector of channels: M[xi] to m x m pixels, with bias and, down to `floor`, a ReLU. */
-CYCONV_INLINE void NAME(output_tile)(const int m, const int edge, const T *from, ptrdiff_t plane, VEC bias, T floor,
-                                     T *to, ptrdiff_t row, ptrdiff_t column)
+CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t plane, VEC bias,
+                                     T floor, T *to, ptrdiff_t row, ptrdiff_t column)
 {
+    const int mr = er > 1 ? m : 1, mc = ec > 1 ? m : 1;
     VEC y[36];
     CYCONV_UNROLL
-    for (int j = 0; j < edge; j++) {
+    for (int j = 0; j < ec; j++) {
         CYCONV_UNROLL
-        for (int i = 0; i < edge; i++)
-            y[i * edge + j] = NAME(load)(from + (i * edge + j) * plane);
-        NAME(transform_output_line)(m, edge, y + j, edge);
+        for (int i = 0; i < er; i++)
+            y[i * ec + j] = NAME(load)(from + (i * ec + j) * plane);
+        if (er > 1)
+            NAME(transform_output_line)(m, er, y + j, ec);
     }
     CYCONV_UNROLL
-    for (int i = 0; i < m; i++) {
-        NAME(transform_output_line)(m, edge, y + i * edge, 1);
+    for (int i = 0; i < mr; i++) {
+        if (ec > 1)
+            NAME(transform_output_line)(m, ec, y + i * ec, 1);
         CYCONV_UNROLL
-        for (int j = 0; j < m; j++) {
-            VEC v = NAME(at_least)(y[i * edge + j] + bias, floor);
-            NAME(store)(to + i * row + j * column, v);
-        }
+        for (int j = 0; j < mc; j++)
+            NAME(store)(to + i * row + j * column, NAME(at_least)(y[i * ec + j] + bias, floor));
     }
 }
 
-/* One vector of output channels of one input channel: r x r taps at distance `tap` to U[xi], xi at `plane`. */
-CYCONV_INLINE void NAME(weight_tile)(const int r, const int edge, const T *from, ptrdiff_t tap, T *to, ptrdiff_t plane)
+/* One vector of output channels of one input channel: the taps at distance `tap` to U[xi], xi at `plane`. */
+CYCONV_INLINE void NAME(weight_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t tap, T *to,
+                                     ptrdiff_t plane)
 {
+    const int rr = er > 1 ? er - m + 1 : 1, rc = ec > 1 ? ec - m + 1 : 1;
     VEC g[25], half[30], u[36];
     CYCONV_UNROLL
-    for (int i = 0; i < r * r; i++)
+    for (int i = 0; i < rr * rc; i++)
         g[i] = NAME(load)(from + i * tap);
     CYCONV_UNROLL
-    for (int j = 0; j < r; j++)
-        NAME(transform_weight_line)(r, edge, g + j, r, half + j, r);
+    for (int j = 0; j < rc; j++) {
+        if (er > 1)
+            NAME(transform_weight_line)(rr, er, g + j, rc, half + j, rc);
+        else
+            half[j] = g[j];
+    }
     CYCONV_UNROLL
-    for (int i = 0; i < edge; i++)
-        NAME(transform_weight_line)(r, edge, half + i * r, 1, u + i * edge, 1);
+    for (int i = 0; i < er; i++) {
+        if (ec > 1)
+            NAME(transform_weight_line)(rc, ec, half + i * rc, 1, u + i * ec, 1);
+        else
+            u[i] = half[i];
+    }
     CYCONV_UNROLL
-    for (int i = 0; i < edge * edge; i++)
+    for (int i = 0; i < er * ec; i++)
         NAME(store)(to + i * plane, u[i]);
 }
 
-/* The three for runs of tiles; m and r are constants in each branch. `column`: distance of neighbouring pixels. */
-static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int r, const T *from, ptrdiff_t row,
+/* All tiles that there are, as (m, er, ec). */
+#define TILES(each)                                                                                                     \
+    each(2, 4, 4) each(2, 1, 4) each(2, 4, 1) each(2, 6, 6) each(2, 1, 6) each(2, 6, 1) each(4, 6, 6) each(4, 1, 6)     \
+        each(4, 6, 1)
+
+/* The three for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
+static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er, int ec, const T *from, ptrdiff_t row,
                                                                    ptrdiff_t column, ptrdiff_t tiles, T *to,
                                                                    ptrdiff_t plane)
 {
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-        if (m + r == 5)
-            NAME(input_tile)(4, from, row, column, to, plane);
-        else
-            NAME(input_tile)(6, from, row, column, to, plane);
-        from += m * column;
-        to += LANES;
-    }
+    ptrdiff_t step = (ec > 1 ? m : 1) * column;
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane);
+    TILES(EACH)
+#undef EACH
 }
 
-static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int r, const T *from, ptrdiff_t ld,
+static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int er, int ec, const T *from, ptrdiff_t ld,
                                                                     ptrdiff_t plane, ptrdiff_t tiles, int vectors,
                                                                     const T *bias, T floor, T *to, ptrdiff_t row,
                                                                     ptrdiff_t column)
 {
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-        for (int v = 0; v < vectors; v++) {
-            VEC b = NAME(load)(bias + v * LANES);
-            const T *q = from + v * LANES;
-            if (m == 4)
-                NAME(output_tile)(4, 6, q, plane, b, floor, to + v * LANES, row, column);
-            else if (r == 5)
-                NAME(output_tile)(2, 6, q, plane, b, floor, to + v * LANES, row, column);
-            else
-                NAME(output_tile)(2, 4, q, plane, b, floor, to + v * LANES, row, column);
-        }
-        from += ld;
-        to += m * column;
-    }
+    ptrdiff_t step = (ec > 1 ? m : 1) * column;
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
+                NAME(output_tile)(a, b, c, from + t * ld + v, plane, NAME(load)(bias + v), floor, to + t * step + v,    \
+                                  row, column);
+    TILES(EACH)
+#undef EACH
 }
 
-static __attribute__((noinline, unused)) void NAME(winograd_weights)(int m, int r, const T *from, ptrdiff_t channels,
-                                                                     int vectors, T *to, ptrdiff_t plane)
+static __attribute__((noinline, unused)) void NAME(winograd_weights)(int m, int er, int ec, const T *from,
+                                                                     ptrdiff_t channels, int vectors, T *to,
+                                                                     ptrdiff_t plane)
 {
     ptrdiff_t ld = vectors * LANES;
-    for (ptrdiff_t c = 0; c < channels; c++) {
-        for (int v = 0; v < vectors; v++) {
-            if (r == 5)
-                NAME(weight_tile)(5, 6, from + v * LANES, ld, to + v * LANES, plane);
-            else if (m == 4)
-                NAME(weight_tile)(3, 6, from + v * LANES, ld, to + v * LANES, plane);
-            else
-                NAME(weight_tile)(3, 4, from + v * LANES, ld, to + v * LANES, plane);
-        }
-        from += r * r * ld;
-        to += ld;
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c) {                                                                                 \
+        const int taps = (b > 1 ? b - a + 1 : 1) * (c > 1 ? c - a + 1 : 1);                                             \
+        for (ptrdiff_t i = 0; i < channels; i++)                                                                        \
+            for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
+                NAME(weight_tile)(a, b, c, from + i * taps * ld + v, ld, to + i * ld + v, plane);                       \
     }
+    TILES(EACH)
+#undef EACH
 }
 
+#undef TILES
 #undef NAME
 #undef VEC
 #undef LANES
