@@ -175,7 +175,8 @@ DEF WEIGHT_CHANNELS = 16
 cdef int transform_weights(const Shape* s, const real* weight, real* packed, int threads) except -1:
     cdef index blocks = s.channel_blocks, i, width = 2 * lanes(weight)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
-    cdef index per_thread = (WEIGHT_CHANNELS * (taps + s.r_row * s.r_column) * width * sizeof(real) + 4095) // 4096 * 4096
+    cdef index room = (taps + s.r_row * s.r_column) * WEIGHT_CHANNELS * width
+    cdef index per_thread = (room * sizeof(real) + 4095) // 4096 * 4096
     if threads > blocks:
         threads = <int>blocks
     cdef Workspace memory = take(threads * per_thread)
@@ -219,7 +220,8 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     restore_denormals(mode)
 
 
-cdef void cut_piece(const Shape* s, const real* ordered, real* cut, index piece, index channels, index ld) noexcept nogil:
+cdef void cut_piece(const Shape* s, const real* ordered, real* cut, index piece, index channels,
+                    index ld) noexcept nogil:
     """The taps of one piece of a kernel, [channel][tap][k]; those beyond the kernel are zero."""
     cdef index column = piece % s.piece_columns * s.r_column
     cdef index row = piece // s.piece_columns % s.piece_rows * s.r_row
@@ -305,8 +307,10 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
 
 cdef void gather_source(const Shape* s, const real* source, real* copy, index image, index slice, index tile_row,
                         index tile_column, index tile_rows, index tile_columns) noexcept nogil:
-    """[channel vector][row][column][channel] of the source pixels of a block under one slice of the kernel, zeros outside
-    and in missing channels."""
+    """[channel vector][row][column][channel] of the source pixels of a block under one slice of the kernel.
+
+    Zeros outside and in missing channels.
+    """
     cdef index width = lanes(source), area = s.height * s.width
     cdef index row = tile_row * s.m_row * s.dilation_row + s.first_row
     cdef index column = tile_column * s.m_column * s.dilation_column + s.first_column
