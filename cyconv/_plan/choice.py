@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry
 from .depthwise import depthwise_obstacle
 from .direct import padding_skipped
 from .winograd import winograd_obstacle
@@ -37,7 +37,7 @@ COMPARED = ("direct", "winograd_f2", "winograd_f4", "depthwise", "im2col")
 TILE_EDGE = {"direct": 1, "winograd_f2": 2, "winograd_f4": 4}
 
 
-def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
+def obstacle(name: str, geometry: AnyConvGeometry, channels_last: bool) -> str:
     """Return why an algorithm cannot compute a convolution, or an empty string."""
     if name.startswith("winograd"):
         return winograd_obstacle(geometry, TILE_EDGE[name])
@@ -46,7 +46,7 @@ def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
     return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
 
 
-def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bool = False) -> float:
+def cost(name: str, geometry: AnyConvGeometry, lanes: int, itemsize: int, fresh: bool = False) -> float:
     """Return the expected cost of a forward pass, in multiply-adds of the register tile; ``fresh``: with packing."""
     if name == "im2col":
         return geometry.macs / BLAS_SHARE
@@ -58,11 +58,13 @@ def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bo
     elements = geometry.taps if m == 1 else (m + geometry.kernel[0] - 1) ** 2
     c, k = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
     padded = _round_up(k, lanes) if k > lanes // 2 or m > 1 else k
-    # A dilated convolution has the tiles of dilation² phases.
-    step = (1,) * geometry.rank if m == 1 else geometry.dilation
-    tiles = geometry.batch * math.prod(
-        d * math.ceil(size / (m * d)) for size, d in zip(geometry.output, step, strict=True)
-    )
+    if m == 1:
+        tiles = geometry.windows
+    else:
+        # A dilated convolution has the tiles of dilation² phases.
+        tiles = geometry.batch * math.prod(
+            d * math.ceil(size / (m * d)) for size, d in zip(geometry.output, geometry.dilation, strict=True)
+        )
     weights = elements * c * padded * geometry.groups
     read = WEIGHT_CACHED if weights * itemsize <= CACHED_BYTES else WEIGHT_FROM_MEMORY
     transforms = 0.0 if m == 1 else TRANSFORM * elements * tiles * (_round_up(c, lanes) + padded)
@@ -70,14 +72,14 @@ def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bo
     speed = 5 / 6 if k <= lanes else 1.0
     if m == 1:
         speed /= 1 - padding_skipped(geometry)
-    elif elements * c * itemsize * math.prod(step) > PHASES_BYTES:
+    elif elements * c * itemsize * math.prod(geometry.dilation) > PHASES_BYTES:
         speed /= 2
     pack = weights * PACK[name] if fresh else 0.0
     return weights * tiles / speed + weights * read + transforms + pack
 
 
 def choose(
-    geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False, fresh: bool = False
+    geometry: AnyConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False, fresh: bool = False
 ) -> tuple[str, str]:
     """Return the algorithm that ``auto`` takes, and why; ``fresh``: the weights are new on every call."""
     if geometry.groups == geometry.in_channels and geometry.groups > 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target, even
 
 #: Output pixels of a block: its results for two vectors of channels take 28 KB, and stay near the core; more where the
@@ -169,6 +170,8 @@ def flattened(geometry: ConvGeometry, channels_last: bool) -> bool:
         geometry.taps == 1
         and all(s == 1 for s in geometry.stride)
         and all(p == (0, 0) for p in geometry.padding)
+        # A transposed convolution may have rows behind those that it reaches.
+        and geometry.input == geometry.output
         and (not channels_last or geometry.groups == 1)
     )
 
@@ -212,8 +215,10 @@ def _padding_share(v: Volume) -> float:
     return 1 - inside
 
 
-def padding_skipped(geometry: ConvGeometry) -> float:
+def padding_skipped(geometry: AnyConvGeometry) -> float:
     """Return the share of the products that direct summation leaves out because they meet padding."""
+    if isinstance(geometry, ConvTransposeGeometry):
+        return 0.0
     channels, v = geometry.in_channels // geometry.groups, volume(geometry)
     share = _padding_share(v)
     return share if v.input[0] == v.kernel[0] == 1 and channels >= SKIP_CHANNELS and share > SKIP_SHARE else 0.0

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry
 from ._common import TASKS, Target, even
 
 #: Tiles of a block: 14 fill the register tile once; beyond 64 nothing is gained.
@@ -19,7 +20,7 @@ MOST_DILATION = 8
 BLOCK_BYTES = 1 << 20
 
 
-def winograd_obstacle(geometry: ConvGeometry, m: int) -> str:
+def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
     if geometry.rank != 2:
         return f"it has {geometry.rank} spatial dimensions, not 2"
