@@ -289,11 +289,10 @@ def _conv_transpose_geometry(
         for size, length, k, s, (low, high), d in zip(output, spatial, kernel, strides, sides, dilations, strict=True)
     )
     found = ConvTransposeGeometry(convolution, behind)
-    for axis, size in enumerate(output):
-        if size < 1:
+    for i, axis in enumerate(AXES[rank]):
+        if output[i] < 1:
             raise ValueError(
-                f"{operation}: the padding leaves no pixels of the output: its {AXES[rank][axis]} would be "
-                f"{found.formula(axis)}"
+                f"{operation}: the padding leaves no pixels of the output: its {axis} would be {found.formula(i)}"
             )
     check_total(operation, "the output", found.output_shape)
     return found

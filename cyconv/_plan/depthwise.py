@@ -15,10 +15,10 @@ PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)
 def mirrored_obstacle(geometry: AnyConvGeometry) -> str:
     """Return why a transposed convolution is no convolution with its taps in reverse, or an empty string."""
     if any(s != 1 for s in geometry.stride):
-        return f"the stride is {geometry.stride}, not 1, and the convolution transposed"
+        return f"the stride of the transposed convolution is {geometry.stride}, not 1"
     reach = [d * (k - 1) for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
     if any(low > most for (low, _), most in zip(geometry.padding, reach, strict=True)):
-        return "the padding of the transposed convolution is larger than the kernel"
+        return "the padding of the transposed convolution reaches beyond the kernel"
     return ""
 
 

@@ -69,7 +69,8 @@ def _channel_sums(x: Array, channels_last: bool) -> Array:
     if channels_last:
         # NumPy adds up columns one by one: rounding errors would grow along a very long row.
         rows = np.moveaxis(x, 1, -1).sum(-2, np.float64 if x.shape[-1] > LONG_ROW else None)
-        sums = rows.sum(tuple(range(rows.ndim - 1)), np.float64)
+        sums: Array = rows.sum(tuple(range(rows.ndim - 1)), np.float64)
     else:
         sums = x.reshape(*x.shape[:2], math.prod(x.shape[2:])).sum(-1).sum(0, np.float64)
-    return sums.astype(x.dtype)
+    total: Array = sums.astype(x.dtype)
+    return total
