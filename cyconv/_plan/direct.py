@@ -130,15 +130,18 @@ def _walk(
 ) -> dict[str, Any]:
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
-    row_bytes = group_in * depth[0] * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
-    terms = group_in * depth[0] * len(phases[0][2])
+    slices = math.ceil(depth[0] / depth[4])  # that meet one depth
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
+    terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
+    phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
     pixel_vectors = (
-        (not channels_last and step[1] == 1 and out_step == (1, 1))
-        and _prefer_pixel_vectors(group_out, terms, out[2], out[3], target)
+        (not channels_last and step[1] == 1)
+        and _prefer_pixel_vectors(group_out, terms, *phase, target)
         # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
         and (packed or out[3] >= target.lanes)
     )
-    if pixel_vectors:
+    # The phases of a stride, and of that of the depth, are brought together in a private block.
+    if pixel_vectors and out_step == (1, 1) and depth[4] == 1:
         block = _pixel_block(out[2], out[3], row_bytes, target)
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
