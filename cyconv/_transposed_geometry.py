@@ -194,14 +194,14 @@ def check_output_size(operation: str, value: Any, rank: int) -> tuple[int, ...] 
     """Return ``output_size`` as ``rank`` ints, or None; of a whole shape the last ones count, as in torch."""
     if value is None:
         return None
-    sizes = value
-    if _is_sequence(value) and rank < len(value) <= rank + 2:
-        sizes = tuple(value)[-rank:]
-    elif _is_sequence(value) and len(value) != rank:
-        raise ValueError(
-            f"{operation}: output_size must have {rank} ints, or those of a whole shape before them, got {value!r}"
-        )
-    return pair(operation, "output_size", sizes, rank, 1)
+    if _is_sequence(value):
+        if not rank <= len(value) <= rank + 2:
+            ints = "an int" if rank == 1 else f"an int, {rank} ints"
+            raise ValueError(
+                f"{operation}: output_size must be {ints}, or a whole shape that ends with them, got {value!r}"
+            )
+        value = tuple(value)[-rank:]
+    return pair(operation, "output_size", value, rank, 1)
 
 
 def conv_transpose_geometry(
@@ -370,11 +370,15 @@ def _attainable(
     operation: str, wanted: tuple[int, ...], least: Sequence[int], spatial: Sequence[int], stride: Sequence[int]
 ) -> tuple[int, ...]:
     """Return ``wanted``; ValueError unless the convolution of the same arguments leads from it to ``spatial``."""
-    for axis, size, low, length, s in zip(AXES[len(stride)], wanted, least, spatial, stride, strict=True):
-        if not low <= size < low + s:
-            sizes = f"{low}" if s == 1 else f"{low} to {low + s - 1}"
-            raise ValueError(
-                f"{operation}: output_size {wanted} cannot be: from an input of {axis} {length} with stride {s} the "
-                f"{axis} {sizes} can be attained, not {size}"
-            )
+    if not all(low <= size < low + s for size, low, s in zip(wanted, least, stride, strict=True)):
+        axes = AXES[len(stride)]
+        given = " and ".join(f"{axis} {length}" for axis, length in zip(axes, spatial, strict=True))
+        sizes = " and ".join(
+            f"{axis} {low}" + (f" to {low + s - 1}" if s > 1 else "")
+            for axis, low, s in zip(axes, least, stride, strict=True)
+        )
+        raise ValueError(
+            f"{operation}: output_size {wanted} cannot be: an input of {given} with stride {tuple(stride)} gives "
+            f"{sizes}"
+        )
     return wanted
