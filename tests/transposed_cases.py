@@ -166,6 +166,11 @@ def table(dtype):
         "volume, groups": ((1, 6, 3, 4, 5), (6, 2, 3, 3, 3), {"groups": 3, "stride": (2, 2, 1)}),
         "volume, 1 x 1 x 1": ((1, 3, 3, 4, 5), (3, 4, 1, 1, 1), {"stride": (2, 1, 1)}),
     }
+    # So little to add up for one output that vectors over pixels are taken for any width of a vector.
+    cases["one output"] = ((1, 1, 30, 4 * lanes), (1, 1, 2, 2), {"stride": 2})
+    cases["volume, one output"] = ((1, 1, 3, 20, 4 * lanes), (1, 1, 4, 2, 2), {"stride": 2})
+    cases["volume, one output, stride of the depth"] = ((1, 2, 3, 9, 4 * lanes), (2, 1, 4, 1, 1), {"stride": (2, 1, 1)})
+    cases["many rows, one output"] = ((1, 1, 70, 8 * lanes), (1, 1, 2, 2), {"stride": 2})
     for k in (lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 1):
         cases[f"{k} outputs"] = ((2, 3, 5, 6), (3, k, 3, 4), {"stride": 2, "padding": 1})
     for width in (tile // 2, tile - 1, tile, tile + 1, 2 * tile + 1):
