@@ -65,7 +65,7 @@ def _prefer_pixel_vectors(
     ``channels``: outputs of a group; ``terms``: products of one output. Both are estimates of a share of the peak: how
     full the vectors are, times what is lost around the reduction, which is less where results need no transposing.
     ``out_step``: that of phases, which have ``rows`` and ``columns`` each, and are brought together afterwards: quickly
-    by twos. Measured with 560 of them on AVX-512: 12 are chosen so that they take 15 % longer than they had to, or more.
+    by twos. Measured with 560 of them on AVX-512: 12 take 15 % longer than they had to, or more.
     """
     over_channels = channels / (math.ceil(channels / target.lanes) * target.lanes)
     # A tile of one vector of channels loads a scalar for every multiply-add, and reaches 5/6 of the peak.
