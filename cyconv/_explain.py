@@ -171,9 +171,9 @@ def explain(
     Examples
     --------
     >>> from cyconv import Conv2d, explain
-    >>> e = explain(Conv2d(64, 192, 5, padding=2), (1, 64, 27, 27))
+    >>> e = explain(Conv2d(3, 96, 11, stride=4), (1, 3, 227, 227))
     >>> e.geometry.formula(0), e.parameters, e.chosen
-    ('(27 + 2·2 − 1·(5−1) − 1)/1 + 1 = 27', 307392, 'direct')
+    ('(227 + 2·0 − 1·(11−1) − 1)/4 + 1 = 55', 34944, 'direct')
     """
     if not isinstance(layer, Convolution):
         raise TypeError(
