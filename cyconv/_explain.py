@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import _plan
-from ._geometry import AXES, ConvGeometry
+from ._geometry import AXES
+from ._transposed_geometry import AnyConvGeometry
 from .functional import conv_engine, conv_expected_time
-from .nn import Conv2d
+from .nn.conv import Convolution
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Explanation:
 
     Attributes
     ----------
-    geometry : ConvGeometry
+    geometry : ConvGeometry or ConvTransposeGeometry
         All sizes.
     parameters, macs : int
         Learned numbers; multiply-adds of one forward pass by direct summation.
@@ -63,7 +64,7 @@ class Explanation:
     candidates : tuple of Candidate
     """
 
-    geometry: ConvGeometry
+    geometry: AnyConvGeometry
     parameters: int
     macs: int
     bytes: int
@@ -120,7 +121,7 @@ def _median_time(run: Any, seconds: float = 0.2) -> float:
     return float(np.median(times))
 
 
-def _candidate(name: str, layer: Conv2d, geometry: ConvGeometry, last: bool, measure: bool) -> Candidate:
+def _candidate(name: str, layer: Convolution, geometry: AnyConvGeometry, last: bool, measure: bool) -> Candidate:
     obstacle = _plan.obstacle(name, geometry, last)
     if obstacle:
         return Candidate(name, obstacle)
@@ -139,17 +140,17 @@ def _candidate(name: str, layer: Conv2d, geometry: ConvGeometry, last: bool, mea
 
 
 def explain(
-    layer: Conv2d, input_shape: Sequence[int], *, channels_last: bool = False, measure: bool = False
+    layer: Convolution, input_shape: Sequence[int], *, channels_last: bool = False, measure: bool = False
 ) -> Explanation:
     """
     Tell what a convolution layer will do with an input: sizes, work, and which algorithm runs and why.
 
     Parameters
     ----------
-    layer : Conv2d
+    layer : Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or ConvTranspose3d
         The layer.
     input_shape : sequence of int
-        (N, C, H, W) or (C, H, W).
+        (N, C, *spatial) or (C, *spatial).
     channels_last : bool
         The input lies in memory as (N, H, W, C).
     measure : bool
@@ -170,12 +171,14 @@ def explain(
     Examples
     --------
     >>> from cyconv import Conv2d, explain
-    >>> e = explain(Conv2d(64, 192, 5, padding=2), (1, 64, 27, 27))
+    >>> e = explain(Conv2d(3, 96, 11, stride=4), (1, 3, 227, 227))
     >>> e.geometry.formula(0), e.parameters, e.chosen
-    ('(27 + 2·2 − 1·(5−1) − 1)/1 + 1 = 27', 307392, 'direct')
+    ('(227 + 2·0 − 1·(11−1) − 1)/4 + 1 = 55', 34944, 'direct')
     """
-    if not isinstance(layer, Conv2d):
-        raise TypeError(f"explain: expected a Conv2d, got {type(layer).__name__}; summary() tells about whole networks")
+    if not isinstance(layer, Convolution):
+        raise TypeError(
+            f"explain: expected a convolution layer, got {type(layer).__name__}; summary() tells about whole networks"
+        )
     geometry = layer._conv.geometry(tuple(input_shape), layer.weight.shape, layer.bias is not None)
     dtype = layer.weight.dtype
     chosen, why = layer._conv.choice(geometry, dtype, channels_last)

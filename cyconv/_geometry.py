@@ -146,6 +146,11 @@ class ConvGeometry:
         return math.prod(self.kernel)
 
     @property
+    def windows(self) -> int:
+        """Places at which the kernel is laid: every pixel of the output."""
+        return self.batch * math.prod(self.output)
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of the forward pass by direct summation (a multiply-add is two floating-point operations)."""
         return math.prod(self.output_shape) * (self.in_channels // self.groups) * self.taps

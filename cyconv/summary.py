@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._geometry import ConvGeometry, conv_geometry
+from cyconv._geometry import ConvGeometry
 from cyconv._pool_geometry import PoolGeometry, pool_geometry
-from cyconv.nn import AvgPool2d, Concat, Conv2d, Linear, MaxPool2d, Module, Residual, Sequential
+from cyconv._transposed_geometry import ConvTransposeGeometry
+from cyconv.nn import AvgPool2d, Concat, Linear, MaxPool2d, Module, Residual, Sequential
+from cyconv.nn.conv import Convolution
 
 __all__ = ["Row", "Summary", "summary"]
 
 Shape = tuple[int, ...]
+Geometry = ConvGeometry | ConvTransposeGeometry | PoolGeometry
 Inside = Callable[[Any, str, Shape], tuple[Shape, tuple[str, ...]]]
 
 
@@ -219,7 +222,7 @@ class _Walk:
         if geometry is not None:
             kind += f" {'×'.join(map(str, geometry.kernel))}"
             size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(len(geometry.kernel))))
-        if isinstance(module, Conv2d) and module.groups > 1:
+        if isinstance(module, Convolution) and module.groups > 1:
             kind += f", {module.groups} groups"
         self.rows.append(Row(name, kind, output, size, *self._count(module)))
         return output
@@ -231,8 +234,9 @@ class _Walk:
         if mine and not fresh:
             return "shared, counted above", 0
         count = sum(parameter.size for parameter in fresh)
-        if isinstance(module, Conv2d | Linear) and len(fresh) == len(mine):
-            return f"{_per_output(module)}·{module.weight.shape[0]} =", count
+        if isinstance(module, Convolution | Linear) and len(fresh) == len(mine):
+            outputs = module.out_channels if isinstance(module, Convolution) else module.out_features
+            return f"{_per_output(module)}·{outputs} =", count
         return (" + ".join("·".join(map(str, p.shape)) for p in fresh) + " =" if mine else ""), count
 
 
@@ -240,17 +244,20 @@ def _join(name: str, part: str) -> str:
     return f"{name}.{part}" if name else part
 
 
-def _per_output(module: Conv2d | Linear) -> str:
+def _per_output(module: Convolution | Linear) -> str:
     """Return the weights of one output as a product, and its bias."""
-    first, *rest = map(str, module.weight.shape[1:])
-    if isinstance(module, Conv2d) and module.groups > 1:
-        first = f"{module.in_channels}/{module.groups}"
-    weights = "·".join([first, *rest])
+    weights = "·".join(map(str, module.weight.shape[1:]))
+    if isinstance(module, Convolution):
+        inputs = f"{module.in_channels}/{module.groups}" if module.groups > 1 else f"{module.in_channels}"
+        weights = "·".join([inputs, *map(str, module.kernel_size)])
     return weights if module.bias is None else f"({weights} + 1)"
 
 
-def _formula(geometry: ConvGeometry | PoolGeometry, axis: int) -> str:
-    """Write down (H + 2P − D(K−1) − 1)/S + 1 in numbers; brackets say which way a division was rounded."""
+def _formula(geometry: Geometry, axis: int) -> str:
+    """Write down (H + 2P − D(K−1) − 1)/S + 1 in numbers; brackets say which way a division was rounded. The transposed
+    convolution solves it for H."""
+    if isinstance(geometry, ConvTransposeGeometry):
+        return geometry.formula(axis)
     length, (low, high), stride = geometry.input[axis], geometry.padding[axis], geometry.stride[axis]
     dilation, kernel, output = geometry.dilation[axis], geometry.kernel[axis], geometry.output[axis]
     padding = f"2·{low}" if low == high else f"{low} + {high}"
@@ -262,21 +269,10 @@ def _formula(geometry: ConvGeometry | PoolGeometry, axis: int) -> str:
     return f"{quotient} + 1 = {output}"
 
 
-def _geometry(module: Module, shape: Shape) -> ConvGeometry | PoolGeometry | None:
+def _geometry(module: Module, shape: Shape) -> Geometry | None:
     """Return the sizes of a layer with a window; None for any other."""
-    if isinstance(module, Conv2d):
-        return conv_geometry(
-            "conv2d",
-            2,
-            shape,
-            module.weight.shape,
-            None,
-            module.stride,
-            module.padding,
-            module.dilation,
-            module.groups,
-            module.padding_mode,
-        )
+    if isinstance(module, Convolution):
+        return module._conv.geometry(shape, module.weight.shape, module.bias is not None)
     if isinstance(module, MaxPool2d | AvgPool2d):
         dilation = module.dilation if isinstance(module, MaxPool2d) else 1
         return pool_geometry(

@@ -8,6 +8,7 @@ import mmap
 from typing import Any
 
 import numpy as np
+import transposed_cases
 from conv_cases import DTYPES, ORDERS, awkward, in_order, memory_order, suits
 
 from cyconv import _settings
@@ -76,6 +77,17 @@ def convolutions(algorithm: str, at_end: bool) -> None:
                 x, weight, bias, grad = (v if v is None else copy(v, at_end) for v in case.arrays(dtype, order))
                 F.conv2d(x, weight, bias, *case.how, algorithm=algorithm)
                 F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
+
+
+def transposed(at_end: bool) -> None:
+    """Run all transposed convolutions that hurt, forward and backward."""
+    for dtype, order in itertools.product(DTYPES, ORDERS):
+        for name, (x, weight, how) in transposed_cases.table(dtype).items():
+            print("transposed", name, dtype, order, flush=True)
+            groups, function = how.get("groups", 1), f"conv_transpose{len(weight) - 2}d"
+            given = [copy(a, at_end) for a in transposed_cases.arrays(x, weight, groups, True, dtype, order)]
+            y = getattr(F, function)(*given, **how)
+            getattr(F, f"{function}_backward")(y, *given, **how)
 
 
 def products(at_end: bool) -> None:
@@ -147,6 +159,6 @@ def run(what: str, at_end: bool) -> None:
     """Print each case before it runs, and "done"."""
     _settings.SERIAL_WORK = 0
     protect_results(at_end)
-    others = {"linear": products, "pooling": windows, "pointwise": pointwise}
+    others = {"linear": products, "pooling": windows, "pointwise": pointwise, "transposed": transposed}
     others[what](at_end) if what in others else convolutions(what, at_end)
     print("done")

@@ -33,6 +33,14 @@ TWINS = {
         lambda m, x: F.conv2d(x, m.weight.data),
         lambda m, g, x, y: F.conv2d_backward(g, x, m.weight.data),
     ),
+    "conv_transpose2d": (
+        lambda dtype: nn.ConvTranspose2d(4, 6, (3, 2), 2, (1, 0), (0, 1), 2, True, (1, 2), dtype=dtype, rng=1),
+        (2, 4, 7, 8),
+        lambda m, x: F.conv_transpose2d(x, m.weight.data, m.bias.data, (2, 2), (1, 0), (0, 1), 2, (1, 2)),
+        lambda m, g, x, y: F.conv_transpose2d_backward(
+            g, x, m.weight.data, m.bias.data, (2, 2), (1, 0), (0, 1), 2, (1, 2)
+        ),
+    ),
     "linear": (
         lambda dtype: nn.Linear(5, 3, dtype=dtype, rng=1),
         (4, 5),

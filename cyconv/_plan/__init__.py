@@ -5,7 +5,7 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 
 from ._common import Target, even
 from .choice import COMPARED, choose, cost, obstacle
-from .depthwise import depthwise, depthwise_obstacle
+from .depthwise import depthwise, depthwise_obstacle, mirrored_obstacle
 from .direct import flattened, forward, input_gradient, volume, weight_gradient
 from .winograd import winograd, winograd_obstacle
 
@@ -20,6 +20,7 @@ __all__ = [
     "flattened",
     "forward",
     "input_gradient",
+    "mirrored_obstacle",
     "obstacle",
     "volume",
     "weight_gradient",

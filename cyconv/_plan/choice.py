@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry
 from .depthwise import depthwise_obstacle
 from .direct import padding_skipped, volume
 from .winograd import tiling, winograd_obstacle
@@ -37,7 +37,7 @@ COMPARED = ("direct", "winograd_f2", "winograd_f4", "depthwise", "im2col")
 TILE_EDGE = {"direct": 1, "winograd_f2": 2, "winograd_f4": 4}
 
 
-def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
+def obstacle(name: str, geometry: AnyConvGeometry, channels_last: bool) -> str:
     """Return why an algorithm cannot compute a convolution, or an empty string."""
     if name.startswith("winograd"):
         return winograd_obstacle(geometry, TILE_EDGE[name])
@@ -46,7 +46,7 @@ def obstacle(name: str, geometry: ConvGeometry, channels_last: bool) -> str:
     return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
 
 
-def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bool = False) -> float:
+def cost(name: str, geometry: AnyConvGeometry, lanes: int, itemsize: int, fresh: bool = False) -> float:
     """Return the expected cost of a forward pass, in multiply-adds of the register tile; ``fresh``: with packing."""
     if name == "im2col":
         return geometry.macs / BLAS_SHARE
@@ -62,8 +62,7 @@ def cost(name: str, geometry: ConvGeometry, lanes: int, itemsize: int, fresh: bo
     weights = geometry.taps * c * padded * geometry.groups
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed = (5 / 6 if k <= lanes else 1.0) / (1 - padding_skipped(geometry))
-    pixels = geometry.batch * math.prod(geometry.output)
-    return weights * pixels / speed + weights * (_read(weights * itemsize) + PACK[name] * fresh)
+    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + PACK[name] * fresh)
 
 
 def _read(nbytes: int) -> float:
@@ -71,7 +70,7 @@ def _read(nbytes: int) -> float:
 
 
 def _winograd_cost(
-    name: str, geometry: ConvGeometry, c: int, padded: int, lanes: int, itemsize: int, fresh: bool
+    name: str, geometry: AnyConvGeometry, c: int, padded: int, lanes: int, itemsize: int, fresh: bool
 ) -> float:
     cut, v = tiling(geometry, TILE_EDGE[name]), volume(geometry)
     phases, terms = math.prod(cut.dilation), math.prod(cut.pieces)
@@ -83,7 +82,7 @@ def _winograd_cost(
     return weights * tiles / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
 
 
-def _accurate(geometry: ConvGeometry, m: int) -> bool:
+def _accurate(geometry: AnyConvGeometry, m: int) -> bool:
     """Whether the error stays within 1e-5: with six points it grows with the root of the number of terms."""
     cut = tiling(geometry, m)
     # The input gradient has as many terms as there are output channels.
@@ -92,7 +91,7 @@ def _accurate(geometry: ConvGeometry, m: int) -> bool:
 
 
 def choose(
-    geometry: ConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False, fresh: bool = False
+    geometry: AnyConvGeometry, dtype: str, lanes: int, precision: str, channels_last: bool = False, fresh: bool = False
 ) -> tuple[str, str]:
     """Return the algorithm that ``auto`` takes, and why; ``fresh``: the weights are new on every call."""
     if geometry.groups == geometry.in_channels and geometry.groups > 1:

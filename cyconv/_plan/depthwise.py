@@ -5,14 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import Target
 
 #: Kernels and strides that have a walk over planes.
 PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)
 
 
-def depthwise_obstacle(geometry: ConvGeometry, channels_last: bool) -> str:
+def mirrored_obstacle(geometry: AnyConvGeometry) -> str:
+    """Return why a transposed convolution is no convolution with its taps in reverse, or an empty string."""
+    if any(s != 1 for s in geometry.stride):
+        return f"the stride of the transposed convolution is {geometry.stride}, not 1"
+    reach = [d * (k - 1) for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
+    if any(low > most for (low, _), most in zip(geometry.padding, reach, strict=True)):
+        return "the padding of the transposed convolution reaches beyond the kernel"
+    return ""
+
+
+def depthwise_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     """Return why the depthwise kernels cannot compute a convolution, or an empty string."""
+    if isinstance(geometry, ConvTransposeGeometry) and (against := mirrored_obstacle(geometry)):
+        return against
     if geometry.rank != 2:
         return f"it has {geometry.rank} spatial dimensions, not 2"
     if geometry.groups != geometry.in_channels:
@@ -31,15 +44,24 @@ def depthwise_obstacle(geometry: ConvGeometry, channels_last: bool) -> str:
     return ""
 
 
-def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool) -> dict[str, Any]:
-    """Return the arguments of the kernel."""
+def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool, *, gradient: bool = False) -> dict[str, Any]:
+    """Return the arguments of the kernel: forward, or the input gradient of stride 1.
+
+    The input gradient is the same convolution with the taps in reverse, and D(K−1) − P rows of padding.
+    """
+    source, out = (geometry.in_channels, *geometry.input), (geometry.out_channels, *geometry.output)
+    first = tuple(-low for low, _ in geometry.padding)
+    if gradient:
+        source, out = out, source
+        reach = (d * (k - 1) for k, d in zip(geometry.kernel, geometry.dilation, strict=True))
+        first = tuple(low - most for (low, _), most in zip(geometry.padding, reach, strict=True))
     return {
         "dtype": target.dtype,
-        "source": (geometry.in_channels, *geometry.input),
-        "out": (geometry.out_channels, *geometry.output),
+        "source": source,
+        "out": out,
         "kernel": geometry.kernel,
         "stride": geometry.stride,
         "dilation": geometry.dilation,
-        "first": (-geometry.padding[0][0], -geometry.padding[1][0]),
+        "first": first,
         "channels_last": channels_last,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry
 from ._common import TASKS, Target, even
 from .direct import volume
 
@@ -48,7 +49,7 @@ class Tiling:
         return rows, columns
 
 
-def tiling(geometry: ConvGeometry, m: int) -> Tiling:
+def tiling(geometry: AnyConvGeometry, m: int) -> Tiling:
     """Return how a convolution is cut for m x m tiles: into 3 x 3 taps, or for m = 2 into 5 x 5 where they fit."""
     v = volume(geometry)
     rows, columns = v.kernel[1:]
@@ -58,7 +59,7 @@ def tiling(geometry: ConvGeometry, m: int) -> Tiling:
     return Tiling(m, piece, pieces, (v.dilation[1] if rows > 1 else 1, v.dilation[2] if columns > 1 else 1))
 
 
-def winograd_obstacle(geometry: ConvGeometry, m: int) -> str:
+def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
     if geometry.groups != 1:
         return f"there are {geometry.groups} groups"

@@ -18,6 +18,15 @@ from ._activation import (
 )
 from ._conv import ConvLayer, conv1d, conv1d_backward, conv2d, conv2d_backward, conv3d, conv3d_backward
 from ._conv import engine as conv_engine
+from ._conv_transpose import (
+    ConvTransposeLayer,
+    conv_transpose1d,
+    conv_transpose1d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
+    conv_transpose3d,
+    conv_transpose3d_backward,
+)
 from ._dropout import dropout, dropout_backward
 from ._expected import conv_expected_time
 from ._linear import linear, linear_backward
@@ -33,6 +42,13 @@ __all__ = [
     "conv2d_backward",
     "conv3d",
     "conv3d_backward",
+    "ConvTransposeLayer",
+    "conv_transpose1d",
+    "conv_transpose1d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
+    "conv_transpose3d",
+    "conv_transpose3d_backward",
     "conv_engine",
     "conv_expected_time",
     "linear",

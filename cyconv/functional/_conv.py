@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import _plan, _settings, kernels
-from .._geometry import ConvGeometry, check_algorithm, check_gradient, conv_geometry
+from .._geometry import check_algorithm, check_gradient, conv_geometry
+from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._arrays import Array, array, in_order, ordered, same_dtype
+from ._conv_adjoint import Transposed
 from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
@@ -30,7 +34,7 @@ _MOST_ENGINES = 1024
 
 
 def choice(
-    geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str, fresh: bool = True
+    geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str, fresh: bool = True
 ) -> tuple[str, str]:
     """Return the name of the algorithm that computes a convolution, and why; ``fresh``: weights new on every call."""
     if check_algorithm(geometry.operation, algorithm) != "auto":
@@ -42,9 +46,9 @@ def choice(
 
 
 def engine(
-    geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str = "auto", fresh: bool = True
+    geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str = "auto", fresh: bool = True
 ) -> Any:
-    """Return what computes this convolution; the same object for the same arguments.
+    """Return what computes this convolution, or transposed convolution; the same object for the same arguments.
 
     ``fresh``: the weights are new on every call, and bringing them into order is part of the price.
 
@@ -62,20 +66,35 @@ def engine(
             raise ValueError(f"{geometry.operation}: algorithm {name!r} cannot compute this convolution: {against}")
         if len(_engines) >= _MOST_ENGINES:
             _engines.clear()
-        found = ENGINES[name](geometry, dtype, channels_last)
+        asked = algorithm != "auto" or _settings.algorithm() != "auto"
+        found = _made(name, geometry, dtype, channels_last, asked)
         if found.workspace() > _settings.max_workspace():
             found = _within_workspace(found, geometry, dtype, channels_last, algorithm)
         _engines[key] = found
     return found
 
 
+def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool, asked: bool) -> Any:
+    """Return the engine of that name; ``asked``: the user gave the name."""
+    if not isinstance(geometry, ConvTransposeGeometry):
+        return ENGINES[name](geometry, dtype, channels_last)
+    # Its gradients are a convolution's forward pass and weight gradient, which may want another algorithm.
+    convolution = geometry.convolution
+    back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
+    return Transposed(
+        geometry,
+        ENGINES[name](convolution, dtype, channels_last),
+        functools.partial(engine, convolution, dtype, channels_last, back),
+    )
+
+
 def _within_workspace(
-    work: Any, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str
+    work: Any, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool, algorithm: str
 ) -> Any:
     """Return im2col, which is cut to any workspace, instead of ``work``, which needs too much; unless that was asked
     for by name."""
     if algorithm == "auto" and not _plan.obstacle("im2col", geometry, channels_last):
-        return ENGINES["im2col"](geometry, dtype, channels_last)
+        return _made("im2col", geometry, dtype, channels_last, False)
     raise ValueError(
         f"{geometry.operation}: algorithm {work.name!r} needs a workspace of {work.workspace():,} bytes for each "
         f"thread here, and max_workspace is {_settings.max_workspace():,}"
@@ -325,14 +344,22 @@ def conv3d_backward(
 
 
 def _forward(
-    name: str, rank: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any, ...], algorithm: str
+    name: str,
+    rank: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    arguments: tuple[Any, ...],
+    algorithm: str,
+    sizes: Callable[..., AnyConvGeometry] = conv_geometry,
 ) -> Array:
+    """Check, plan, compute; ``sizes``: what checks the shapes and ``arguments``."""
     x = array(input, name, "input")
     weight, bias = _weights(name, weight, bias)
     if not (x.dtype is weight.dtype and (bias is None or bias.dtype is x.dtype)):
         same_dtype(name, input=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    geometry = conv_geometry(name, rank, x.shape, weight.shape, bias_shape, *arguments)
+    geometry = sizes(name, rank, x.shape, weight.shape, bias_shape, *arguments)
     if not geometry.batched:
         x = x[None]
     x, last = ordered(x)
@@ -350,18 +377,20 @@ def _backward(
     arguments: tuple[Any, ...],
     algorithm: str,
     input_grad: bool,
+    sizes: Callable[..., AnyConvGeometry] = conv_geometry,
 ) -> tuple[Any, ...]:
+    """Check, plan, compute the gradients; ``sizes``: what checks the shapes and ``arguments``."""
     x = array(input, name, "input")
     grad = array(grad_output, name, "grad_output")
     weight, bias = _weights(name, weight, bias)
     same_dtype(name, grad_output=grad, input=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    geometry = conv_geometry(name, rank, x.shape, weight.shape, bias_shape, *arguments)
+    geometry = sizes(name, rank, x.shape, weight.shape, bias_shape, *arguments)
     check_algorithm(name, algorithm)
     check_gradient(name, grad.shape, geometry.output_shape if geometry.batched else geometry.output_shape[1:])
     # The engine of the forward pass, which is known by the forward pass's name.
     forward = name.removesuffix("_backward")
-    geometry = conv_geometry(forward, rank, x.shape, weight.shape, bias_shape, *arguments)
+    geometry = sizes(forward, rank, x.shape, weight.shape, bias_shape, *arguments)
     if not geometry.batched:
         x, grad = x[None], grad[None]
     x, last = ordered(x)
@@ -400,47 +429,58 @@ class ConvLayer:
         padding_mode: str,
         algorithm: str,
     ) -> None:
+        self._set(operation, rank, (stride, padding, dilation, groups, padding_mode, algorithm))
+
+    def _set(self, operation: str, rank: int, arguments: tuple[Any, ...]) -> None:
         self._operation = operation
         self._rank = rank
-        self._arguments = (stride, padding, dilation, groups, padding_mode, algorithm)
+        self._arguments = arguments
         self._known: dict[Any, Any] = {}
         self._frozen: tuple[Any, Any, Any] = (None, None, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies find their engines themselves.
-        return ConvLayer, (self._operation, self._rank, *self._arguments)
+        return type(self), (self._operation, self._rank, *self._arguments)
 
-    def geometry(self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> ConvGeometry:
+    def geometry(self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> AnyConvGeometry:
         """Return the sizes for an input of a shape; errors as :func:`conv2d`."""
         bias_shape = weight_shape[:1] if bias else None
         return conv_geometry(self._operation, self._rank, input_shape, weight_shape, bias_shape, *self._arguments[:-1])
 
-    def choice(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> tuple[str, str]:
+    def choice(self, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> tuple[str, str]:
         """Return the name of the algorithm that will run in eval mode, and why."""
         return choice(geometry, dtype, channels_last, self._arguments[-1], fresh=False)
 
-    def _prepare(self, input: Any, weight: Array, bias: Array | None, fresh: bool) -> tuple[Array, Any]:
+    def _prepare(
+        self, input: Any, weight: Array, bias: Array | None, fresh: bool, more: tuple[Any, ...]
+    ) -> tuple[Array, Any]:
         """Return (batched input in a memory order that kernels read, engine)."""
         x = input
         usual = type(x) is np.ndarray and x.flags.c_contiguous
         if usual:
             # A C-contiguous array of a shape seen before: a dictionary finds its engine.
-            work = self._known.get((x.shape, x.dtype, weight.shape, weight.dtype, fresh, _settings.epoch()))
+            work = self._known.get((x.shape, x.dtype, weight.shape, weight.dtype, fresh, more, _settings.epoch()))
             if work is not None and x.flags.aligned:
                 return x, work
         x = array(x, self._operation, "input")
         same_dtype(self._operation, input=x, weight=weight, bias=bias)
-        geometry = self.geometry(x.shape, weight.shape, bias is not None)
+        geometry = self.geometry(x.shape, weight.shape, bias is not None, *more)
         ready, last = ordered(x if geometry.batched else x[None])
         work = engine(geometry, x.dtype, last, self._arguments[-1], fresh)
         if usual:
             if len(self._known) >= 64:
                 self._known.clear()
-            self._known[x.shape, x.dtype, weight.shape, weight.dtype, fresh, _settings.epoch()] = work
+            self._known[x.shape, x.dtype, weight.shape, weight.dtype, fresh, more, _settings.epoch()] = work
         return ready, work
 
     def forward(
-        self, input: Any, weight: Array, bias: Array | None, frozen: bool = False, rectified: bool = False
+        self,
+        input: Any,
+        weight: Array,
+        bias: Array | None,
+        frozen: bool = False,
+        rectified: bool = False,
+        more: tuple[Any, ...] = (),
     ) -> Array:
         """
         Return the output of the layer.
@@ -456,8 +496,10 @@ class ConvLayer:
             cannot be out of date; ``thaw`` ends that.
         rectified : bool
             Apply a ReLU to the output.
+        more : tuple
+            Further arguments of ``geometry``.
         """
-        x, work = self._prepare(input, weight, bias, not frozen)
+        x, work = self._prepare(input, weight, bias, not frozen, more)
         packed = None
         if frozen:
             for_weight, for_work, packed = self._frozen
@@ -471,10 +513,16 @@ class ConvLayer:
         return y if work.geometry.batched else y[0]
 
     def backward(
-        self, grad_output: Any, input: Any, weight: Array, bias: Array | None, input_grad: bool
+        self,
+        grad_output: Any,
+        input: Any,
+        weight: Array,
+        bias: Array | None,
+        input_grad: bool,
+        more: tuple[Any, ...] = (),
     ) -> tuple[Array | None, Array, Array | None]:
         """Return the gradients of input (None unless ``input_grad``), weight and bias (None if there is none)."""
-        x, work = self._prepare(input, weight, bias, True)
+        x, work = self._prepare(input, weight, bias, True, more)
         geometry = work.geometry
         grad = array(grad_output, self._operation, "grad_output")
         check_gradient(self._operation, grad.shape, geometry.output_shape[0 if geometry.batched else 1 :])

@@ -1,10 +1,14 @@
-"""Depthwise convolution by its own walks; the gradients go by direct summation."""
+"""Depthwise convolution by its own walks; the weight gradient, and input gradients of strides, by direct summation."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import _plan, kernels
+from .._geometry import ConvGeometry
+from ._arrays import Array
 from ._conv_direct import Direct
 
 
@@ -13,11 +17,31 @@ class Depthwise(Direct):
 
     name = "depthwise"
 
+    def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
+        super().__init__(geometry, dtype, channels_last)
+        # The input gradient of stride 1 is a depthwise convolution, too, unless it adds up several channels.
+        self._mirrors = geometry.out_channels == geometry.groups and not _plan.mirrored_obstacle(geometry)
+
+    def _walk(self, rectified: bool, gradient: bool) -> tuple[int, Any]:
+        arguments = _plan.depthwise(self.geometry, self._target, self.channels_last, gradient=gradient)
+        return self.geometry.batch, kernels.load("depthwise").Depthwise(rectified=rectified, **arguments)
+
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the forward pass."""
         found = self._forward.get(rectified)
         if found is None:
-            arguments = _plan.depthwise(self.geometry, self._target, self.channels_last)
-            kernel = kernels.load("depthwise").Depthwise(rectified=rectified, **arguments)
-            found = self._forward[rectified] = (self.geometry.batch, kernel)
+            found = self._forward[rectified] = self._walk(rectified, False)
         return found
+
+    def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
+        """Return (images, kernel) of the input gradient, which is the transposed convolution."""
+        if not self._mirrors:
+            return super().transposed_walk(rectified)
+        found = self._transposed.get(rectified)
+        if found is None:
+            found = self._transposed[rectified] = self._walk(rectified, True)
+        return found
+
+    def pack_transposed(self, weight: Array) -> Array:
+        """Return ``weight`` in the order in which the input gradient streams it."""
+        return super().pack_transposed(np.ascontiguousarray(weight[..., ::-1, ::-1]) if self._mirrors else weight)

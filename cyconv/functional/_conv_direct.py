@@ -16,6 +16,8 @@ class Direct:
     """One convolution by direct summation: geometry, dtype and memory order fixed, kernels set up when first needed."""
 
     name = "direct"
+    #: What bringing one weight into the order of the input gradient costs, in floating-point operations.
+    _pack_work = 8
 
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         self.geometry = geometry
@@ -27,7 +29,7 @@ class Direct:
         )
         self._work = 2 * geometry.macs
         self._forward: dict[bool, tuple[int, Any]] = {}
-        self._backward: tuple[int, Any] | None = None
+        self._transposed: dict[bool, tuple[int, Any]] = {}
         self._weights: tuple[int, Any] | None = None
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
@@ -56,17 +58,36 @@ class Direct:
         walk.run(y, x, packed, bias, images, _settings.threads_for(self._work))
         return y
 
+    def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
+        """Return (images, walk) of the input gradient, which is the transposed convolution."""
+        found = self._transposed.get(rectified)
+        if found is None:
+            images, arguments = _plan.input_gradient(self.geometry, self._target, self.channels_last)
+            walk = kernels.load("direct").Walk(rectified=rectified, **arguments)
+            found = self._transposed[rectified] = (images, walk)
+        return found
+
+    def pack_transposed(self, weight: Array) -> Array:
+        """Return ``weight`` in the order in which the input gradient streams it."""
+        _, walk = self.transposed_walk()
+        packed = pool_array(walk.packed_size, self.dtype.char)
+        walk.pack(weight, packed, _settings.threads_for(self._pack_work * packed.size))
+        return packed
+
+    def transposed(
+        self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
+    ) -> Array:
+        """Return the transposed convolution of ``x``; ``packed``: what ``pack_transposed`` returned for ``weight``."""
+        images, walk = self.transposed_walk(rectified)
+        y = empty(self.geometry.input_shape, self.dtype, self.channels_last)
+        if packed is None:
+            packed = self.pack_transposed(weight)
+        walk.run(y, x, packed, bias, images, _settings.threads_for(self._work))
+        return y
+
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
-        if self._backward is None:
-            images, arguments = _plan.input_gradient(self.geometry, self._target, self.channels_last)
-            self._backward = (images, kernels.load("direct").Walk(rectified=False, **arguments))
-        images, walk = self._backward
-        packed = pool_array(walk.packed_size, self.dtype.char)
-        walk.pack(weight, packed, _settings.threads_for(8 * packed.size))
-        dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
-        walk.run(dx, grad, packed, None, images, _settings.threads_for(self._work))
-        return dx
+        return self.transposed(grad, weight, None)
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
@@ -82,3 +103,7 @@ class Direct:
     def workspace(self) -> int:
         """Return the private bytes of each thread in the forward pass."""
         return int(self.forward_walk()[1].thread_bytes)
+
+    def transposed_workspace(self) -> int:
+        """Return the private bytes of each thread in the transposed convolution."""
+        return int(self.transposed_walk()[1].thread_bytes)

@@ -47,11 +47,21 @@ class Im2col:
         self._kernel.forward(y, x, weight, bias, self.geometry.batch, _settings.threads_for(self._work))
         return np.maximum(y, 0, out=y) if rectified else y
 
+    pack_transposed = pack
+
+    def transposed(
+        self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
+    ) -> Array:
+        """Return the transposed convolution of ``x``, through a ReLU if ``rectified``."""
+        y = empty(self.geometry.input_shape, self.dtype, self.channels_last)
+        self._kernel.input_gradient(y, x, weight, self.geometry.batch, _settings.threads_for(self._work))
+        if bias is not None:
+            y += bias.reshape(-1, *[1] * self.geometry.rank)
+        return np.maximum(y, 0, out=y) if rectified else y
+
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
-        dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
-        self._kernel.input_gradient(dx, grad, weight, self.geometry.batch, _settings.threads_for(self._work))
-        return dx
+        return self.transposed(grad, weight, None)
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
@@ -62,3 +72,5 @@ class Im2col:
     def workspace(self) -> int:
         """Return the private bytes of each thread."""
         return int(self._kernel.thread_bytes)
+
+    transposed_workspace = workspace

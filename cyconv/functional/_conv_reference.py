@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
 from .. import reference
 from .._geometry import ConvGeometry
+from .._transposed_geometry import transposed_size
 from ._arrays import Array, in_order
 
 
@@ -21,7 +23,14 @@ class Reference:
         self.channels_last = channels_last
         self._forward = getattr(reference, f"conv{geometry.rank}d")
         self._backward = getattr(reference, f"conv{geometry.rank}d_backward")
+        self._transposed = getattr(reference, f"conv_transpose{geometry.rank}d")
         self._how = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        low, high = zip(*geometry.padding, strict=True)
+        least = map(transposed_size, geometry.output, geometry.kernel, geometry.stride, low, high, geometry.dilation)
+        more = tuple(map(operator.sub, geometry.input, least))
+        self._back = (geometry.stride, geometry.padding, more, geometry.groups, geometry.dilation)
+        # A transposed convolution may have rows behind those that it reaches, where more windows would fit.
+        self._met = (..., *(slice(size) for size in geometry.output))
 
     def pack(self, weight: Array) -> Array:
         """Return ``weight`` itself."""
@@ -31,14 +40,21 @@ class Reference:
         self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
     ) -> Array:
         """Return the output."""
-        y = self._forward(x, weight, bias, *self._how)
+        y = self._forward(x, weight, bias, *self._how)[self._met]
+        return in_order(reference.relu(y) if rectified else y, self.channels_last)
+
+    pack_transposed = pack
+
+    def transposed(
+        self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
+    ) -> Array:
+        """Return the transposed convolution of ``x``."""
+        y = self._transposed(x, weight, bias, *self._back)
         return in_order(reference.relu(y) if rectified else y, self.channels_last)
 
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
-        x = np.zeros(self.geometry.input_shape, weight.dtype)
-        dx: Any = self._backward(grad, x, weight, None, *self._how)[0]
-        return in_order(dx, self.channels_last)
+        return self.transposed(grad, weight, None)
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
@@ -49,3 +65,5 @@ class Reference:
     def workspace(self) -> int:
         """Return 0: NumPy's temporaries are not counted."""
         return 0
+
+    transposed_workspace = workspace

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _plan, _settings, kernels
-from ..kernels._workspace import array as pool_array
-from ._arrays import Array, empty
+from .. import _plan, kernels
 from ._conv_direct import Direct
 
 
@@ -14,6 +12,7 @@ class Winograd(Direct):
     """One convolution of stride 1 by Winograd's algorithm."""
 
     m = 4
+    _pack_work = 16
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the forward pass."""
@@ -24,18 +23,14 @@ class Winograd(Direct):
             found = self._forward[rectified] = (images, kernel)
         return found
 
-    def input_gradient(self, grad: Array, weight: Array) -> Array:
-        """Return the gradient of the input."""
-        if self._backward is None:
+    def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
+        """Return (images, kernel) of the input gradient, which is the transposed convolution."""
+        found = self._transposed.get(rectified)
+        if found is None:
             images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m, gradient=True)
-            kernel = kernels.load("winograd").Winograd(rectified=False, **arguments)
-            self._backward = (images, kernel)
-        images, kernel = self._backward
-        packed = pool_array(kernel.packed_size, self.dtype.char)
-        kernel.pack(weight, packed, _settings.threads_for(16 * packed.size))
-        dx = empty(self.geometry.input_shape, self.dtype, self.channels_last)
-        kernel.run(dx, grad, packed, None, images, _settings.threads_for(self._work))
-        return dx
+            kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
+            found = self._transposed[rectified] = (images, kernel)
+        return found
 
 
 class WinogradF2(Winograd):

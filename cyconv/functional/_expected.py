@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _plan, _settings, kernels
-from .._geometry import ConvGeometry
+from .._transposed_geometry import AnyConvGeometry
 
 
 @functools.cache
@@ -24,7 +24,7 @@ def _multiply_adds_a_second(dtype: str) -> float:
     return best
 
 
-def conv_expected_time(name: str, geometry: ConvGeometry, dtype: np.dtype[Any]) -> float:
+def conv_expected_time(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any]) -> float:
     """Return the seconds that a forward pass with packed weights should take by the algorithm ``name``."""
     lanes = kernels.load("direct").LANES[dtype.char]
     threads = _settings.threads_for(2.0 * geometry.macs)

@@ -41,6 +41,7 @@ from cyconv.kernels.source cimport (
     copy_block,
     index,
     lay_out,
+    meets,
     slice_step,
 )
 
@@ -81,6 +82,8 @@ cdef struct Shape:
     bint rectified
     index images
     index row_blocks, column_blocks, task_groups
+    # Phases of the depth: output depth d takes slices depth_phases[d % divisor] up to the next entry, in their order
+    index* depth_phases
 
 
 cdef class Walk:
@@ -96,6 +99,7 @@ cdef class Walk:
 
     def __cinit__(self):
         self.phases = NULL
+        self.shape.depth_phases = NULL
 
     def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases,
                  block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
@@ -136,7 +140,9 @@ cdef class Walk:
         self.lay_out_source(phases, itemsize)
         self.fill_tables(phases)
         self.packed_size = groups * s.padded_channels * s.taps * s.group_in
-        s.scratch = 0 if pixel_vectors else s.block_rows * s.block_columns * s.block_channels
+        # Vectors over pixels go straight to the output where there is one phase.
+        straight = pixel_vectors and s.phases == 1 and s.source.depth_divisor == 1
+        s.scratch = 0 if straight else s.block_rows * s.block_columns * s.block_channels
         # A vector of pixels may begin in the last row of the block and end behind it.
         self.thread_bytes = ((s.scratch + block_size(&s.source) + 2 * width) * itemsize + 4095) // 4096 * 4096
 
@@ -154,6 +160,7 @@ cdef class Walk:
         cdef Shape* s = &self.shape
         cdef Phase* phase
         cdef index c, k, t
+        order = self.order_slices()
         s.phases = len(phases)
         s.taps = 0
         self.phases = <Phase*>calloc(s.phases, sizeof(Phase))
@@ -174,16 +181,35 @@ cdef class Walk:
             for i, (tap_row, tap_column, tap) in enumerate(taps):
                 phase.displacement[2 * i], phase.displacement[2 * i + 1] = tap_row, tap_column
                 t = i * s.group_in if s.tap_major else i
-                for c in range(s.source.group_channels):
-                    for k in range(s.source.slices):
-                        phase.table[t] = (c * channel_step(&s.source) + k * slice_step(&s.source)
-                                          + (tap_row - s.first_row) * s.source.pitch
-                                          + (tap_column - s.first_column) * s.source.pixel)
-                        phase.order[t] = c * self.weight_in + k * self.weight_slice + tap
-                        t += 1 if s.tap_major else len(taps)
+                for c, k in order:
+                    phase.table[t] = (c * channel_step(&s.source) + k * slice_step(&s.source)
+                                      + (tap_row - s.first_row) * s.source.pitch
+                                      + (tap_column - s.first_column) * s.source.pixel)
+                    phase.order[t] = c * self.weight_in + k * self.weight_slice + tap
+                    t += 1 if s.tap_major else len(taps)
+
+    cdef order_slices(self):
+        """Return (channel, slice) in the order of the reduction: slices that the same output depths take together.
+
+        Output depth d takes slice k where d * step + first + k * dilation can be divided by the divisor: with a
+        divisor of D (and a step of 1), each slice for one remainder of d by D.
+        """
+        cdef Source* s = &self.shape.source
+        slices, channels, divisor = range(s.slices), range(s.group_channels), range(s.depth_divisor)
+        self.shape.depth_phases = <index*>calloc(s.depth_divisor + 1, sizeof(index))
+        if self.shape.depth_phases == NULL:
+            raise MemoryError("cyconv: no memory for the tap tables")
+        if s.depth_divisor == 1:
+            self.shape.depth_phases[1] = s.slices
+            return [(c, k) for c in channels for k in slices]
+        groups = [[k for k in slices if meets(s, d, k)] for d in divisor]
+        for d in divisor:
+            self.shape.depth_phases[d + 1] = self.shape.depth_phases[d] + len(groups[d])
+        return [(c, k) for group in groups for c in channels for k in group]
 
     def __dealloc__(self):
         cdef index p
+        free(self.shape.depth_phases)
         if self.phases != NULL:
             for p in range(self.shape.phases):
                 free(self.phases[p].table)
@@ -335,7 +361,7 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         if held[0] != block:
             copy_block(&s.source, source, s.source.group_channels, copy, depth, source_row, source_column)
             held[0] = block
-    if s.pixel_vectors:
+    if s.pixel_vectors and s.scratch == 0:
         first = task_group * s.task_blocks * s.block_channels
         compute_rows(s, &phases[0], origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
                      start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
@@ -348,22 +374,40 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
             channels = min(s.block_channels, s.padded_channels - first)
             weights = packed + (group * s.padded_channels + first) * s.taps * s.group_in
             bias = start + group * s.padded_channels + first
-            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, row, column,
-                          rows, columns)
+            if s.pixel_vectors:
+                compute_phase_rows(s, phases, origin, weights, bias, <int>channels, scratch,
+                                   out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width
+                                   + column, depth, rows, columns)
+                continue
+            compute_block(s, phases, origin, weights, bias, <int>(channels // lanes(source)), scratch, depth, row,
+                          column, rows, columns)
             write_block(s, scratch, out, group * s.group_out + first, have, channels, row, column, rows, columns)
     restore_denormals(mode)
 
 
+cdef inline Phase at_depth(const Shape* s, const Phase* phase, index depth) noexcept nogil:
+    """The taps of a phase that an output depth takes."""
+    cdef Phase part = phase[0]
+    cdef const index* first = s.depth_phases + depth % s.source.depth_divisor
+    cdef index slice = phase.taps // s.source.slices
+    if s.source.depth_divisor > 1:
+        part.table += first[0] * slice
+        part.weights += first[0] * slice
+        part.taps = (first[1] - first[0]) * slice
+    return part
+
+
 cdef void compute_block(const Shape* s, const Phase* phases, const real* origin, const real* weights,
-                        const real* start, int vectors, real* scratch, index row, index column, index rows,
-                        index columns) noexcept nogil:
+                        const real* start, int vectors, real* scratch, index depth, index row, index column,
+                        index rows, index columns) noexcept nogil:
     """All phases of a block of output pixels for one block of output channels, into scratch [row][column][channel]."""
     cdef index width = lanes(origin), channels = vectors * width, p, t, length
-    cdef const Phase* phase
+    cdef Phase part
+    cdef const Phase* phase = &part
     cdef index phase_rows, phase_columns
     cdef real* to
     for p in range(s.phases):
-        phase = &phases[p]
+        part = at_depth(s, &phases[p], depth)
         phase_rows = (rows - phase.row + s.out_step_row - 1) // s.out_step_row
         phase_columns = (columns - phase.column + s.out_step_column - 1) // s.out_step_column
         if phase_rows <= 0 or phase_columns <= 0:
@@ -495,6 +539,52 @@ cdef void compute_vectors(const Shape* s, const Phase* phase, const real* origin
                    out + k * plane, plane, to, stored)
         k += some
         ahead += width
+
+
+cdef void compute_phase_rows(const Shape* s, const Phase* phases, const real* origin, const real* weights,
+                             const real* bias, int channels, real* scratch, real* out, index depth, index rows,
+                             index columns) noexcept nogil:
+    """A block of output pixels of a few channels, vectors over the pixels of a phase: into [phase][channel][pixel] of
+    scratch, and from there to the planes of the output, where the phases lie between each other."""
+    cdef Shape plane = s[0]  # of a phase
+    cdef Phase part
+    cdef index section = channels * (s.block_rows // s.out_step_row) * (s.block_columns // s.out_step_column)
+    cdef index across = min(s.out_step_column, s.out_width), p, c, r, length
+    plane.out_depth = 1
+    for p in range(s.phases):
+        part = at_depth(s, &phases[p], depth)
+        plane.out_height = (rows - part.row + s.out_step_row - 1) // s.out_step_row
+        plane.out_width = (columns - part.column + s.out_step_column - 1) // s.out_step_column
+        if plane.out_height > 0 and plane.out_width > 0:
+            compute_rows(&plane, &part, origin, weights + part.weights * channels, bias, channels,
+                         scratch + p * section, plane.out_height, plane.out_width)
+    for c in range(channels):
+        for r in range(rows):
+            p = r % s.out_step_row
+            length = (rows - p + s.out_step_row - 1) // s.out_step_row  # rows of the phase
+            interleave(scratch + p * across * section, section, c * length + r // s.out_step_row, across,
+                       s.out_step_column, columns, out + (c * s.out_depth * s.out_height + r) * s.out_width)
+
+
+cdef inline void interleave(const real* source, index section, index line, index phases, index step, index columns,
+                            real* to) noexcept nogil:
+    """Row ``line`` of each of the phases of a row, into every ``step``-th pixel of the row."""
+    cdef index p, j, length = (columns + step - 1) // step, half = columns // step
+    cdef const real* even = source + line * length
+    cdef const real* odd
+    if step == 2 and phases == 2:
+        odd = source + section + line * half
+        for j in range(half):
+            to[2 * j] = even[j]
+            to[2 * j + 1] = odd[j]
+        if half < length:
+            to[2 * half] = even[half]
+        return
+    for p in range(min(phases, columns)):
+        length = (columns - p + step - 1) // step
+        even = source + p * section + line * length
+        for j in range(length):
+            to[p + j * step] = even[j]
 
 
 cdef void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld, index row,

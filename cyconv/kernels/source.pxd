@@ -14,8 +14,8 @@ cdef struct Source:
     index channels, depth, height, width  # of the array
     index group_channels
     # A three-dimensional kernel of `slices` slices is a flat one of slices x channels channels: slice k of the output
-    # at depth d reads depth (d * depth_step + depth_first + k * depth_dilation) / depth_divisor of the source, if
-    # there is such a depth, and zeros otherwise.
+    # at depth d reads depth (d * depth_step + depth_first + k * depth_dilation) / depth_divisor of the source, where
+    # that is whole, and zeros if there is no such depth.
     index slices, depth_step, depth_first, depth_dilation, depth_divisor
     bint channels_last
     bint packed  # copied into a private block; else the array is read where it lies
@@ -56,10 +56,15 @@ cdef inline index slice_step(const Source* s) noexcept nogil:
     return s.rows * s.pitch if s.channels_last else s.plane
 
 
+cdef inline bint meets(const Source* s, index out_depth, index slice) noexcept nogil:
+    """Whether a slice of the kernel reads a whole depth of the source, inside or not."""
+    return (out_depth * s.depth_step + s.depth_first + slice * s.depth_dilation) % s.depth_divisor == 0
+
+
 cdef inline index source_depth(const Source* s, index out_depth, index slice) noexcept nogil:
     """Depth of the source that a slice of the kernel reads, or -1."""
     cdef index z = out_depth * s.depth_step + s.depth_first + slice * s.depth_dilation
-    if z < 0 or z % s.depth_divisor != 0 or z // s.depth_divisor >= s.depth:
+    if z < 0 or not meets(s, out_depth, slice) or z // s.depth_divisor >= s.depth:
         return -1
     return z // s.depth_divisor
 
@@ -71,9 +76,12 @@ cdef inline const real* channel_start(const Source* s, const real* image, index 
 
 cdef inline void copy_block(const Source* s, const real* source, index channels, real* copy, index out_depth, index row,
                             index column) noexcept nogil:
-    """Copy ``channels`` channels of the block whose first pixel is (row, column); zeros outside of the image."""
+    """Copy ``channels`` channels of the block whose first pixel is (row, column); zeros outside of the image. Slices
+    that read between two depths are left out."""
     cdef index k, c, z, area = s.height * s.width
     for k in range(s.slices):
+        if not meets(s, out_depth, k):
+            continue
         z = source_depth(s, out_depth, k)
         if s.channels_last:
             copy_slice(s, NULL if z < 0 else source + z * area * s.channels, channels, copy + k * slice_step(s), row,

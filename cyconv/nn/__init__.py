@@ -4,6 +4,7 @@ from cyconv.nn import init
 from cyconv.nn.activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from cyconv.nn.container import Concat, Residual, Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
+from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from cyconv.nn.dropout import Dropout
 from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
@@ -17,6 +18,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Linear",
     "MaxPool2d",
     "AvgPool2d",

@@ -13,10 +13,74 @@ from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
 
-class _Conv(Module):
-    """What the convolution layers of one, two and three spatial dimensions have in common."""
+class Convolution(Module):
+    """What convolution and transposed convolution layers have in common."""
 
     _rank: int
+    _conv: ConvLayer
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Any
+    dilation: tuple[int, ...]
+    padding_mode: str
+    algorithm: str
+    weight: Parameter
+    bias: Parameter | None
+
+    def _set_sizes(
+        self, channels: tuple[Any, Any, Any], kernel_size: Any, stride: Any, padding: Any, dilation: Any
+    ) -> Any:
+        """Check and keep (input channels, output channels, groups) and the sizes; return the padding by sides."""
+        owner = type(self).__name__
+        self.in_channels, self.out_channels, self.groups = check_conv_channels(owner, *channels)
+        self.kernel_size = pair(owner, "kernel_size", kernel_size, self._rank, 1)
+        self.stride = pair(owner, "stride", stride, self._rank, 1)
+        self.dilation = pair(owner, "dilation", dilation, self._rank, 1)
+        sides = check_padding_argument(owner, padding, self._rank)
+        symmetric = not isinstance(sides, str) and all(low == high for low, high in sides)
+        self.padding = tuple(low for low, _ in sides) if symmetric else sides
+        return sides
+
+    def _collect(
+        self, grad_output: Any, input: Any, pending: Pending, input_grad: bool, more: tuple[Any, ...] = ()
+    ) -> Any:
+        """Append the gradients of the parameters to ``pending``; return that of the input."""
+        weight: Parameter = self.weight
+        bias = self.bias
+        grad_input, grad_weight, grad_bias = self._conv.backward(
+            grad_output, input, weight.data, None if bias is None else bias.data, input_grad, more
+        )
+        pending.append((weight, grad_weight))
+        if bias is not None and grad_bias is not None:
+            pending.append((bias, grad_bias))
+        return grad_input
+
+    def _thaw(self) -> None:
+        if not self._conv.thaw():
+            self.weight.data = self.weight.data.copy()
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        zeros = (0,) * self._rank
+        output_padding = getattr(self, "output_padding", zeros)
+        parts = [
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}",
+            f"padding={self.padding!r}" if self.padding != zeros else "",
+            f"dilation={self.dilation}" if self.dilation != (1,) * self._rank else "",
+            f"output_padding={output_padding}" if output_padding != zeros else "",
+            f"groups={self.groups}" if self.groups != 1 else "",
+            "bias=False" if self.bias is None else "",
+            f"padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else "",
+            f"algorithm={self.algorithm!r}" if self.algorithm != "auto" else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+class _Conv(Convolution):
+    """What the convolution layers of one, two and three spatial dimensions have in common."""
 
     def __init__(
         self,
@@ -35,14 +99,7 @@ class _Conv(Module):
         rng: Any = None,
     ) -> None:
         owner = type(self).__name__
-        channels = check_conv_channels(owner, in_channels, out_channels, groups)
-        self.in_channels, self.out_channels, self.groups = channels
-        self.kernel_size = pair(owner, "kernel_size", kernel_size, self._rank, 1)
-        self.stride = pair(owner, "stride", stride, self._rank, 1)
-        self.dilation = pair(owner, "dilation", dilation, self._rank, 1)
-        sides = check_padding_argument(owner, padding, self._rank)
-        symmetric = not isinstance(sides, str) and all(low == high for low, high in sides)
-        self.padding = tuple(low for low, _ in sides) if symmetric else sides
+        sides = self._set_sizes((in_channels, out_channels, groups), kernel_size, stride, padding, dilation)
         self.padding_mode = check_padding_mode(owner, padding_mode)
         self.algorithm = algorithm
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
@@ -76,32 +133,7 @@ class _Conv(Module):
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         if self._saved is None:
             raise self._nothing_remembered()
-        weight: Parameter = self.weight
-        bias = self.bias
-        grad_input, grad_weight, grad_bias = self._conv.backward(
-            grad_output, self._saved, weight.data, None if bias is None else bias.data, input_grad
-        )
-        pending.append((weight, grad_weight))
-        if bias is not None and grad_bias is not None:
-            pending.append((bias, grad_bias))
-        return grad_input
-
-    def _thaw(self) -> None:
-        if not self._conv.thaw():
-            self.weight.data = self.weight.data.copy()
-
-    def extra_repr(self) -> str:
-        """Return the arguments to show in ``repr``."""
-        parts = [
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}",
-            f"padding={self.padding!r}" if self.padding != (0,) * self._rank else "",
-            f"dilation={self.dilation}" if self.dilation != (1,) * self._rank else "",
-            f"groups={self.groups}" if self.groups != 1 else "",
-            "bias=False" if self.bias is None else "",
-            f"padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else "",
-            f"algorithm={self.algorithm!r}" if self.algorithm != "auto" else "",
-        ]
-        return ", ".join(part for part in parts if part)
+        return self._collect(grad_output, self._saved, pending, input_grad)
 
 
 class Conv1d(_Conv):

@@ -137,12 +137,13 @@ def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
 
 
 def weight_and_bias(
-    shape: tuple[int, ...], bias: bool, dtype: DTypeLike, rng: Any, owner: str
+    shape: tuple[int, ...], bias: bool, dtype: DTypeLike, rng: Any, owner: str, outputs: int | None = None
 ) -> tuple[Parameter, Parameter | None]:
     """
     Make the parameters of a convolution or linear layer with torch's default starting values.
 
-    The weight comes from ``kaiming_uniform_(a=sqrt(5))``, which is uniform in ±1/sqrt(fan_in); so is the bias.
+    The weight comes from ``kaiming_uniform_(a=sqrt(5))``, which is uniform in ±1/sqrt(fan_in); so is the bias, of
+    ``outputs`` numbers (by default one for each row of the weight).
     """
     kind = float_dtype(dtype, owner)
     check_total(owner, "the weight", shape)
@@ -152,4 +153,5 @@ def weight_and_bias(
         return weight, None
     fan_in, _ = calculate_fan(shape)
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    return weight, uniform_(Parameter(np.empty(shape[0], kind)), -bound, bound, rng=generator)
+    length = shape[0] if outputs is None else outputs
+    return weight, uniform_(Parameter(np.empty(length, kind)), -bound, bound, rng=generator)

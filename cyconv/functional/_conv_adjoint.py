@@ -1,0 +1,76 @@
+"""Transposed convolution as the walks of the convolution whose input gradient it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._transposed_geometry import ConvTransposeGeometry
+from ._arrays import Array
+
+#: Pixels of a row of a channels-last image that are added up in its own type.
+LONG_ROW = 2048
+
+
+class Transposed:
+    """One transposed convolution: geometry, dtype and memory order fixed.
+
+    Its forward pass is the input gradient of the convolution, with a bias; its input gradient is the forward pass of
+    the convolution; its weight gradient is that of the convolution, with input and gradient of the output exchanged.
+
+    Parameters
+    ----------
+    geometry : ConvTransposeGeometry
+    ahead : engine
+        Of the convolution; computes the forward pass.
+    back : callable
+        Returns the engine of the convolution that computes the gradients.
+    """
+
+    def __init__(self, geometry: ConvTransposeGeometry, ahead: Any, back: Callable[[], Any]) -> None:
+        self.geometry = geometry
+        self.name = ahead.name
+        self.channels_last = ahead.channels_last
+        self._ahead = ahead
+        self._back = back
+
+    def pack(self, weight: Array) -> Array:
+        """Return ``weight`` in the order in which the forward pass streams it."""
+        packed: Array = self._ahead.pack_transposed(weight)
+        return packed
+
+    def forward(
+        self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
+    ) -> Array:
+        """Return the output, through a ReLU if ``rectified``; ``packed``: what ``pack`` returned for ``weight``."""
+        y: Array = self._ahead.transposed(x, weight, bias, packed, rectified)
+        return y
+
+    def input_gradient(self, grad: Array, weight: Array) -> Array:
+        """Return the gradient of the input."""
+        dx: Array = self._back().forward(grad, weight, None)
+        return dx
+
+    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
+        """Return the gradients of the weight and, if ``bias``, of the bias."""
+        dw, _ = self._back().weight_gradient(x, grad, False)
+        return dw, _channel_sums(grad, self.channels_last) if bias else None
+
+    def workspace(self) -> int:
+        """Return the private bytes of each thread in the forward pass."""
+        return int(self._ahead.transposed_workspace())
+
+
+def _channel_sums(x: Array, channels_last: bool) -> Array:
+    """Return the sum over images and pixels of each channel: rows or planes in ``x``'s own type, these in float64."""
+    if channels_last:
+        # NumPy adds up columns one by one: rounding errors would grow along a very long row.
+        rows = np.moveaxis(x, 1, -1).sum(-2, np.float64 if x.shape[-1] > LONG_ROW else None)
+        sums: Array = rows.sum(tuple(range(rows.ndim - 1)), np.float64)
+    else:
+        sums = x.reshape(*x.shape[:2], math.prod(x.shape[2:])).sum(-1).sum(0, np.float64)
+    total: Array = sums.astype(x.dtype)
+    return total
