@@ -7,12 +7,10 @@ import math
 from .._transposed_geometry import AnyConvGeometry
 from .depthwise import depthwise_obstacle
 from .direct import padding_skipped, volume
-from .winograd import tiling, winograd_obstacle
+from .winograd import TRANSFORM, tiling, winograd_obstacle
 
-#: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md):
-#: a transform step of one element of a tile (transforms of input and output are a quarter of the time at 64 channels)
-TRANSFORM = 11.0
-#: reading one weight once, from a cache that holds them all and from memory
+#: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md): a transform
+#: step of one element of a tile (TRANSFORM), reading one weight once, from a cache that holds them all and from memory
 WEIGHT_CACHED, WEIGHT_FROM_MEMORY = 8.0, 30.0
 #: (up to so many bytes of weights a last-level cache is taken to hold;)
 CACHED_BYTES = 24 << 20

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry
-from ._common import TASKS, Target, even
+from ._common import TASKS, Target
 from .direct import volume
 
 #: Tiles of a block: 14 fill the register tile once; beyond 64 nothing is gained.
@@ -16,6 +16,10 @@ FEW_TILES, MANY_TILES = 14, 64
 #: Weights of more bytes than this are read from far away, once for each block: few large blocks then, even where their
 #: transformed pixels leave the nearest caches.
 LARGE_WEIGHTS = 4 << 20
+#: What transforming an element of a tile costs, in multiply-adds.
+TRANSFORM = 11.0
+#: What reading so many bytes of weights once costs, as much as so many tiles of products.
+RELOAD = ((4 << 20, 3.0), (12 << 20, 4.0), (24 << 20, 8.0), (math.inf, 16.0))
 #: Dilation at most: a block holds the tiles of all phases, dilation² of them.
 MOST_DILATION = 8
 #: Bytes of the transformed pixels of a block: they are read again for every block of output channels.
@@ -73,30 +77,35 @@ def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     return ""
 
 
-def _block(images: int, rows: int, columns: int, most: int) -> tuple[int, int, int]:
-    """Return (images, rows, columns) of tiles in a block of at most ``most``, so that blocks come out even."""
+@dataclass(frozen=True)
+class _Weighing:
+    """What speaks for larger or smaller blocks of tiles."""
+
+    reload: float  #: what reading the weights once for each block costs, in tiles
+    tile_bytes: int  #: of a transformed tile
+    phases: int
+    outputs: int  #: channels
+
+
+def _block(images: int, rows: int, columns: int, most: int, w: _Weighing) -> tuple[int, int, int]:
+    """Return (images, rows, columns) of tiles of each phase in a block of at most ``most`` of them."""
     if columns > most:
         # Stretches of one row, as even as can be.
         return 1, 1, math.ceil(columns / math.ceil(columns / most))
-    if rows * columns > most // 2 or images == 1:
-        best, best_score = 1, 0.0
-        for high in range(1, min(rows, max(most // columns, 1)) + 1):
-            blocks = images * math.ceil(rows / high)
-            # Tiles computed, against those that equal blocks on two cores would take; and the tile filled.
-            balance = (
-                images * rows / (high * math.ceil(blocks / 2) * 2)
-                if blocks < TASKS
-                else rows / (high * math.ceil(rows / high))
-            )
-            tiles = high * columns
-            filled = tiles / (math.ceil(tiles / FEW_TILES) * FEW_TILES) * (1 - 0.6 / tiles)
-            score = balance * (0.5 + 0.5 * filled)
-            if score > best_score:
-                best, best_score = high, score
-        return 1, best, columns
-    # Small maps: several images make one block.
-    together = max(1, most // (rows * columns))
-    return max(even(images, together), 1), rows, columns
+    choices = [(1, high, columns) for high in range(1, min(rows, most // columns) + 1)]
+    choices += [(many, rows, columns) for many in range(2, min(images, most // (rows * columns)) + 1)]
+
+    def score(block: tuple[int, int, int]) -> float:
+        tiles = math.prod(block) * w.phases
+        blocks = math.ceil(images / block[0]) * math.ceil(rows / block[1])
+        whole = images % block[0] == rows % block[1] == blocks % 2 == 0
+        # A few uneven blocks are cut by output channels as well, and each part transforms the pixels anew.
+        evenness = 1.0 if whole or blocks >= TASKS else 1 / (1 + TRANSFORM / w.outputs)
+        of_register_tile = tiles / math.ceil(tiles / FEW_TILES)
+        far = 1 + 0.08 * max(0.0, tiles * w.tile_bytes / BLOCK_BYTES - 1)
+        return evenness * of_register_tile / (of_register_tile + 0.5) * tiles / (tiles + w.reload) / far
+
+    return max(choices, key=score)
 
 
 def winograd(
@@ -116,16 +125,13 @@ def winograd(
     images = geometry.batch * out[1]
     rows, columns = cut.tiles((out[2], out[3]))
     terms = source[0] * math.prod(cut.pieces)
-    most = max(8, min(MANY_TILES, BLOCK_BYTES // (cut.elements * terms * target.itemsize)))
-    if cut.elements * terms * out[0] * target.itemsize > LARGE_WEIGHTS:
-        most = MANY_TILES
-    most = max(1, most // math.prod(cut.dilation))
-    block = _block(images, rows, columns, most)
-    pixel_tasks = math.ceil(images / block[0]) * math.ceil(rows / block[1]) * math.ceil(columns / block[2])
-    channel_blocks = math.ceil(out[0] / (2 * target.lanes))
-    # With few input channels the transforms weigh much, and are not to be repeated for other output channels.
-    wanted = TASKS if source[0] >= 128 else 2
-    tasks = min(channel_blocks, math.ceil(wanted / max(pixel_tasks, 1)))
+    tile_bytes = cut.elements * terms * target.itemsize
+    weights = tile_bytes * out[0]
+    most = MANY_TILES if weights > LARGE_WEIGHTS else max(8, min(MANY_TILES, BLOCK_BYTES // tile_bytes))
+    reload = next(tiles for limit, tiles in RELOAD if weights <= limit)
+    phases = math.prod(cut.dilation)
+    weighing = _Weighing(reload, tile_bytes, phases, out[0])
+    block = _block(images, rows, columns, max(1, most // phases), weighing)
     return images, {
         "dtype": target.dtype,
         "source": source,
@@ -138,6 +144,5 @@ def winograd(
         "pieces": cut.pieces[1:],
         "dilation": (v.dilation[0], *cut.dilation),
         "block": block,
-        "task_blocks": math.ceil(channel_blocks / tasks),
         "swapped": gradient,
     }

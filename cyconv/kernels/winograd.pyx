@@ -94,7 +94,7 @@ cdef class Winograd:
         self.table = NULL
 
     def __init__(self, *, str dtype, source, out, kernel, bint channels_last, first, int m, piece, pieces, dilation,
-                 block, index task_blocks, bint rectified, bint swapped):
+                 block, bint rectified, bint swapped):
         """``source``, ``out``: (channels, depth, height, width); ``first``: source pixel of output pixel (0, 0, 0);
         ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase."""
         cdef Shape* s = &self.shape
@@ -126,8 +126,6 @@ cdef class Winograd:
         s.terms = s.pieces * s.channels
         s.vectors = (s.out_channels + width - 1) // width
         s.channel_blocks = (s.vectors + 1) // 2
-        s.task_blocks = task_blocks
-        s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
         s.copy_pitch = (s.block_columns * s.m_column + s.r_column * s.piece_columns - 1) * s.dilation_column * width
         s.copy_plane = (s.block_rows * s.m_row + s.r_row * s.piece_rows - 1) * s.dilation_row * s.copy_pitch
         s.copy_size = s.in_vectors * s.copy_plane
@@ -250,7 +248,16 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
     cdef Shape s = plan.shape
     cdef index width = lanes(source), i, padded = s.vectors * width, per_thread = plan.thread_bytes
     cdef index image_blocks = (images + s.block_images - 1) // s.block_images
-    cdef index tasks = image_blocks * s.row_blocks * s.column_blocks * s.task_groups
+    cdef index tasks = image_blocks * s.row_blocks * s.column_blocks
+    cdef bint whole = s.tile_rows % s.block_rows == 0 and images % s.block_images == 0 and tasks % threads == 0
+    # As much for each thread, or many: else output channels are cut too, and each part transforms the pixels anew.
+    if whole or tasks >= 8 * threads:
+        s.task_groups = 1
+    else:
+        s.task_groups = min(s.channel_blocks, (4 * threads + tasks - 1) // max(tasks, 1))
+    s.task_blocks = (s.channel_blocks + s.task_groups - 1) // s.task_groups
+    s.task_groups = (s.channel_blocks + s.task_blocks - 1) // s.task_blocks
+    tasks *= s.task_groups
     if threads > tasks:
         threads = <int>max(tasks, 1)
     cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
