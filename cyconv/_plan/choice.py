@@ -73,10 +73,12 @@ def _winograd_cost(
     cut, v = tiling(geometry, TILE_EDGE[name]), volume(geometry)
     phases, terms = math.prod(cut.dilation), math.prod(cut.pieces)
     tiles = geometry.batch * v.output[0] * phases * math.prod(cut.tiles((v.output[1], v.output[2])))
-    weights = cut.elements * terms * c * padded
-    transforms = TRANSFORM * cut.elements * tiles * (terms * _round_up(c, lanes) + padded)
+    weights = cut.elements * terms * c * padded * geometry.groups
+    transforms = TRANSFORM * cut.elements * tiles * (terms * _round_up(c, lanes) + padded) * geometry.groups
     # A block of transformed pixels that leaves the nearest caches halves the speed.
     speed = 0.5 if cut.elements * terms * c * itemsize * phases > PHASES_BYTES else 1.0
+    # A tile of one vector of output channels reaches 5/6 of the peak.
+    speed *= 5 / 6 if padded <= lanes else 1.0
     return weights * tiles / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
 
 
@@ -85,7 +87,7 @@ def _accurate(geometry: AnyConvGeometry, m: int) -> bool:
     cut = tiling(geometry, m)
     # The input gradient has as many terms as there are output channels.
     channels = max(geometry.in_channels, geometry.out_channels)
-    return m + max(cut.piece) - 1 < 6 or channels * math.prod(cut.pieces) <= F4_CHANNELS
+    return m + max(cut.piece) - 1 < 6 or channels // geometry.groups * math.prod(cut.pieces) <= F4_CHANNELS
 
 
 def choose(

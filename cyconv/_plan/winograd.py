@@ -65,8 +65,6 @@ def tiling(geometry: AnyConvGeometry, m: int) -> Tiling:
 
 def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
-    if geometry.groups != 1:
-        return f"there are {geometry.groups} groups"
     if any(s != 1 for s in geometry.stride):
         return f"the stride is {geometry.stride}, not 1"
     cut = tiling(geometry, m)
@@ -124,18 +122,19 @@ def winograd(
         first = tuple(low - d * (r - 1) for (low, _), d, r in zip(v.padding, v.dilation, v.kernel, strict=True))
     images = geometry.batch * out[1]
     rows, columns = cut.tiles((out[2], out[3]))
-    terms = source[0] * math.prod(cut.pieces)
+    terms = source[0] // geometry.groups * math.prod(cut.pieces)
     tile_bytes = cut.elements * terms * target.itemsize
-    weights = tile_bytes * out[0]
+    weights = tile_bytes * out[0] // geometry.groups
     most = MANY_TILES if weights > LARGE_WEIGHTS else max(8, min(MANY_TILES, BLOCK_BYTES // tile_bytes))
     reload = next(tiles for limit, tiles in RELOAD if weights <= limit)
     phases = math.prod(cut.dilation)
-    weighing = _Weighing(reload, tile_bytes, phases, out[0])
+    weighing = _Weighing(reload, tile_bytes, phases, out[0] // geometry.groups)
     block = _block(images, rows, columns, max(1, most // phases), weighing)
     return images, {
         "dtype": target.dtype,
         "source": source,
         "out": out,
+        "groups": geometry.groups,
         "kernel": v.kernel,
         "channels_last": channels_last,
         "first": first,

@@ -57,7 +57,8 @@ cnp.import_array()
 
 
 cdef struct Shape:
-    index channels, depth, height, width  # of the source
+    index groups
+    index channels, depth, height, width  # of the source; channels of one group
     index out_channels, out_depth, out_height, out_width
     bint channels_last, rectified
     int m  # output pixels along the edge of a tile
@@ -93,8 +94,8 @@ cdef class Winograd:
     def __cinit__(self):
         self.table = NULL
 
-    def __init__(self, *, str dtype, source, out, kernel, bint channels_last, first, int m, piece, pieces, dilation,
-                 block, bint rectified, bint swapped):
+    def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
+                 dilation, block, bint rectified, bint swapped):
         """``source``, ``out``: (channels, depth, height, width); ``first``: source pixel of output pixel (0, 0, 0);
         ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase."""
         cdef Shape* s = &self.shape
@@ -104,6 +105,7 @@ cdef class Winograd:
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
         s.channels, s.depth, s.height, s.width = source
         s.out_channels, s.out_depth, s.out_height, s.out_width = out
+        s.groups, s.channels, s.out_channels = groups, s.channels // groups, s.out_channels // groups
         s.channels_last, s.rectified, s.swapped = channels_last, rectified, swapped
         s.kernel_slices, s.kernel_rows, s.kernel_columns = kernel
         s.r_row, s.r_column = piece
@@ -133,7 +135,7 @@ cdef class Winograd:
         s.v_plane = s.pieces * s.in_vectors * s.tiles * width + width
         s.m_plane = s.tiles * 2 * width + width
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
-        self.packed_size = s.elements * (s.vectors * width * s.terms + s.channel_blocks * width)
+        self.packed_size = groups * group_weights(s, width)
         self.thread_bytes = ((s.copy_size + s.elements * (s.v_plane + s.m_plane) + s.scratch_size) * itemsize
                              + 4095) // 4096 * 4096
         self.table = <int32_t*>calloc(s.terms, sizeof(int32_t))
@@ -166,12 +168,17 @@ cdef class Winograd:
                                  <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
 
 
+cdef inline index group_weights(const Shape* s, index width) noexcept nogil:
+    """Elements of the transformed weights of one group."""
+    return s.elements * (s.vectors * width * s.terms + s.channel_blocks * width)
+
+
 # Input channels whose taps are brought into order at a time, on their way to the transform.
 DEF WEIGHT_CHANNELS = 16
 
 
 cdef int transform_weights(const Shape* s, const real* weight, real* packed, int threads) except -1:
-    cdef index blocks = s.channel_blocks, i, width = 2 * lanes(weight)
+    cdef index blocks = s.groups * s.channel_blocks, i, width = 2 * lanes(weight)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
     cdef index room = (taps + s.r_row * s.r_column) * WEIGHT_CHANNELS * width
     cdef index per_thread = (room * sizeof(real) + 4095) // 4096 * 4096
@@ -190,16 +197,18 @@ cdef int transform_weights(const Shape* s, const real* weight, real* packed, int
 
 
 cdef void transform_weight_block(const Shape* s, const real* weight, real* packed, real* ordered,
-                                 index block) noexcept nogil:
+                                 index task) noexcept nogil:
     """U[xi][piece, c][k] of one block of two vectors of output channels; a vector more than needed from xi to xi."""
-    cdef index width = lanes(weight), first = 2 * block * width
+    cdef index width = lanes(weight), group = task // s.channel_blocks, block = task % s.channel_blocks
+    cdef index first = 2 * block * width
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
     cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, k, i, tap, piece
-    cdef real* to = packed + s.elements * (first * s.terms + block * width)
+    cdef real* to = packed + group * group_weights(s, width) + s.elements * (first * s.terms + block * width)
     cdef real* cut = ordered + WEIGHT_CHANNELS * taps * ld
     cdef bint whole = s.pieces == 1 and s.r_row == s.kernel_rows and s.r_column == s.kernel_columns
     cdef uint64_t mode = flush_denormals()
+    weight += group * s.channels * s.out_channels * taps
     memset(ordered, 0, WEIGHT_CHANNELS * taps * ld * sizeof(real))
     for c in range(0, s.channels, WEIGHT_CHANNELS):
         n = min(WEIGHT_CHANNELS, s.channels - c)
@@ -246,9 +255,9 @@ cdef void transform_piece(const Shape* s, const real* taps, index channels, int 
 cdef int run_winograd(Winograd plan, real* out, const real* source, const real* packed, const real* bias,
                       index images, int threads) except -1:
     cdef Shape s = plan.shape
-    cdef index width = lanes(source), i, padded = s.vectors * width, per_thread = plan.thread_bytes
+    cdef index width = lanes(source), i, padded = s.groups * s.vectors * width, per_thread = plan.thread_bytes
     cdef index image_blocks = (images + s.block_images - 1) // s.block_images
-    cdef index tasks = image_blocks * s.row_blocks * s.column_blocks
+    cdef index tasks = image_blocks * s.row_blocks * s.column_blocks * s.groups
     cdef bint whole = s.tile_rows % s.block_rows == 0 and images % s.block_images == 0 and tasks % threads == 0
     # As much for each thread, or many: else output channels are cut too, and each part transforms the pixels anew.
     if whole or tasks >= 8 * threads:
@@ -269,7 +278,8 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
     with nogil:
         memset(start, 0, padded * sizeof(real))
         if bias != NULL:
-            memcpy(start, bias, s.out_channels * sizeof(real))
+            for i in range(s.groups):
+                memcpy(start + i * s.vectors * width, bias + i * s.out_channels, s.out_channels * sizeof(real))
         for i in range(threads):
             held[8 * i] = -1
         if threads == 1:
@@ -285,9 +295,10 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
 cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* source, const real* packed,
                    const real* start, real* private, index* held, index task) noexcept nogil:
     cdef index task_group = task % s.task_groups, block = task // s.task_groups
-    cdef index column = block % s.column_blocks * s.block_columns
-    cdef index row = block // s.column_blocks % s.row_blocks * s.block_rows
-    cdef index image = block // s.column_blocks // s.row_blocks * s.block_images
+    cdef index group = block % s.groups, place = block // s.groups
+    cdef index column = place % s.column_blocks * s.block_columns
+    cdef index row = place // s.column_blocks % s.row_blocks * s.block_rows
+    cdef index image = place // s.column_blocks // s.row_blocks * s.block_images
     cdef index images = min(s.block_images, s.images - image)
     cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
     cdef index tiles = rows * columns * s.dilation_row * s.dilation_column, width = lanes(source), i, b, k
@@ -297,6 +308,10 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     cdef real* product = v + s.elements * s.v_plane
     cdef real* scratch = product + s.elements * s.m_plane
     cdef uint64_t mode = flush_denormals()
+    packed += group * group_weights(s, width)
+    start += group * s.vectors * width
+    source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
+    out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
     if held[0] != block:
         for i in range(images):
             for k in range(s.kernel_slices):
@@ -318,7 +333,7 @@ cdef void gather_source(const Shape* s, const real* source, real* copy, index im
 
     Zeros outside and in missing channels.
     """
-    cdef index width = lanes(source), area = s.height * s.width
+    cdef index width = lanes(source), area = s.height * s.width, channels = s.groups * s.channels
     cdef index row = tile_row * s.m_row * s.dilation_row + s.first_row
     cdef index column = tile_column * s.m_column * s.dilation_column + s.first_column
     cdef index rows = (tile_rows * s.m_row + s.r_row * s.piece_rows - 1) * s.dilation_row
@@ -328,7 +343,7 @@ cdef void gather_source(const Shape* s, const real* source, real* copy, index im
     cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
     cdef index c, r, j, have
     cdef real* to
-    source += image // s.out_depth * s.channels * s.depth * area + depth * area * (s.channels if s.channels_last else 1)
+    source += image // s.out_depth * channels * s.depth * area + depth * area * (channels if s.channels_last else 1)
     for c in range(s.in_vectors):
         have = min(width, s.channels - c * width)
         for r in range(rows):
@@ -341,7 +356,7 @@ cdef void gather_source(const Shape* s, const real* source, real* copy, index im
             memset(to, 0, left * width * sizeof(real))
             if s.channels_last:
                 for j in range(left, right):
-                    memcpy(to + j * width, source + ((row + r) * s.width + column + j) * s.channels + c * width,
+                    memcpy(to + j * width, source + ((row + r) * s.width + column + j) * channels + c * width,
                            have * sizeof(real))
             else:
                 transpose(source + c * width * s.depth * area + (row + r) * s.width + column + left, s.depth * area,
@@ -401,7 +416,7 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     """Transform one image of a block back and bring it to where it belongs."""
     cdef index width = lanes(product), first = 2 * block * width, r, j
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
-    cdef index ld = vectors * width, channels = min(ld, s.out_channels - first)
+    cdef index ld = vectors * width, channels = min(ld, s.out_channels - first), all = s.groups * s.out_channels
     cdef index high = s.m_row * s.dilation_row, wide = s.m_column * s.dilation_column
     cdef index pitch = columns * wide * ld, plane = s.out_height * s.out_width, area = s.out_depth * plane, y, x
     cdef index top = row * high, left = column * wide
@@ -419,12 +434,11 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
                     winograd_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
                                         floor, to, s.dilation_row * pitch, s.dilation_column * ld)
                 product += columns * ld
-    out += (image // s.out_depth * s.out_channels * area
-            + image % s.out_depth * plane * (s.out_channels if s.channels_last else 1))
+    out += image // s.out_depth * all * area + image % s.out_depth * plane * (all if s.channels_last else 1)
     if s.channels_last:
         for r in range(height):
             for j in range(across):
-                memcpy(out + ((top + r) * s.out_width + left + j) * s.out_channels + first,
+                memcpy(out + ((top + r) * s.out_width + left + j) * all + first,
                        scratch + r * pitch + j * ld, channels * sizeof(real))
     elif across == s.out_width and across == columns * wide:
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
