@@ -29,8 +29,18 @@ from ._conv_transpose import (
 )
 from ._dropout import dropout, dropout_backward
 from ._expected import conv_expected_time
+from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
 from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
+from ._normalization import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_scale_shift,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+)
 from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from ._shape import flatten, flatten_backward
 
@@ -57,6 +67,17 @@ __all__ = [
     "avg_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_scale_shift",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
+    "local_response_norm",
+    "local_response_norm_backward",
     "log_softmax",
     "log_softmax_backward",
     "relu",
