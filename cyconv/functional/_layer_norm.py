@@ -88,7 +88,9 @@ def layer_norm(
 
     Returns
     -------
-    output : ndarray in the shape, dtype and memory order of `input`
+    output : ndarray in the shape and dtype of `input`
+        In its memory order, if what is normalised together is one stretch of memory there; else a copy is made, and
+        the output is C-contiguous.
     statistics : pair of ndarray
         Mean and biased variance, float64, flat, in the order in which the rows lie in memory.
 

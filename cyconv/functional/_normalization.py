@@ -1,7 +1,7 @@
 """Normalisation: batch, instance, group and layer norm, and that of neighbouring channels.
 
-The kernels keep their statistics in double precision; the forward functions return them on request, so that the backward
-ones need not take them again.
+The kernels keep their statistics in double precision; the forward functions return them on request, so that the
+backward ones need not take them again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ._activation import MOVE_WORK
 from ._arrays import Array, array, in_order, ordered, same_dtype
 
 _kernel = load("normalization")
-#: Mean and biased variance of every set of elements, float64; what ``return_statistics`` gives and ``statistics`` takes.
+#: Mean and biased variance of every set of elements, float64: what forward returns and backward takes.
 Statistics = tuple[Array, Array]
 
 
@@ -32,7 +32,7 @@ class _Sets(NamedTuple):
     groups: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Elements of a set."""
         return self.samples * self.space * (self.channels // self.groups)
 
@@ -71,7 +71,9 @@ def _of_channels(operation: str, name: str, value: Any, x: Array) -> Array | Non
 def _running(operation: str, name: str, value: Any, x: Array, written: bool) -> Array | None:
     """Return running statistics as float64; where they will be written into, they must be an array that can be."""
     if written and value is not None and not (isinstance(value, np.ndarray) and value.flags.writeable):
-        raise TypeError(f"{operation}: {name} is updated in place: expected a writeable ndarray, got {type(value).__name__}")
+        raise TypeError(
+            f"{operation}: {name} is updated in place: expected a writeable ndarray, got {type(value).__name__}"
+        )
     return _of_channels(operation, name, value, x)
 
 
@@ -81,7 +83,9 @@ def _move(running: Any, value: Array, momentum: float) -> None:
         running += momentum * value
 
 
-def batch_norm_scale_shift(running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float) -> tuple[Array, Array]:
+def batch_norm_scale_shift(
+    running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float
+) -> tuple[Array, Array]:
     """
     Return what batch norm in eval mode multiplies each channel by, and what it adds.
 
@@ -218,8 +222,8 @@ def batch_norm(
 
     Notes
     -----
-    The statistics have the accuracy of double precision but for sums of a few thousand elements, which are taken about
-    their mean: in float32 the relative error of the variance is below 1e-5 also where the mean is a thousand deviations.
+    Sums of a few thousand elements are taken in the dtype of `input`, about their own mean, and put together in
+    double precision: in float32 the relative error of the variance is below 1e-6, however large the mean is.
 
     Examples
     --------
@@ -244,13 +248,15 @@ def batch_norm(
     y = _normalized(x, sets, found, not training, weights, biases, eps, last)
     if training and x.size:
         _move(running_mean, found[0][0], momentum)
-        _move(running_var, found[1][0] * (sets.count / (sets.count - 1)), momentum)
+        _move(running_var, found[1][0] * (sets.size / (sets.size - 1)), momentum)
     return (y, found) if return_statistics else y
 
 
 def _check_count(operation: str, sets: _Sets, x: Array) -> None:
     if sets.samples * sets.space == 1:
-        raise ValueError(f"{operation}: expected more than 1 value per channel when training, got input of shape {x.shape}")
+        raise ValueError(
+            f"{operation}: expected more than 1 value per channel when training, got input of shape {x.shape}"
+        )
 
 
 def _fixed(operation: str, mean: Array | None, var: Array | None) -> Statistics:
@@ -373,7 +379,7 @@ def instance_norm(
     y = _normalized(x, sets, found, not use_input_stats, weights, biases, eps, last)
     if use_input_stats and x.size:
         _move(running_mean, found[0].mean(axis=0), momentum)
-        _move(running_var, found[1].mean(axis=0) * (sets.count / (sets.count - 1)), momentum)
+        _move(running_var, found[1].mean(axis=0) * (sets.size / (sets.size - 1)), momentum)
     return (y, found) if return_statistics else y
 
 
@@ -421,7 +427,7 @@ def _groups(operation: str, x: Array, num_groups: Any) -> _Sets:
     sets = _sets(operation, x, True, groups)
     if sets.channels % groups:
         raise ValueError(f"{operation}: num_groups must divide the {sets.channels} channels of input, got {groups}")
-    if sets.outer * sets.count == 1:
+    if sets.outer * sets.size == 1:
         raise ValueError(f"{operation}: expected more than 1 value per channel, got input of shape {x.shape}")
     return sets
 

@@ -1,8 +1,8 @@
 """Layer normalisation: each row is normalised by itself, with a weight and a bias for each of its elements.
 
 A row's statistics and sums are taken in chunks that are merged in their order. The gradients of weight and bias are
-sums over rows: of short rows in blocks of rows, each with sums of its own, which are added in the order of the blocks; of
-long ones in pieces of all rows, which share nothing.
+sums over rows: of short rows in blocks of rows, each with sums of its own, which are added in the order of the blocks;
+of long ones in pieces of all rows, which share nothing.
 """
 
 from cython.parallel cimport prange
@@ -44,8 +44,8 @@ cdef struct Rows:
     double eps
 
 
-def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, cnp.ndarray weight, cnp.ndarray bias, double eps,
-              index rows, index length, int threads):
+def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, cnp.ndarray weight, cnp.ndarray bias,
+              double eps, index rows, index length, int threads):
     """y = (x - mean) / sqrt(variance + eps) weight + bias; no y: the statistics alone, (rows,) of float64.
 
     Weight and bias are (length,) in the type of x. No size is 0.

@@ -1,14 +1,16 @@
 """Normalisation: statistics of sets of elements, and what is made of the elements with them; and the gradients.
 
 An array is `outer` blocks; a block is [samples][channels][space], or channels-last [samples x space][channels]. Each
-block has a mean and a variance for each of `groups` groups of neighbouring channels: one block of all samples and as many
-groups as channels is batch normalisation, a block for each sample is instance or group normalisation. What differs
-between them is this shape, and nothing else.
+block has a mean and a variance for each of `groups` groups of neighbouring channels: one block of all samples and as
+many groups as channels is batch normalisation, a block for each sample is instance or group normalisation. What
+differs between them is this shape, and nothing else.
 
-A block that lies channels-last is a matrix of rows; where there are few channels several pixels make one row (*fold*), so
-that vectors are full. Sums of a set are cut into chunks and those gathered into parts, by geometry alone; parts are put
-together in their order. Where a set fits into the second-level cache it is normalised right after its statistics
+A block that lies channels-last is a matrix of rows; where there are few channels several pixels make one row (*fold*),
+so that vectors are full. Sums of a set are cut into chunks and those gathered into parts, by geometry alone; parts are
+put together in their order. Where a set fits into the second-level cache it is normalised right after its statistics
 (*fused*), and memory is read once.
+
+Functions that are written for both types take a pointer `typed` that is never followed: it says which.
 """
 
 from cython.parallel cimport prange
@@ -307,7 +309,7 @@ cdef void apply_stretch(const Job* j, real* typed, index at, index n, index entr
 
 
 cdef void apply_rows(const Job* j, real* typed, index block, index first, index end) noexcept nogil:
-    """The same for rows of columns, from row `first` to before row `end`; both ends of the block go with the outer rows.
+    """The same for rows of columns, from `first` to before `end`; both ends of the block go with the outer rows.
 
     Rows begin where the output has a cache line's begin: a store across two lines costs two. The elements before
     are the `head`; the tables are turned by as many.
@@ -455,7 +457,7 @@ cdef int run(Job* job, real* typed, int threads) except -1:
     """Statistics unless they are given (backward always needs its sums), tables, application."""
     cdef Job j = job[0]
     cdef Shape* s = &j.s
-    cdef bint sums = j.dy != NULL and j.sums != NULL or j.dy == NULL and not j.given
+    cdef bint sums = j.sums != NULL if j.dy != NULL else not j.given
     cdef index sets = s.outer if s.last else s.outer * sets_of(s, j.dy == NULL)
     cdef Stretches t = stretches(s, set_length(&j), sizeof(real))
     cdef index parts = s.parts if s.last else t.parts
@@ -522,9 +524,9 @@ def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, weight, 
         run[double](&j, NULL, threads)
 
 
-def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, weight,
-                       double eps, bint given, index outer, index samples, index channels, index space, index groups,
-                       bint last, int threads):
+def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance,
+                       weight, double eps, bint given, index outer, index samples, index channels, index space,
+                       index groups, bint last, int threads):
     """dx, dweight and dbias, each an array or None, the last two float64 and (channels,).
 
     ``given``: mean and variance do not depend on x.

@@ -1,7 +1,7 @@
 """Local response normalisation, over neighbouring channels.
 
-An array is [outer][channels][inner]; tiles of pixels are worked on, all channels of them. Where inner is 1, channels lie
-side by side: a tile is transposed on its way in and out, so that vectors go along the pixels in either memory order.
+An array is [outer][channels][inner]; tiles of pixels are worked on, all channels of them. Where inner is 1, channels
+lie side by side: a tile is transposed on its way in and out, so that vectors go along pixels in either memory order.
 """
 
 from cython.parallel cimport prange
@@ -37,8 +37,8 @@ cdef struct Case:
     double a, beta, k
 
 
-def normalize(cnp.ndarray y, cnp.ndarray x, index size, double alpha, double beta, double k, index outer, index channels,
-              index inner, int threads):
+def normalize(cnp.ndarray y, cnp.ndarray x, index size, double alpha, double beta, double k, index outer,
+              index channels, index inner, int threads):
     """y = x / (k + alpha / size * the sum of x^2 over `size` channels)^beta; no extent is 0."""
     run(cnp.PyArray_DATA(y), NULL, x, Case(size, outer, channels, inner, alpha / size, beta, k), threads)
 
@@ -46,7 +46,8 @@ def normalize(cnp.ndarray y, cnp.ndarray x, index size, double alpha, double bet
 def normalize_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, index size, double alpha, double beta, double k,
                        index outer, index channels, index inner, int threads):
     """dx from dy and x."""
-    run(cnp.PyArray_DATA(dx), cnp.PyArray_DATA(dy), x, Case(size, outer, channels, inner, alpha / size, beta, k), threads)
+    run(cnp.PyArray_DATA(dx), cnp.PyArray_DATA(dy), x, Case(size, outer, channels, inner, alpha / size, beta, k),
+        threads)
 
 
 cdef int run(void* out, const void* dy, cnp.ndarray x, Case c, int threads) except -1:
@@ -82,7 +83,8 @@ cdef void some_tiles(const Case* c, real* out, const real* dy, const real* x, in
             transpose(x + at, c.channels, n, c.channels, scratch, PIXELS)
             if dy != NULL:
                 transpose(dy + at, c.channels, n, c.channels, scratch + size, PIXELS)
-                one_tile(c, scratch + size, PIXELS, <const real*>(scratch + size), <const real*>scratch, PIXELS, n, inside)
+                one_tile(c, scratch + size, PIXELS, <const real*>(scratch + size), <const real*>scratch, PIXELS, n,
+                         inside)
             else:
                 one_tile(c, scratch + size, PIXELS, NULL, <const real*>scratch, PIXELS, n, inside)
             transpose(<const real*>(scratch + size), PIXELS, c.channels, n, out + at, c.channels)
@@ -93,8 +95,8 @@ cdef void some_tiles(const Case* c, real* out, const real* dy, const real* x, in
     restore_denormals(mode)
 
 
-cdef inline void one_tile(const Case* c, real* out, index out_pitch, const real* dy, const real* x, index pitch, index n,
-                          real* scratch) noexcept nogil:
+cdef inline void one_tile(const Case* c, real* out, index out_pitch, const real* dy, const real* x, index pitch,
+                          index n, real* scratch) noexcept nogil:
     cdef index before = c.size // 2
     if real is float:
         if dy == NULL:

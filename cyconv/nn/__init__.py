@@ -10,6 +10,17 @@ from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
 from cyconv.nn.loss import CrossEntropyLoss, MSELoss, NLLLoss
 from cyconv.nn.module import Module, Parameter
+from cyconv.nn.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+)
 from cyconv.nn.pooling import AvgPool2d, MaxPool2d
 
 __all__ = [
@@ -24,6 +35,15 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "LocalResponseNorm",
     "ReLU",
     "Sigmoid",
     "Tanh",

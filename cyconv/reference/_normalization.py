@@ -25,9 +25,7 @@ def _unit(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
 
 
 def _through_statistics(g: Array, unit: Array, rstd: Array, axes: tuple[int, ...]) -> Array:
-    return np.asarray(
-        rstd * (g - g.mean(axis=axes, keepdims=True) - unit * (g * unit).mean(axis=axes, keepdims=True))
-    )
+    return np.asarray(rstd * (g - g.mean(axis=axes, keepdims=True) - unit * (g * unit).mean(axis=axes, keepdims=True)))
 
 
 def _along(values: Array | None, ndim: int, default: float) -> Array:
