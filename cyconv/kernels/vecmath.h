@@ -205,6 +205,7 @@ CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); 
 /* to[i] = the function's value for i < n. What is written is no other array. The first vector lies where the array does,
  * the others on whole cache lines of `to` (a store across two lines costs two), the last reaches back over the one before
  * it; a short array goes through a part vector. An element's value is the same in each of them. */
+#undef OVER_ARRAY
 #define OVER_ARRAY(to, whole, part)                                                                                     \
     ptrdiff_t i = 0;                                                                                                    \
     if (n < LANES) {                                                                                                    \
@@ -236,7 +237,6 @@ FUNCTION(sigmoid, NAME(sigmoid_vec))
 GRADIENT(relu_backward, NAME(relu_gradient))
 GRADIENT(tanh_backward, NAME(tanh_gradient))
 GRADIENT(sigmoid_backward, NAME(sigmoid_gradient))
-#undef OVER_ARRAY
 #undef FUNCTION
 #undef GRADIENT
 

@@ -1,7 +1,26 @@
 """Layer objects, in the names and meaning of ``torch.nn``."""
 
 from cyconv.nn import init
-from cyconv.nn.activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from cyconv.nn.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from cyconv.nn.container import Concat, Residual, Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -45,6 +64,19 @@ __all__ = [
     "LayerNorm",
     "LocalResponseNorm",
     "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "ELU",
+    "SELU",
+    "GELU",
+    "SiLU",
+    "Mish",
+    "Hardswish",
+    "Hardsigmoid",
+    "Hardtanh",
+    "Softplus",
+    "Softsign",
+    "PReLU",
     "Sigmoid",
     "Tanh",
     "Softmax",
