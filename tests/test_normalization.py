@@ -2,17 +2,20 @@
 
 import functools
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from conv_cases import DTYPES
+from processes import output_of
 from tolerances import assert_close, relative_error
 
 import cyconv
 from cyconv import _settings, kernels, nn, reference
 from cyconv import functional as F
-from cyconv.functional import _arrays
+from cyconv.functional import _arrays, _layer_norm, _normalization
 
 ORDERS = ("C", "channels-last")
 #: Shape and groups. Short and long stretches (a chunk is 4096 or 2048 elements, a piece 16384, a part 16 chunks), rows
@@ -317,6 +320,30 @@ def test_the_place_in_memory_changes_no_bit(dtype, channels):
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def run_guarded(at_end: bool) -> None:
+    """Run all of it on arrays that end, or begin, beside pages that nobody may touch."""
+    import guarded
+
+    def like(x: np.ndarray) -> np.ndarray:
+        return guarded.copy(x, at_end)
+
+    for module in (_normalization, _layer_norm):
+        module.np = SimpleNamespace(**{**vars(np), "empty_like": like})  # type: ignore[attr-defined]
+    for (shape, groups), dtype, order in itertools.product([*SHAPES, ((2, 3, 2, 1), 3)], DTYPES, ORDERS):
+        x = guarded.copy(in_order(normal(shape, dtype), order), at_end)
+        for name, kwargs in cases(shape, groups, dtype).values():
+            getattr(F, name)(x, **kwargs)
+            getattr(F, f"{name}_backward")(x, x, **kwargs)
+    print("done")
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_nothing_is_read_or_written_beside_the_arrays(at_end):
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_normalization\n"
+    printed = output_of("-c", code + f"test_normalization.run_guarded({at_end})", CYCONV_ISA=kernels.ISA)
+    assert printed.splitlines()[-1] == "done"
 
 
 # --------------------------------------------------------------------------------------------------------------- layers

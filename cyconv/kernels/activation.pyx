@@ -25,6 +25,8 @@ cdef extern from "activations.h" nogil:
         const char* name
         activation_t of[2]
         activation_gradient_t gradient[2]
+    void prelu_terms_f32(float* to, const float* dy, const float* x, index n) noexcept
+    void prelu_terms_f64(double* to, const double* dy, const double* x, index n) noexcept
     const activation_row activations[1]
     int ACTIVATION_COUNT
 
@@ -32,6 +34,7 @@ cdef extern from "activations.h" nogil:
 cdef enum:
     CHUNK = 8192
     BLOCKS = 32
+    FEW = 512  # terms that are computed before they are added up
 
 #: Number of each activation in the table.
 NUMBERS = {activations[k].name.decode(): k for k in range(ACTIVATION_COUNT)}
@@ -143,11 +146,32 @@ cdef int run_prelu(real* out, double* dweight, const real* dy, const real* x, co
     return 0
 
 
+cdef inline void terms(real* to, const real* dy, const real* x, index n) noexcept nogil:
+    if real is float:
+        prelu_terms_f32(to, dy, x, n)
+    else:
+        prelu_terms_f64(to, dy, x, n)
+
+
+cdef inline double sum_of(const real* values, index n) noexcept nogil:
+    cdef double sums[8]
+    cdef index i, k, whole = n - n % 8
+    for k in range(8):
+        sums[k] = 0
+    for i in range(0, whole, 8):
+        for k in range(8):  # eight sums side by side: what a compiler may make a vector of
+            sums[k] += values[i + k]
+    for i in range(whole, n):
+        sums[i - whole] += values[i]
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+
+
 cdef void prelu_piece(real* out, double* partial, const real* dy, const real* x, real weight, index at,
                       index n) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
-    cdef double sums[8]
-    cdef index i, k, whole = n - n % 8
+    cdef real each[FEW]
+    cdef double total = 0
+    cdef index i, k, few
     out += at
     x += at
     if dy == NULL:
@@ -155,23 +179,21 @@ cdef void prelu_piece(real* out, double* partial, const real* dy, const real* x,
             out[i] = x[i] if x[i] > 0 else x[i] * weight
     else:
         dy += at
-        for k in range(8):
-            sums[k] = 0
         for i in range(n):
             out[i] = dy[i] if x[i] > 0 else dy[i] * weight
-        for i in range(0, whole, 8):
-            for k in range(8):  # eight sums side by side: what a compiler may make a vector of
-                sums[k] += <double>(0 if x[i + k] > 0 else dy[i + k] * x[i + k])
-        for i in range(whole, n):
-            sums[i - whole] += <double>(0 if x[i] > 0 else dy[i] * x[i])
-        partial[0] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+        for k in range((n + FEW - 1) // FEW):
+            few = min(<index>FEW, n - k * FEW)
+            terms(each, dy + k * FEW, x + k * FEW, few)
+            total += sum_of(each, few)
+        partial[0] = total
     restore_denormals(mode)
 
 
 cdef void prelu_rows(real* out, double* partial, const real* dy, const real* x, const real* weight, index first,
                      index end, index n) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
-    cdef index k, row, i
+    cdef real each[FEW]
+    cdef index j, k, row, i, few
     if dy != NULL:
         memset(partial, 0, n * sizeof(double))
     for k in range(first, end):
@@ -182,6 +204,9 @@ cdef void prelu_rows(real* out, double* partial, const real* dy, const real* x, 
         else:
             for i in range(n):
                 out[row + i] = dy[row + i] if x[row + i] > 0 else dy[row + i] * weight[i]
-            for i in range(n):
-                partial[i] += <double>(0 if x[row + i] > 0 else dy[row + i] * x[row + i])
+            for j in range((n + FEW - 1) // FEW):
+                few = min(<index>FEW, n - j * FEW)
+                terms(each, dy + row + j * FEW, x + row + j * FEW, few)
+                for i in range(few):
+                    partial[j * FEW + i] += each[i]
     restore_denormals(mode)

@@ -223,6 +223,22 @@ SLOPE(gelu_tanh)
     return dy * (s * (1 + z * t * ((T)1.5957691216057307118 + (T)0.214064448817800738 * (z * z))));
 }
 
+/* What each element adds to the gradient of prelu's weight: dy x where x is not above 0. Not in the loop that adds them up:
+ * with -fno-trapping-math and AVX2, gcc 12 gets a sum of selected products wrong. */
+static __attribute__((noinline, unused)) void NAME(prelu_terms)(T *restrict to, const T *restrict dy, const T *restrict x,
+                                                                ptrdiff_t n)
+{
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        VEC v = NAME(load)(x + i);
+        NAME(store)(to + i, NAME(pick)(v > 0, (VEC){0}, NAME(load)(dy + i) * v));
+    }
+    if (i < n) {
+        VEC v = NAME(load_part)(x + i, n - i);
+        NAME(store_part)(to + i, NAME(pick)(v > 0, (VEC){0}, NAME(load_part)(dy + i, n - i) * v), n - i);
+    }
+}
+
 #define LOOPS(name)                                                                                                     \
     static __attribute__((noinline, unused)) void NAME(name##_array)(T *restrict y, const T *restrict x, ptrdiff_t n,   \
                                                                      const T *p)                                        \
