@@ -31,7 +31,8 @@ cdef enum:
     CHUNK = 4096  # elements of which one sum is taken: the second pass finds them in the first-level cache
     BLOCKS = 32  # of rows, at most
     LONG = 8192  # elements of a row that is cut into pieces: more would need too much memory for each block's sums
-    STEP = 64  # rows whose sums are taken in the type of x; those of all rows in double
+    TOGETHER = 4  # rows: sums are loaded and stored once for all of them
+    STEP = 16  # times so many rows have their sums taken in the type of x; those of all rows are in double
 
 
 cdef struct Rows:
@@ -131,44 +132,55 @@ cdef int backward(const Rows* r, real* dx, double* dweight, double* dbias, int t
 cdef void backward_rows(const Rows* r, real* dx, index first, index end, double* total, real* sums) noexcept nogil:
     """dx = a dy weight + b (x - center) + c, as in normalization.pyx; and unless NULL, the sums of a block of rows."""
     cdef uint64_t mode = flush_denormals()
-    cdef const real* x
-    cdef const real* dy
-    cdef const real* weight = <const real*>r.weight
-    cdef index row, k, at, n = r.length
-    cdef double scale, away, p, q, b
-    cdef real center
+    cdef index row, group, begin, stop, n = r.length
     if total != NULL:
         memset(total, 0, 2 * n * sizeof(double))
         memset(sums, 0, 2 * n * sizeof(real))
-    for row in range(first, end):
-        x = <const real*>r.x + row * n
-        dy = <const real*>r.dy + row * n
-        center = <real>r.mean[row]
-        away = r.mean[row] - <double>center
-        scale = 1 / sqrt(r.variance[row] + r.eps)
+    for group in range((end - first + TOGETHER - 1) // TOGETHER):
+        begin = first + group * TOGETHER
+        stop = min(begin + TOGETHER, end)
         if dx != NULL:
-            p = q = 0
-            for k in range((n + CHUNK - 1) // CHUNK):
-                at = k * CHUNK
-                element_products(dy + at, x + at, weight + at, min(<index>CHUNK, n - at), center, &p, &q)
-            b = -scale * scale * scale * (q - away * p) / n
-            element_gradient(dx + row * n, dy, x, weight, n, center, <real>scale, <real>b,
-                             <real>(-scale * p / n - b * away))
+            for row in range(begin, stop):
+                gradient_of_row(r, dx, row)
         if total != NULL:
-            add_row(dy, x, n, center, scale, away, sums, sums + n)
-            if (row - first) % STEP == STEP - 1 or row == end - 1:
+            add_rows(r, begin, stop, 0, n, sums)  # while the rows are in the cache
+            if group % STEP == STEP - 1 or stop == end:
                 add_up(total, sums, n)
                 add_up(total + n, sums + n, n)
     restore_denormals(mode)
 
 
-cdef inline void add_row(const real* dy, const real* x, index n, real center, double scale, double away, real* weights,
-                         real* biases) noexcept nogil:
-    element_sums(weights, biases, dy, x, n, center, <real>scale, <real>(-away * scale))
+cdef inline void gradient_of_row(const Rows* r, real* dx, index row) noexcept nogil:
+    cdef index n = r.length, k, at
+    cdef const real* x = <const real*>r.x + row * n
+    cdef const real* dy = <const real*>r.dy + row * n
+    cdef const real* weight = <const real*>r.weight
+    cdef real center = <real>r.mean[row]
+    cdef double away = r.mean[row] - <double>center, scale = 1 / sqrt(r.variance[row] + r.eps), p = 0, q = 0, b
+    for k in range((n + CHUNK - 1) // CHUNK):
+        at = k * CHUNK
+        element_products(dy + at, x + at, weight + at, min(<index>CHUNK, n - at), center, &p, &q)
+    b = -scale * scale * scale * (q - away * p) / n
+    element_gradient(dx + row * n, dy, x, weight, n, center, <real>scale, <real>b, <real>(-scale * p / n - b * away))
+
+
+cdef inline void add_rows(const Rows* r, index first, index end, index at, index n, real* sums) noexcept nogil:
+    """Add n elements of at most four rows to the sums of weights, and behind them those of biases."""
+    cdef real of_row[3 * TOGETHER]
+    cdef index k, row
+    cdef double scale
+    for k in range(end - first):
+        row = first + k
+        scale = 1 / sqrt(r.variance[row] + r.eps)
+        of_row[3 * k] = <real>r.mean[row]
+        of_row[3 * k + 1] = <real>scale
+        of_row[3 * k + 2] = <real>((<double>of_row[3 * k] - r.mean[row]) * scale)
+    element_sums(sums, sums + n, <const real*>r.dy + first * r.length + at, <const real*>r.x + first * r.length + at,
+                 end - first, r.length, n, <const real*>of_row)
 
 
 cdef inline void add_up(double* total, real* sums, index n) noexcept nogil:
-    """Add sums of a few rows to those of all, and begin new ones."""
+    """Add sums of some rows to those of all, and begin new ones."""
     cdef index k
     for k in range(n):
         total[k] += sums[k]
@@ -177,14 +189,11 @@ cdef inline void add_up(double* total, real* sums, index n) noexcept nogil:
 
 cdef void piece_of_rows(const Rows* r, double* dweight, double* dbias, index at, index n, real* sums) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
-    cdef index row
-    cdef real center
+    cdef index group, groups = (r.rows + TOGETHER - 1) // TOGETHER
     memset(sums, 0, 2 * n * sizeof(real))
-    for row in range(r.rows):
-        center = <real>r.mean[row]
-        add_row(<const real*>r.dy + row * r.length + at, <const real*>r.x + row * r.length + at, n, center,
-                1 / sqrt(r.variance[row] + r.eps), r.mean[row] - <double>center, sums, sums + n)
-        if row % STEP == STEP - 1 or row == r.rows - 1:
+    for group in range(groups):
+        add_rows(r, group * TOGETHER, min(group * TOGETHER + TOGETHER, r.rows), at, n, sums)
+        if group % STEP == STEP - 1 or group == groups - 1:
             add_up(dweight + at, sums, n)
             add_up(dbias + at, sums + n, n)
     restore_denormals(mode)

@@ -381,23 +381,32 @@ KERNEL NAME(element_gradient)(T *restrict dx, const T *restrict dy, const T *res
 #undef VALUE
 }
 
-/* dbias += dy and dweight += dy ((x - center) scale + shift), what forward multiplied the weight by */
-KERNEL NAME(element_sums)(T *restrict dweight, T *restrict dbias, const T *restrict dy, const T *restrict x, ptrdiff_t n,
-                          T center, T scale, T shift)
+/* dbias += dy and dweight += dy ((x - center) scale + shift), what forward multiplied the weight by, of up to four rows a
+ * `step` apart, each with its own (center, scale, shift) in `of_row` */
+KERNEL NAME(element_sums)(T *restrict dweight, T *restrict dbias, const T *restrict dy, const T *restrict x, ptrdiff_t rows,
+                          ptrdiff_t step, ptrdiff_t n, const T *restrict of_row)
 {
-#define VALUE(LOAD) (LOAD(dbias) + LOAD(dy))
-#define PRODUCT(LOAD) (LOAD(dweight) + LOAD(dy) * ((LOAD(x) - center) * scale + shift))
     ptrdiff_t i = 0;
+#define ROWS(LOAD, STORE, count)                                                                                        \
+    VEC w = LOAD(dweight), b = LOAD(dbias);                                                                             \
+    for (ptrdiff_t r = 0; r < count; r++) {                                                                             \
+        VEC g = LOAD(dy + r * step);                                                                                    \
+        b += g;                                                                                                         \
+        w += g * ((LOAD(x + r * step) - of_row[3 * r]) * of_row[3 * r + 1] + of_row[3 * r + 2]);                        \
+    }                                                                                                                   \
+    STORE(dweight, w);                                                                                                  \
+    STORE(dbias, b);
+    if (rows == 4)
+        for (; i + LANES <= n; i += LANES) {
+            ROWS(WHOLE, STORE_WHOLE, 4)
+        }
     for (; i + LANES <= n; i += LANES) {
-        NAME(store)(dbias + i, VALUE(WHOLE));
-        NAME(store)(dweight + i, PRODUCT(WHOLE));
+        ROWS(WHOLE, STORE_WHOLE, rows)
     }
     if (i < n) {
-        NAME(store_part)(dbias + i, VALUE(PART), n - i);
-        NAME(store_part)(dweight + i, PRODUCT(PART), n - i);
+        ROWS(PART, STORE_PART, rows)
     }
-#undef VALUE
-#undef PRODUCT
+#undef ROWS
 }
 
 #undef OVER_STRETCHES

@@ -7,7 +7,7 @@ differs between them is this shape, and nothing else.
 
 A block that lies channels-last is a matrix of rows; where there are few channels several pixels make one row (*fold*),
 so that vectors are full. Sums of a set are cut into chunks and those gathered into parts, by geometry alone; parts are
-put together in their order. Where a set fits into the second-level cache it is normalised right after its statistics
+put together in their order. Where a set fits into the cache it is normalised right after its statistics
 (*fused*), and memory is read once.
 
 Functions that are written for both types take a pointer `typed` that is never followed: it says which.
@@ -45,7 +45,7 @@ cdef enum:
     MANY_PARTS = 64  # of columns at most: each has sums of its own for all of them
     PIECE = 16384  # elements that a task normalises
     FULL_ROW = 256  # elements: shorter rows of columns are folded
-    CACHED = 1 << 19  # bytes of a set that is still in the second-level cache when its statistics are known
+    CACHED = 1 << 21  # bytes of a set of which much is still in a cache when its statistics are known
 
 
 cdef struct Shape:

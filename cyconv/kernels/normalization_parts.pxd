@@ -48,10 +48,10 @@ cdef extern from "normalization.h" nogil:
                               float a, float b, float c) noexcept
     void element_gradient_f64(double* dx, const double* dy, const double* x, const double* weight, index n,
                               double center, double a, double b, double c) noexcept
-    void element_sums_f32(float* dweight, float* dbias, const float* dy, const float* x, index n, float center,
-                          float scale, float shift) noexcept
-    void element_sums_f64(double* dweight, double* dbias, const double* dy, const double* x, index n, double center,
-                          double scale, double shift) noexcept
+    void element_sums_f32(float* dweight, float* dbias, const float* dy, const float* x, index rows, index step,
+                          index n, const float* of_row) noexcept
+    void element_sums_f64(double* dweight, double* dbias, const double* dy, const double* x, index rows, index step,
+                          index n, const double* of_row) noexcept
 
 
 cdef inline void stretch_moments(const real* x, index count, index step, index length, double* mean,
@@ -152,10 +152,10 @@ cdef inline void element_gradient(real* dx, const real* dy, const real* x, const
         element_gradient_f64(dx, dy, x, weight, n, center, a, b, c)
 
 
-cdef inline void element_sums(real* dweight, real* dbias, const real* dy, const real* x, index n, real center,
-                              real scale, real shift) noexcept nogil:
-    """dbias += dy and dweight += dy ((x - center) scale + shift)"""
+cdef inline void element_sums(real* dweight, real* dbias, const real* dy, const real* x, index rows, index step,
+                              index n, const real* of_row) noexcept nogil:
+    """dbias += dy and dweight += dy ((x - center) scale + shift) of up to four rows."""
     if real is float:
-        element_sums_f32(dweight, dbias, dy, x, n, center, scale, shift)
+        element_sums_f32(dweight, dbias, dy, x, rows, step, n, of_row)
     else:
-        element_sums_f64(dweight, dbias, dy, x, n, center, scale, shift)
+        element_sums_f64(dweight, dbias, dy, x, rows, step, n, of_row)
