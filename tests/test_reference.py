@@ -378,6 +378,22 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("relu", [(3, 5)], {}),
     ("sigmoid", [(3, 5)], {}),
     ("tanh", [(3, 5)], {}),
+    *(
+        (name, [(3, 5)], {})
+        for name in ("relu6", "leaky_relu", "elu", "selu", "silu", "mish", "hardswish", "hardsigmoid")
+    ),
+    *((name, [(3, 5)], {}) for name in ("gelu", "hardtanh", "softplus", "softsign")),
+    ("gelu", [(3, 5)], {"approximate": "tanh"}),
+    ("hardtanh", [(3, 5)], {"min_val": -0.5, "max_val": 0.75}),
+    ("softplus", [(3, 5)], {"beta": 2.0, "threshold": 1.0}),
+    ("prelu", [(3, 5, 2), (5,)], {}),
+    ("prelu", [(3, 5, 2), (1,)], {}),
+    ("batch_norm", [(4, 3, 5)], {"running_mean": None, "running_var": None, "training": True}),
+    ("batch_norm", [(4, 3)], {"running_mean": np.array([1.0, 0, 2]), "running_var": np.array([1.0, 4, 2]), "eps": 0.1}),
+    ("instance_norm", [(2, 3, 5)], {}),
+    ("group_norm", [(2, 6, 5)], {"num_groups": 2}),
+    ("layer_norm", [(4, 3, 5)], {"normalized_shape": (3, 5)}),
+    ("local_response_norm", [(2, 6, 3)], {"size": 4, "alpha": 0.5, "k": 2.0}),
     ("softmax", [(3, 5, 2)], {"dim": 1}),
     ("softmax", [(0, 5)], {"dim": 1}),
     ("log_softmax", [(3, 5, 2)], {"dim": -1}),

@@ -19,6 +19,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "exact": Tolerance(0.0, 0.0, "values are only moved or compared: max pooling, relu, flatten, the same bits twice"),
     "pointwise": Tolerance(5e-7, 1e-15, "a few roundings in a row, nothing added up: activations, dropout, optimisers"),
     "sum": Tolerance(1e-6, 1e-14, "short sums of like terms: average pooling, softmax, losses"),
+    "normalization": Tolerance(3e-6, 5e-14, "sums of thousands about their mean, in double across chunks"),
     "direct": Tolerance(4e-6, 1e-14, "sums of up to a few thousand products, cut into register-tile chunks"),
     "im2col": Tolerance(4e-6, 1e-14, "the same sums in the order of the BLAS at hand"),
     "depthwise": Tolerance(4e-6, 1e-14, "direct with one channel: shorter sums, held to no less"),

@@ -11,32 +11,18 @@
 #define T float
 #define BITS int32_t
 #define SUFFIX f32
-#define MANTISSA 23
-#define BIAS 127
-#define ATANH_SERIES(z) ((((T)(1.0 / 9) * z + (T)(1.0 / 7)) * z + (T)(1.0 / 5)) * z + (T)(1.0 / 3)) * z
 #include "softmax.h"
 #undef T
 #undef BITS
 #undef SUFFIX
-#undef MANTISSA
-#undef BIAS
-#undef ATANH_SERIES
 
 #define T double
 #define BITS int64_t
 #define SUFFIX f64
-#define MANTISSA 52
-#define BIAS 1023
-#define ATANH_SERIES(z)                                                                                                 \
-    ((((((((((1.0 / 21 * z + 1.0 / 19) * z + 1.0 / 17) * z + 1.0 / 15) * z + 1.0 / 13) * z + 1.0 / 11) * z +           \
-         1.0 / 9) * z + 1.0 / 7) * z + 1.0 / 5) * z + 1.0 / 3) * z)
 #include "softmax.h"
 #undef T
 #undef BITS
 #undef SUFFIX
-#undef MANTISSA
-#undef BIAS
-#undef ATANH_SERIES
 
 #endif
 #else /* the template */
@@ -48,21 +34,6 @@
 #define LOWEST_MAXIMUM ((VEC){0} - (T)__builtin_inf())
 /* Sums in two levels, so that their error grows with the square root of their length. */
 #define STRETCH 128
-
-/* Natural logarithm of x >= 1, or NaN: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)). */
-CYCONV_INLINE VEC NAME(log_vec)(VEC x)
-{
-    IVEC bits = (IVEC)x, root = (IVEC)((VEC){0} + (T)0.70710678118654752440);
-    IVEC n = (bits - root) >> MANTISSA;
-    VEC m = (VEC)(bits - (n << MANTISSA)), exponent, z, square;
-    for (int i = 0; i < LANES; i++)
-        exponent[i] = (T)n[i];
-    z = (m - 1) / (m + 1);
-    square = z * z;
-    z = z + z;
-    z = z + z * (ATANH_SERIES(square)) + exponent * (T)0.69314718055994530942;
-    return NAME(pick)(x != x, x, z);
-}
 
 CYCONV_INLINE T NAME(sum_of)(VEC v)
 {

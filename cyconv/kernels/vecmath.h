@@ -18,12 +18,14 @@
 #define LOWEST (-105.0f)
 #define SMALLEST (-87.0f)
 #define HIGHEST 89.0f
+#define SMALLEST_NORMAL 1.17549435e-38f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
 #define TANH_ONE 10.0f
 #define POLYNOMIAL(r)                                                                                                   \
     ((((T)0.0013926213466332443 * r + (T)0.0083632029718575549) * r + (T)0.0416665544376856859) * r +                   \
      (T)0.1666657684597399631) * r + (T)0.5
+#define ATANH_SERIES(z) ((((T)(1.0 / 9) * z + (T)(1.0 / 7)) * z + (T)(1.0 / 5)) * z + (T)(1.0 / 3)) * z
 #include "vecmath.h"
 #undef T
 #undef BITS
@@ -34,10 +36,12 @@
 #undef LOWEST
 #undef SMALLEST
 #undef HIGHEST
+#undef SMALLEST_NORMAL
 #undef LN2_HIGH
 #undef LN2_LOW
 #undef TANH_ONE
 #undef POLYNOMIAL
+#undef ATANH_SERIES
 
 #define T double
 #define BITS int64_t
@@ -48,6 +52,7 @@
 #define LOWEST (-746.0)
 #define SMALLEST (-708.0)
 #define HIGHEST 710.0
+#define SMALLEST_NORMAL 2.2250738585072014e-308
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
 #define TANH_ONE 20.0
@@ -55,6 +60,9 @@
     ((((((((2.51004241570050668e-8 * r + 2.76201387197339956e-7) * r + 2.75572683786841929e-6) * r +                   \
           2.48015211901977277e-5) * r + 1.98412698631059687e-4) * r + 1.38888889172817933e-3) * r +                     \
        8.33333333333005135e-3) * r + 4.16666666666239915e-2) * r + 1.66666666666666675e-1) * r + 0.5
+#define ATANH_SERIES(z)                                                                                                 \
+    ((((((((((1.0 / 21 * z + 1.0 / 19) * z + 1.0 / 17) * z + 1.0 / 15) * z + 1.0 / 13) * z + 1.0 / 11) * z +           \
+         1.0 / 9) * z + 1.0 / 7) * z + 1.0 / 5) * z + 1.0 / 3) * z)
 #include "vecmath.h"
 #undef T
 #undef BITS
@@ -65,10 +73,12 @@
 #undef LOWEST
 #undef SMALLEST
 #undef HIGHEST
+#undef SMALLEST_NORMAL
 #undef LN2_HIGH
 #undef LN2_LOW
 #undef TANH_ONE
 #undef POLYNOMIAL
+#undef ATANH_SERIES
 
 #endif
 #else /* the template */
@@ -162,6 +172,24 @@ CYCONV_INLINE VEC NAME(exp_below)(VEC x)
     return NAME(pick)(x < SMALLEST, (VEC){0}, e * (VEC)((n + BIAS) << MANTISSA));
 }
 
+/* Natural logarithm: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)). What is denormal counts
+ * as zero. */
+CYCONV_INLINE VEC NAME(log_vec)(VEC x)
+{
+    const VEC infinity = (VEC){0} + (T)__builtin_inf();
+    IVEC bits = (IVEC)x, root = (IVEC)((VEC){0} + (T)0.70710678118654752440);
+    IVEC n = (bits - root) >> MANTISSA;
+    VEC m = (VEC)(bits - (n << MANTISSA)), exponent, z, square;
+    for (int i = 0; i < LANES; i++)
+        exponent[i] = (T)n[i];
+    z = (m - 1) / (m + 1);
+    square = z * z;
+    z = z + z;
+    z = z + z * (ATANH_SERIES(square)) + exponent * (T)0.69314718055994530942;
+    z = NAME(pick)(x < SMALLEST_NORMAL, NAME(pick)(x < 0, infinity - infinity, -infinity), z);
+    return NAME(pick)((x < infinity) | (x < 0), z, x); /* infinity and NaN are what they were */
+}
+
 CYCONV_INLINE VEC NAME(sigmoid_vec)(VEC x)
 {
     IVEC sign = (IVEC){0} + (BITS)(1ull << (8 * sizeof(T) - 1));
@@ -177,6 +205,7 @@ CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); 
 /* to[i] = the function's value for i < n. What is written is no other array. The first vector lies where the array does,
  * the others on whole cache lines of `to` (a store across two lines costs two), the last reaches back over the one before
  * it; a short array goes through a part vector. An element's value is the same in each of them. */
+#undef OVER_ARRAY
 #define OVER_ARRAY(to, whole, part)                                                                                     \
     ptrdiff_t i = 0;                                                                                                    \
     if (n < LANES) {                                                                                                    \
@@ -208,7 +237,6 @@ FUNCTION(sigmoid, NAME(sigmoid_vec))
 GRADIENT(relu_backward, NAME(relu_gradient))
 GRADIENT(tanh_backward, NAME(tanh_gradient))
 GRADIENT(sigmoid_backward, NAME(sigmoid_gradient))
-#undef OVER_ARRAY
 #undef FUNCTION
 #undef GRADIENT
 

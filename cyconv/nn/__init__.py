@@ -1,7 +1,26 @@
 """Layer objects, in the names and meaning of ``torch.nn``."""
 
 from cyconv.nn import init
-from cyconv.nn.activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from cyconv.nn.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from cyconv.nn.container import Concat, Residual, Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -10,6 +29,17 @@ from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
 from cyconv.nn.loss import CrossEntropyLoss, MSELoss, NLLLoss
 from cyconv.nn.module import Module, Parameter
+from cyconv.nn.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+)
 from cyconv.nn.pooling import AvgPool2d, MaxPool2d
 
 __all__ = [
@@ -24,7 +54,29 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "LocalResponseNorm",
     "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "ELU",
+    "SELU",
+    "GELU",
+    "SiLU",
+    "Mish",
+    "Hardswish",
+    "Hardsigmoid",
+    "Hardtanh",
+    "Softplus",
+    "Softsign",
+    "PReLU",
     "Sigmoid",
     "Tanh",
     "Softmax",

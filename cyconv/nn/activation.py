@@ -1,11 +1,16 @@
-"""Activation layers; each remembers its output, which is all that its gradient needs."""
+"""Activation layers; each remembers what its gradient needs: its output, or where that does not tell, its input."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from cyconv import functional as F
-from cyconv.nn.module import Module, Pending
+from cyconv._geometry import integer
+from cyconv.nn.init import float_dtype
+from cyconv.nn.module import Module, Parameter, Pending
 
 
 class ReLU(Module):
@@ -51,6 +56,212 @@ class Tanh(Module):
         if self._saved is None:
             raise self._nothing_remembered()
         return F.tanh_backward(grad_output, None, output=self._saved)[0] if input_grad else None
+
+
+class _Unit(Module):
+    """A function of one element that :mod:`cyconv.functional` has by the name ``_function``, with its arguments."""
+
+    _function: str
+    _arguments: tuple[str, ...] = ()
+
+    def forward(self, input: Any) -> Any:
+        """Return the function's values."""
+        output = getattr(F, self._function)(input, *[getattr(self, name) for name in self._arguments])
+        self._saved = input if self.training else None
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        if not input_grad:
+            return None
+        gradient = getattr(F, f"{self._function}_backward")
+        return gradient(grad_output, self._saved, *[getattr(self, name) for name in self._arguments])[0]
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
+
+
+class ReLU6(_Unit):
+    """Keep values between 0 and 6. Any shape; see :func:`cyconv.functional.relu6`."""
+
+    _function = "relu6"
+
+
+class LeakyReLU(_Unit):
+    """
+    Multiply negative values by a small slope. Any shape; see :func:`cyconv.functional.leaky_relu`.
+
+    Parameters
+    ----------
+    negative_slope : float
+        Slope below 0.
+    """
+
+    _function = "leaky_relu"
+    _arguments = ("negative_slope",)
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+
+class ELU(_Unit):
+    """
+    Replace negative values by alpha (exp(x) - 1). Any shape; see :func:`cyconv.functional.elu`.
+
+    Parameters
+    ----------
+    alpha : float
+        Minus the limit at -infinity.
+    """
+
+    _function = "elu"
+    _arguments = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+
+class SELU(_Unit):
+    """Apply the scaled ELU, which keeps mean 0 and variance 1. Any shape; see :func:`cyconv.functional.selu`."""
+
+    _function = "selu"
+
+
+class GELU(_Unit):
+    """
+    Multiply by the normal distribution function, x Φ(x). Any shape; see :func:`cyconv.functional.gelu`.
+
+    Parameters
+    ----------
+    approximate : str
+        "none", or "tanh" for the approximation by a hyperbolic tangent.
+    """
+
+    _function = "gelu"
+    _arguments = ("approximate",)
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+
+
+class SiLU(_Unit):
+    """Apply x / (1 + exp(-x)), also called swish. Any shape; see :func:`cyconv.functional.silu`."""
+
+    _function = "silu"
+
+
+class Mish(_Unit):
+    """Apply x tanh(log(1 + exp(x))). Any shape; see :func:`cyconv.functional.mish`."""
+
+    _function = "mish"
+
+
+class Hardswish(_Unit):
+    """Apply x min(max(x + 3, 0), 6) / 6. Any shape; see :func:`cyconv.functional.hardswish`."""
+
+    _function = "hardswish"
+
+
+class Hardsigmoid(_Unit):
+    """Apply min(max(x + 3, 0), 6) / 6. Any shape; see :func:`cyconv.functional.hardsigmoid`."""
+
+    _function = "hardsigmoid"
+
+
+class Hardtanh(_Unit):
+    """
+    Keep values between two bounds. Any shape; see :func:`cyconv.functional.hardtanh`.
+
+    Parameters
+    ----------
+    min_val : float
+        Lower bound.
+    max_val : float
+        Upper bound.
+    """
+
+    _function = "hardtanh"
+    _arguments = (
+        "min_val",
+        "max_val",
+    )
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        self.min_val = min_val
+        self.max_val = max_val
+
+
+class Softplus(_Unit):
+    """
+    Apply log(1 + exp(x)), a smooth ReLU. Any shape; see :func:`cyconv.functional.softplus`.
+
+    Parameters
+    ----------
+    beta : float
+        Sharpness: log(1 + exp(beta x)) / beta.
+    threshold : float
+        Where beta x is above it the value is x.
+    """
+
+    _function = "softplus"
+    _arguments = (
+        "beta",
+        "threshold",
+    )
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = beta
+        self.threshold = threshold
+
+
+class Softsign(_Unit):
+    """Apply x / (1 + |x|). Any shape; see :func:`cyconv.functional.softsign`."""
+
+    _function = "softsign"
+
+
+class PReLU(Module):
+    """
+    Multiply negative values by a slope that is learned (He et al. 2015).
+
+    Parameters
+    ----------
+    num_parameters : int
+        1, or the number of channels: then each has its own.
+    init : float
+        The first value.
+    dtype : dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (num_parameters,).
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float32) -> None:
+        count = integer("PReLU", "num_parameters", num_parameters, 1)
+        self.weight = Parameter(np.empty(count, float_dtype(dtype, "PReLU")))
+        self.weight.data.fill(init)
+
+    def forward(self, input: Any) -> Any:
+        """Return input where it is above 0, else weight · input."""
+        output = F.prelu(input, self.weight.data)
+        self._saved = input if self.training else None
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        dx, dw = F.prelu_backward(grad_output, self._saved, self.weight.data)
+        pending.append((self.weight, dw))
+        return dx if input_grad else None
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return f"num_parameters={self.weight.size}"
 
 
 class Softmax(Module):
