@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks_package import FOLDER  # first: it makes `benchmarks` importable
 
-from benchmarks import compare, contest, layers, machine, networks, oracle, peers, report, roofline, timing
+from benchmarks import compare, contest, layers, machine, networks, oracle, peers, report, roofline, tables, timing
 
 TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0, patience=0.0)
 AWKWARD = layers.conv("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
@@ -340,3 +340,14 @@ def test_script_runs_from_anywhere(tmp_path):
     )
     assert run.stdout.splitlines()[0].split()[:3] == ["vgg", "vgg", "64"]
     assert len(run.stdout.splitlines()) == len(layers.select(groups=["vgg"]))
+
+
+def test_tables_of_a_run(tmp_path, capsys):
+    row = {"group": "vgg", "label": "one b1", "medians": {"cyconv": 2e-3, "torch": 4e-3, "ort": 3e-3, "torch-cl": 5e-3}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"rows": [row, {**row, "label": "two b1", "medians": {"cyconv": 1e-3, "ort": 6e-3}}]}))
+    assert tables.main([str(path)]) == 0
+    # 1.5 and 6 times the best peer; only the first has PyTorch, and neither new weights.
+    assert "| vgg | 2 | 3.00 / 1.50 | 2.00 / 2.00 | – | one b1 |" in capsys.readouterr().out
+    assert tables.main([str(path), "--groups", "vgg"]) == 0
+    assert "| one b1 | 2 | 4 | 3 | – | – | 1.50 |" in capsys.readouterr().out
