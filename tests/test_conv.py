@@ -132,6 +132,7 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
         ),
         "pixel vectors, a row in several blocks": any(p.pixel_vectors and blocks(p, 1) > 1 for p in forms),
         "pixel vectors, several blocks of rows": any(p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
+        "pixel vectors, every second column": any(p.pixel_vectors and p.step[1] == 2 for p in forms),
         "pixel vectors, source where it lies": any(p.pixel_vectors and not p.packed for p in forms),
         # A vector of two is never preferred for one pixel.
         "pixel vectors, a row shorter than a vector": lanes == 2

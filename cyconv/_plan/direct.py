@@ -142,7 +142,7 @@ def _walk(
     terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
     phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
     pixel_vectors = (
-        (not channels_last and step[1] == 1)
+        (not channels_last and (step[1] == 1 or (step[1] == 2 and packed)))
         and _prefer_pixel_vectors(group_out, terms, *phase, target, out_step)
         # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
         and (packed or out[3] >= target.lanes)

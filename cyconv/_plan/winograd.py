@@ -20,8 +20,8 @@ LARGE_WEIGHTS = 4 << 20
 TRANSFORM = 11.0
 #: What reading so many bytes of weights once costs, as much as so many tiles of products.
 RELOAD = ((4 << 20, 3.0), (12 << 20, 4.0), (24 << 20, 8.0), (math.inf, 16.0))
-#: Dilation at most: a block holds the tiles of all phases, dilation² of them.
-MOST_DILATION = 8
+#: Phases of a dilated kernel at most: a block holds the tiles of all of them.
+MOST_PHASES = 512
 #: Bytes of the transformed pixels of a block: they are read again for every block of output channels.
 BLOCK_BYTES = 1 << 20
 
@@ -70,8 +70,8 @@ def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     cut = tiling(geometry, m)
     if cut.piece == (1, 1):
         return "the kernel has one tap in height and width"
-    if max(cut.dilation) > MOST_DILATION:
-        return f"the dilation is {geometry.dilation}, more than {MOST_DILATION}"
+    if math.prod(cut.dilation) > MOST_PHASES:
+        return f"the dilation is {geometry.dilation}, which makes {math.prod(cut.dilation)} phases, over {MOST_PHASES}"
     return ""
 
 

@@ -55,24 +55,6 @@ CYCONV_INLINE VEC NAME(load_inside)(const T *p, NAME(inside) lanes)
 #endif
 }
 
-/* Elements odd, odd + 2, odd + 4, ... of two vectors. */
-CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b, const int odd)
-{
-#if defined(__clang__)
-    VEC r;
-    CYCONV_UNROLL
-    for (int i = 0; i < LANES; i++)
-        r[i] = i < LANES / 2 ? a[2 * i + odd] : b[2 * i + odd - LANES];
-    return r;
-#else
-    NAME(ivec) mask;
-    CYCONV_UNROLL
-    for (int i = 0; i < LANES; i++)
-        mask[i] = 2 * i + odd;
-    return __builtin_shuffle(a, b, mask);
-#endif
-}
-
 /* Pixels of one row under tap s of LANES windows; those at stride 2 come in pairs of taps from two loads. */
 #define TAP_LOADS(kernel, stride) ((stride) == 1 ? (kernel) : ((kernel) + 1) / 2 * 2)
 CYCONV_INLINE VEC NAME(load_row)(const T *p, const int whole, NAME(inside) lanes)

@@ -38,6 +38,7 @@ from cyconv.kernels.source cimport (
     block_size,
     channel_start,
     channel_step,
+    column_place,
     copy_block,
     index,
     lay_out,
@@ -137,6 +138,8 @@ cdef class Walk:
         s.column_blocks = (s.out_width + s.block_columns - 1) // s.block_columns
         self.weight_out, self.weight_in, self.weight_slice, self.weight_group = weight_strides
         self.weight_rows = weight_rows
+        # At stride 2 the pixels of neighbouring windows come to lie side by side.
+        s.source.split = pixel_vectors and s.step_column == 2
         self.lay_out_source(phases, itemsize)
         self.fill_tables(phases)
         self.packed_size = groups * s.padded_channels * s.taps * s.group_in
@@ -184,7 +187,7 @@ cdef class Walk:
                 for c, k in order:
                     phase.table[t] = (c * channel_step(&s.source) + k * slice_step(&s.source)
                                       + (tap_row - s.first_row) * s.source.pitch
-                                      + (tap_column - s.first_column) * s.source.pixel)
+                                      + column_place(&s.source, tap_column - s.first_column))
                     phase.order[t] = c * self.weight_in + k * self.weight_slice + tap
                     t += 1 if s.tap_major else len(taps)
 

@@ -66,24 +66,6 @@ CYCONV_INLINE VEC NAME(end)(const int op, NAME(state) s)
     return op == CYCONV_SUM ? s.value : NAME(pick)(s.nan, (VEC){0} + (T)__builtin_nan(""), s.value);
 }
 
-/* Elements 0, 2, 4, ... (or 1, 3, 5, ...) of a and b in a row. */
-CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b, const int odd)
-{
-    IVEC mask;
-    CYCONV_UNROLL
-    for (int i = 0; i < LANES; i++)
-        mask[i] = 2 * i + odd;
-#if defined(__clang__)
-    VEC r;
-    CYCONV_UNROLL
-    for (int i = 0; i < LANES; i++)
-        r[i] = mask[i] < LANES ? a[mask[i]] : b[mask[i] - LANES];
-    return r;
-#else
-    return __builtin_shuffle(a, b, mask);
-#endif
-}
-
 CYCONV_INLINE VEC NAME(load_below)(const T *p, const T *end, ptrdiff_t n, T fill)
 {
     return p + LANES <= end ? NAME(load)(p) : NAME(load_filled)(p, n, fill);
@@ -295,14 +277,7 @@ static __attribute__((noinline, unused)) void NAME(split_row)(T *to, ptrdiff_t l
     }
     if (stride == 2) {
         T *first = to + (pad & 1) * length + pad / 2, *second = to + (~pad & 1) * length + (pad + 1) / 2;
-        ptrdiff_t j = 0;
-        for (; j + 2 * LANES <= width; j += 2 * LANES) {
-            VEC a = NAME(load)(x + j), b = NAME(load)(x + j + LANES);
-            NAME(store)(first + j / 2, NAME(every_second)(a, b, 0));
-            NAME(store)(second + j / 2, NAME(every_second)(a, b, 1));
-        }
-        for (; j < width; j++)
-            (j & 1 ? second : first)[j / 2] = x[j];
+        NAME(split_pairs)(first, second, x, width);
         return;
     }
     ptrdiff_t phase = pad % stride, place = pad / stride;

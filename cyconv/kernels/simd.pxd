@@ -41,6 +41,8 @@ cdef extern from "simd.h" nogil:
                             double* out) noexcept
     void copy_row_f32(float* to, const float* source, Py_ssize_t n) noexcept
     void copy_row_f64(double* to, const double* source, Py_ssize_t n) noexcept
+    void split_pairs_f32(float* even, float* odd, const float* source, Py_ssize_t n) noexcept
+    void split_pairs_f64(double* even, double* odd, const double* source, Py_ssize_t n) noexcept
     void rectify_f32(float* x, Py_ssize_t n) noexcept
     void rectify_f64(double* x, Py_ssize_t n) noexcept
     float burn_f32(Py_ssize_t n, float factor) noexcept
@@ -87,6 +89,14 @@ cdef inline void copy_row(real* to, const real* source, Py_ssize_t n) noexcept n
         copy_row_f32(to, source, n)
     else:
         copy_row_f64(to, source, n)
+
+
+cdef inline void split_pairs(real* even, real* odd, const real* source, Py_ssize_t n) noexcept nogil:
+    """Elements at even and at odd places."""
+    if real is float:
+        split_pairs_f32(even, odd, source, n)
+    else:
+        split_pairs_f64(even, odd, source, n)
 
 
 cdef inline void rectify(real* x, Py_ssize_t n) noexcept nogil:

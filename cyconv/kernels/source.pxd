@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels.simd cimport copy_row, fetch_ahead, real
+from cyconv.kernels.simd cimport copy_row, fetch_ahead, real, split_pairs
 
 ctypedef Py_ssize_t index
 
@@ -19,6 +19,7 @@ cdef struct Source:
     index slices, depth_step, depth_first, depth_dilation, depth_divisor
     bint channels_last
     bint packed  # copied into a private block; else the array is read where it lies
+    bint split  # rows of the block hold the columns at even places first, then those at odd places
     index rows, columns  # of the block
     index pitch, plane, pixel  # distance of its rows, channels, pixels, in elements
 
@@ -34,7 +35,7 @@ cdef inline void lay_out(Source* s, index itemsize) noexcept:
         s.pixel, s.plane = s.group_channels, 1
         s.pitch = s.columns * s.pixel
     else:
-        s.pixel, s.pitch = 1, s.columns
+        s.pixel, s.pitch = 1, s.columns + (s.columns % 2 if s.split else 0)
         # An odd number of cache lines between channels: powers of two would all fall into one set of the cache.
         s.plane = ((s.rows * s.pitch + line - 1) // line | 1) * line
 
@@ -49,6 +50,11 @@ cdef inline index block_size(const Source* s) noexcept nogil:
 cdef inline index channel_step(const Source* s) noexcept nogil:
     """Distance of channels in the block, in elements."""
     return s.plane if s.channels_last else s.slices * s.plane
+
+
+cdef inline index column_place(const Source* s, index column) noexcept nogil:
+    """Where a column of the block lies in its row."""
+    return column % 2 * (s.pitch // 2) + column // 2 if s.split else column * s.pixel
 
 
 cdef inline index slice_step(const Source* s) noexcept nogil:
@@ -100,6 +106,14 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
     cdef index first = max(row, 0), last = min(row + s.rows, s.height)
     if source == NULL or right <= left or last <= first:
         memset(to, 0, s.rows * s.pitch * sizeof(real))
+        return
+    if s.split:
+        memset(to, 0, s.rows * s.pitch * sizeof(real))
+        for r in range(first, last):
+            fetch_ahead(source + r * s.width, s.width * sizeof(real))
+            split_pairs(to + (r - row) * s.pitch + column_place(s, left),
+                      to + (r - row) * s.pitch + column_place(s, left + 1), source + r * s.width + column + left,
+                      right - left)
         return
     if right - left == s.columns == s.width == s.pitch:
         # Whole rows are one stretch.

@@ -158,6 +158,37 @@ CYCONV_INLINE void NAME(copy_row)(T *to, const T *from, ptrdiff_t n)
     NAME(store)(to + n - LANES, NAME(load)(from + n - LANES));
 }
 
+/* Elements odd, odd + 2, odd + 4, ... of two vectors. */
+CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b, const int odd)
+{
+#if defined(__clang__)
+    VEC r;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        r[i] = i < LANES / 2 ? a[2 * i + odd] : b[2 * i + odd - LANES];
+    return r;
+#else
+    NAME(ivec) mask;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        mask[i] = 2 * i + odd;
+    return __builtin_shuffle(a, b, mask);
+#endif
+}
+
+/* A row of n elements in two halves: those at even places to `even`, the others to `odd`. */
+CYCONV_INLINE void NAME(split_pairs)(T *even, T *odd, const T *from, ptrdiff_t n)
+{
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        VEC a = NAME(load)(from + i), b = NAME(load)(from + i + LANES);
+        NAME(store)(even + i / 2, NAME(every_second)(a, b, 0));
+        NAME(store)(odd + i / 2, NAME(every_second)(a, b, 1));
+    }
+    for (; i < n; i++)
+        *(i % 2 ? odd + i / 2 : even + i / 2) = from[i];
+}
+
 /* The pixel-vector form.  For k < channels and j < vectors
  *
  *     out[k * plane + to[j] + lane] = bias[k] + sum over t < n of  w[t * channels + k] x[table[t] + from[j] + lane]
