@@ -112,8 +112,8 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         for r in range(first, last):
             fetch_ahead(source + r * s.width, s.width * sizeof(real))
             split_pairs(to + (r - row) * s.pitch + column_place(s, left),
-                      to + (r - row) * s.pitch + column_place(s, left + 1), source + r * s.width + column + left,
-                      right - left)
+                        to + (r - row) * s.pitch + column_place(s, left + 1), source + r * s.width + column + left,
+                        right - left)
         return
     if right - left == s.columns == s.width == s.pitch:
         # Whole rows are one stretch.
