@@ -202,13 +202,8 @@ def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int
 
 
 def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
-    """Whether a walk may read the array itself: no padding, one tap, one plane, and offsets that fit 32 bits."""
-    return (
-        geometry.taps == 1
-        and all(p == (0, 0) for p in geometry.padding)
-        and source[1] == 1
-        and math.prod(source) < 2**31
-    )
+    """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
+    return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
 
 
 def _padding_share(v: Volume) -> float:
@@ -231,7 +226,8 @@ def padding_skipped(geometry: AnyConvGeometry) -> float:
         return 0.0
     channels, v = geometry.in_channels // geometry.groups, volume(geometry)
     share = _padding_share(v)
-    return share if v.input[0] == v.kernel[0] == 1 and channels >= SKIP_CHANNELS and share > SKIP_SHARE else 0.0
+    flat = v.input[0] == v.kernel[0] == 1 and v.padding[0] == (0, 0)
+    return share if flat and channels >= SKIP_CHANNELS and share > SKIP_SHARE else 0.0
 
 
 def _skip_padding(geometry: ConvGeometry, v: Volume, target: Target) -> bool:
@@ -344,5 +340,5 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
         "block": block,
         "task_channels": task_channels,
         "chunks": 1 if outputs >= TASKS // 2 else max(1, min(units, TASKS // 2)),
-        "packed": not _read_in_place(geometry, source),
+        "packed": source[1] > 1 or not _read_in_place(geometry, source),
     }

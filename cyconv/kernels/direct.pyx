@@ -44,6 +44,7 @@ from cyconv.kernels.source cimport (
     lay_out,
     meets,
     slice_step,
+    source_depth,
 )
 
 cnp.import_array()
@@ -358,7 +359,9 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     source = channel_start(&s.source, source + image * volume, group * s.source.group_channels)
     out += (image * s.out_channels * s.out_depth + depth * (s.out_channels if s.source.channels_last else 1)) * area
     if not s.source.packed:
-        origin = source + source_row * s.source.pitch + source_column * s.source.pixel
+        # Without padding there is such a depth.
+        origin = (source + source_depth(&s.source, depth, 0) * s.source.height * s.source.pitch
+                  + source_row * s.source.pitch + source_column * s.source.pixel)
     else:
         origin = copy
         if held[0] != block:
