@@ -8,6 +8,7 @@ from .choice import COMPARED, choose, cost, obstacle
 from .depthwise import depthwise, depthwise_obstacle, mirrored_obstacle
 from .direct import flattened, forward, input_gradient, volume, weight_gradient
 from .winograd import winograd, winograd_obstacle
+from .winograd_gradient import winograd_gradient
 
 __all__ = [
     "COMPARED",
@@ -25,5 +26,6 @@ __all__ = [
     "volume",
     "weight_gradient",
     "winograd",
+    "winograd_gradient",
     "winograd_obstacle",
 ]
