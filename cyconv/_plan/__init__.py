@@ -4,11 +4,11 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 """
 
 from ._common import Target, even
-from .choice import COMPARED, choose, cost, obstacle
+from .choice import COMPARED, choose, cost, obstacle, weight_gradient_tile
 from .depthwise import depthwise, depthwise_obstacle, mirrored_obstacle
 from .direct import flattened, forward, input_gradient, volume, weight_gradient
+from .tiled_gradient import winograd_gradient
 from .winograd import winograd, winograd_obstacle
-from .winograd_gradient import winograd_gradient
 
 __all__ = [
     "COMPARED",
@@ -25,6 +25,7 @@ __all__ = [
     "obstacle",
     "volume",
     "weight_gradient",
+    "weight_gradient_tile",
     "winograd",
     "winograd_gradient",
     "winograd_obstacle",

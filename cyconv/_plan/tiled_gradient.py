@@ -10,7 +10,7 @@ from ._common import TASKS, Target, even
 from .winograd import tiling, winograd
 
 #: Tiles of a block, at least and at most: the reduction of the register tile, for which the sums are fetched once.
-FEW_TILES, MANY_TILES = 48, 224
+FEW_TILES, MANY_TILES = 64, 112
 #: Bytes of the transformed pixels of a block, of input and gradient, that it is to take.
 BLOCK_BYTES = 4 << 20
 #: Bytes of the sums of all chunks, if there are several.
