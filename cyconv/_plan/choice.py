@@ -29,7 +29,7 @@ def _round_up(n: int, to: int) -> int:
 PACK = {"direct": 19.0, "winograd_f2": 31.0, "winograd_f4": 20.0}
 #: For the gradient of the weights, by direct summation and by tiles: share of the peak that is reached; that of a tile
 #: of one vector of output channels; input channels as many as which cost what is lost beside them.
-GRADIENT_DIRECT, GRADIENT_TILED = (0.75, 0.78, 1.4), (0.87, 0.8, 2.7)
+GRADIENT_DIRECT, GRADIENT_TILED = (0.75, 0.78, 1.4), (0.87, 0.8, 3.3)
 #: Fetching and storing one of its sums, from a cache that holds them all and from memory; each block of so many tiles
 #: after the first costs half of it again.
 SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 55.0, 100

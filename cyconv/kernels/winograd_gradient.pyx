@@ -277,14 +277,14 @@ cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index 
             transpose(grad_out + first * area + (top + r) * s.out_width + left, area, have, across, to + r * pitch, ld)
 
 
-cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, real* w, index tile, index block,
+cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, real* w, index done, index block,
                              index rows, index columns) noexcept nogil:
-    """W[xi][block][tile][k] of one image of a block of tiles, from its ``tile`` on."""
+    """W[xi][block][tile][k] of one image of a block of tiles, behind those that are ``done``."""
     cdef index width = lanes(copy), r, y, x
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, pitch = columns * s.m_column * s.dilation_column * ld
     cdef const real* line
-    w += 2 * block * width * s.tiles + tile * ld
+    w += 2 * block * width * s.tiles + done * ld
     for y in range(s.dilation_row):
         for x in range(s.dilation_column):
             for r in range(rows):
