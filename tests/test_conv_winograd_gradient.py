@@ -19,6 +19,7 @@ CASES = [
     Case(1, 20, 130, (23, 9), padding=2, dilation=(2, 3)),
     Case(2, 33, 20, (25, 31), (5, 5), padding=2),
     Case(3, 18, 35, (14, 40), (7, 4), padding=3),
+    Case(2, 57, 105, (17, 30), padding=1, groups=3),
 ]
 
 
@@ -150,7 +151,8 @@ def test_auto_takes_it_for_many_tiles_and_direct_for_few():
     assert tile_of("auto", geometry(1, 64, 64, 2)) == 0
     assert tile_of("auto", geometry(4, 1, 8, 28)) == 0
     assert tile_of("auto", geometry(0, 64, 64, 28)) == 0
-    assert tile_of("auto", geometry(4, 64, 64, 28, groups=2)) == 0
+    assert tile_of("auto", geometry(4, 64, 64, 28, groups=2)) == 4
+    assert tile_of("auto", geometry(4, 64, 64, 28, groups=64)) == 0
     assert tile_of("auto", geometry(4, 64, 64, 28, stride=2)) == 0
 
 

@@ -123,10 +123,9 @@ def choose(
 def weight_gradient_tile(geometry: AnyConvGeometry, lanes: int, itemsize: int, most: int) -> int:
     """Return the edge of the output tiles, ``most`` at most, by which Winograd's algorithm is expected to find the
     gradient of the weights faster than direct summation; 0 where it is not."""
-    if geometry.groups != 1:
-        return 0
-    c, k = geometry.in_channels, _round_up(geometry.out_channels, lanes)
-    products = geometry.taps * geometry.windows * c * k
+    groups = geometry.groups
+    c, k = geometry.in_channels // groups, _round_up(geometry.out_channels // groups, lanes)
+    products = groups * geometry.taps * geometry.windows * c * k
     costs = {0: products / _gradient_share(GRADIENT_DIRECT, c, k <= lanes)}
     for m in (2, 4):
         if m <= most and not winograd_obstacle(geometry, m):
@@ -142,11 +141,12 @@ def _gradient_share(measured: tuple[float, float, float], channels: int, one_vec
 def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize: int) -> float:
     """Return the expected cost of a weight gradient by output tiles of edge ``m``, in multiply-adds."""
     cut, v = tiling(geometry, m), volume(geometry)
-    c, k, pieces = geometry.in_channels, _round_up(geometry.out_channels, lanes), math.prod(cut.pieces)
+    groups, pieces = geometry.groups, math.prod(cut.pieces)
+    c, k = geometry.in_channels // groups, _round_up(geometry.out_channels // groups, lanes)
     tiles = geometry.batch * v.output[0] * math.prod(cut.dilation) * math.prod(cut.tiles((v.output[1], v.output[2])))
     sums = cut.elements * pieces * c * k
     transforms = TRANSFORM * cut.elements * tiles * (pieces * _round_up(c, lanes) + k)
-    fetched = SUM_CACHED if sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
+    fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
-    return sums * (tiles / share + fetched * (1 + blocks) / 2) + transforms
+    return groups * (sums * (tiles / share + fetched * (1 + blocks) / 2) + transforms)

@@ -23,7 +23,8 @@ def winograd_gradient(
     """Return (images, arguments of the kernel) of the weight gradient by output tiles of edge ``m``."""
     images, arguments = winograd(geometry, target, channels_last, m)
     cut = tiling(geometry, m)
-    terms, outputs = geometry.in_channels * math.prod(cut.pieces), geometry.out_channels
+    groups = geometry.groups
+    terms, outputs = geometry.in_channels // groups * math.prod(cut.pieces), geometry.out_channels // groups
     phases = math.prod(cut.dilation)
     rows, columns = cut.tiles((arguments["out"][2], arguments["out"][3]))
     tile_bytes = cut.elements * (terms + outputs) * target.itemsize
@@ -35,10 +36,10 @@ def winograd_gradient(
     else:
         block = (even(max(images, 1), most // (rows * columns)), rows, columns)
     blocks = math.ceil(images / block[0]) * math.ceil(rows / block[1]) * math.ceil(columns / block[2])
-    sums = cut.elements * terms * outputs * target.itemsize
+    sums = groups * cut.elements * terms * outputs * target.itemsize
     del arguments["swapped"]
     return images, {
         **arguments,
         "block": block,
-        "chunks": max(1, min(TASKS // 2, blocks, CHUNKS_BYTES // sums)),
+        "chunks": max(1, min(math.ceil(TASKS / 2 / groups), blocks, CHUNKS_BYTES // sums)),
     }

@@ -56,7 +56,7 @@ DEF TRANSFORM = 11
 cdef struct Cut:
     index units, chunks  # blocks of tiles in all images; stretches of them with sums of their own
     index parts_in, parts_out  # parts of the vectors of input channels, and of the blocks of output channels
-    index chunk_size, bias_size  # elements of the sums of a chunk
+    index chunk_size, bias_size  # elements of the sums of a chunk, for one group
     index w_plane, w_size
     index images
 
@@ -73,8 +73,8 @@ cdef class WinogradGradient:
     def __cinit__(self):
         self.table = NULL
 
-    def __init__(self, *, str dtype, source, out, kernel, bint channels_last, first, int m, piece, pieces, dilation,
-                 block, index chunks):
+    def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
+                 dilation, block, index chunks):
         """The arguments are those of the forward pass; ``chunks``: of blocks, each with sums of its own."""
         cdef Shape* s = &self.shape
         cdef Cut* cut = &self.cut
@@ -82,7 +82,7 @@ cdef class WinogradGradient:
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index t, copied
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
-        lay_out(s, width, source, out, kernel, channels_last, first, m, piece, pieces, dilation, block)
+        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, dilation, block)
         # One vector of the source, or two of the gradient.
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
         s.copy_size = max(s.copy_plane, s.scratch_size)
@@ -93,7 +93,7 @@ cdef class WinogradGradient:
         cut.bias_size = s.vectors * width
         copied = max(s.copy_size + s.elements * s.v_plane + cut.w_size, writing_room(s, width))
         self.thread_bytes = (copied * itemsize + 4095) // 4096 * 4096
-        self.shared_bytes = (chunks * (cut.chunk_size + cut.bias_size) * itemsize + 4095) // 4096 * 4096
+        self.shared_bytes = (groups * chunks * (cut.chunk_size + cut.bias_size) * itemsize + 4095) // 4096 * 4096
         self.table = <int32_t*>calloc(s.tiles, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the tile table")
@@ -135,7 +135,7 @@ cdef void share(const Shape* s, Cut* cut, index width, int threads) noexcept nog
         for o in range(1, most_out + 1):
             c = s.pieces * width * ((s.in_vectors + i - 1) // i)
             k = 2 * width * ((s.channel_blocks + o - 1) // o)
-            rounds = (cut.chunks * i * o + threads - 1) // threads
+            rounds = (s.groups * cut.chunks * i * o + threads - 1) // threads
             cost = <double>rounds * (c * k + TRANSFORM * (c + k))
             if least < 0 or cost < least:
                 least = cost
@@ -147,14 +147,14 @@ cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias,
     cdef Shape s = plan.shape
     cdef Cut cut = plan.cut
     cdef index width = lanes(source), i, k, chunk, per_thread = plan.thread_bytes
-    cdef index groups = (s.channels + WEIGHT_CHANNELS - 1) // WEIGHT_CHANNELS, writes = groups * s.channel_blocks
+    cdef index writes = s.groups * s.channel_blocks * ((s.channels + WEIGHT_CHANNELS - 1) // WEIGHT_CHANNELS), group
     cut.images = images
     cut.units = (images + s.block_images - 1) // s.block_images * s.row_blocks * s.column_blocks
     share(&s, &cut, width, threads)
-    cdef index tasks = cut.chunks * cut.parts_in * cut.parts_out
+    cdef index tasks = s.groups * cut.chunks * cut.parts_in * cut.parts_out
     cdef Workspace memory = take(plan.shared_bytes + threads * per_thread)
     cdef real* sums = <real*>memory.data
-    cdef real* bias = sums + cut.chunks * cut.chunk_size
+    cdef real* bias = sums + s.groups * cut.chunks * cut.chunk_size
     cdef char* private = <char*>memory.data + plan.shared_bytes
     with nogil:
         if threads == 1:
@@ -167,23 +167,24 @@ cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias,
         if cut.chunks > 1:
             if threads == 1:
                 for i in range(writes):
-                    write_sums(&s, &cut, sums, grad_weight, <real*>private, i // groups,
-                               i % groups * WEIGHT_CHANNELS, s.channels)
+                    write_task(&s, &cut, sums, grad_weight, <real*>private, i)
             else:
                 for i in prange(writes, schedule="static", num_threads=threads):
-                    write_sums(&s, &cut, sums, grad_weight, <real*>(private + threadid() * per_thread), i // groups,
-                               i % groups * WEIGHT_CHANNELS, s.channels)
+                    write_task(&s, &cut, sums, grad_weight, <real*>(private + threadid() * per_thread), i)
         if grad_bias != NULL:
-            for k in range(s.out_channels):
-                for chunk in range(1, cut.chunks):
-                    bias[k] += bias[chunk * cut.bias_size + k]
-                grad_bias[k] = bias[k]
+            for group in range(s.groups):
+                for k in range(s.out_channels):
+                    for chunk in range(1, cut.chunks):
+                        bias[k] += bias[chunk * cut.bias_size + k]
+                    grad_bias[group * s.out_channels + k] = bias[k]
+                bias += cut.chunks * cut.bias_size
     return 0
 
 
 cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* sums, real* bias, real* grad_weight,
                    const real* grad_out, const real* source, real* private, index task) noexcept nogil:
-    cdef index parts = cut.parts_in * cut.parts_out, chunk = task // parts, part = task % parts
+    cdef index parts = cut.parts_in * cut.parts_out, part = task % parts
+    cdef index chunk = task // parts % cut.chunks, group = task // parts // cut.chunks
     cdef index part_in = part % cut.parts_in, part_out = part // cut.parts_in
     cdef index first = part_in * s.in_vectors // cut.parts_in, last = (part_in + 1) * s.in_vectors // cut.parts_in
     cdef index block = part_out * s.channel_blocks // cut.parts_out
@@ -194,11 +195,15 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
     cdef real* v = copy + s.copy_size
     cdef real* w = v + s.elements * s.v_plane
     cdef uint64_t mode = flush_denormals()
-    bias += chunk * cut.bias_size
+    source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
+    grad_out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
+    grad_weight += group * s.out_channels * s.channels * s.kernel_slices * s.kernel_rows * s.kernel_columns
+    sums += (group * cut.chunks + chunk) * cut.chunk_size
+    bias += (group * cut.chunks + chunk) * cut.bias_size
     if part_in == 0:
         memset(bias + 2 * block * width, 0, (min(2 * end, s.vectors) - 2 * block) * width * sizeof(real))
     if begin == stop:
-        clear_sums(s, sums + chunk * cut.chunk_size, first, last, block, end)
+        clear_sums(s, sums, first, last, block, end)
     for unit in range(begin, stop):
         column = unit % s.column_blocks * s.block_columns
         row = unit // s.column_blocks % s.row_blocks * s.block_rows
@@ -214,8 +219,7 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
                     add_pixels(<const real*>copy, tiles * s.m_row * s.m_column, min(2, s.vectors - 2 * b) * width,
                                bias + 2 * b * width)
                 transform_gradient(s, cut, copy, w, i * tiles, b, rows, columns)
-        add_products(s, cut, table, v, w, sums + chunk * cut.chunk_size, first, last, block, end, images * tiles,
-                     unit == begin)
+        add_products(s, cut, table, v, w, sums, first, last, block, end, images * tiles, unit == begin)
     if cut.chunks == 1:
         for b in range(block, end):
             for c in range(first * width, min(last * width, s.channels), WEIGHT_CHANNELS):
@@ -256,20 +260,19 @@ cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index 
     cdef index width = lanes(grad_out), first = 2 * block * width, ld = min(2, s.vectors - 2 * block) * width, r, j
     cdef index have = min(ld, s.out_channels - first), plane = s.out_height * s.out_width, area = s.out_depth * plane
     cdef index high = s.m_row * s.dilation_row, wide = s.m_column * s.dilation_column
-    cdef index pitch = columns * wide * ld, top = row * high, left = column * wide
+    cdef index pitch = columns * wide * ld, top = row * high, left = column * wide, all = s.groups * s.out_channels
     cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
     cdef const real* line
-    grad_out += (image // s.out_depth * s.out_channels * area
-                 + image % s.out_depth * plane * (s.out_channels if s.channels_last else 1))
+    grad_out += image // s.out_depth * all * area + image % s.out_depth * plane * (all if s.channels_last else 1)
     if have < ld or across < columns * wide:
         memset(to, 0, rows * high * pitch * sizeof(real))
     else:
         memset(to + height * pitch, 0, (rows * high - height) * pitch * sizeof(real))
     if s.channels_last:
         for r in range(height):
-            line = grad_out + ((top + r) * s.out_width + left) * s.out_channels + first
+            line = grad_out + ((top + r) * s.out_width + left) * all + first
             for j in range(across):
-                memcpy(to + r * pitch + j * ld, line + j * s.out_channels, have * sizeof(real))
+                memcpy(to + r * pitch + j * ld, line + j * all, have * sizeof(real))
     elif across == s.out_width and across == columns * wide:
         transpose(grad_out + first * area + top * s.out_width, area, have, height * across, to, ld)
     else:
@@ -326,6 +329,18 @@ cdef void add_products(const Shape* s, const Cut* cut, const int32_t* table, con
                              <const real*>zeros if fresh else <const real*>to, 0 if fresh else ld, to, ld, 0)
                         to += n * ld
                         done += n
+
+
+cdef void write_task(const Shape* s, const Cut* cut, real* sums, real* grad_weight, real* private,
+                     index task) noexcept nogil:
+    """Add the chunks of some input channels and a block of output channels of one group."""
+    cdef index pieces = (s.channels + WEIGHT_CHANNELS - 1) // WEIGHT_CHANNELS, block = task // pieces
+    cdef index group = block // s.channel_blocks, taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
+    cdef uint64_t mode = flush_denormals()
+    write_sums(s, cut, sums + group * cut.chunks * cut.chunk_size,
+               grad_weight + group * s.out_channels * s.channels * taps, private, block % s.channel_blocks,
+               task % pieces * WEIGHT_CHANNELS, s.channels)
+    restore_denormals(mode)
 
 
 cdef void write_sums(const Shape* s, const Cut* cut, real* sums, real* grad_weight, real* private, index block,
