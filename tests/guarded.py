@@ -11,9 +11,9 @@ import numpy as np
 import transposed_cases
 from conv_cases import DTYPES, ORDERS, awkward, in_order, memory_order, suits
 
-from cyconv import _settings
+from cyconv import _plan, _settings
 from cyconv import functional as F
-from cyconv.functional import _activation, _conv_direct, _conv_im2col, _dropout, _linear, _loss, _pool
+from cyconv.functional import _activation, _conv_direct, _conv_im2col, _conv_winograd, _dropout, _linear, _loss, _pool
 
 _NO_ACCESS = 0  # PROT_NONE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,14 +62,16 @@ def protect_results(at_end: bool) -> None:
         def empty_like(self, x: np.ndarray, dtype: Any = None) -> np.ndarray:
             return copy(np.empty_like(x, dtype=dtype), at_end)
 
-    for module in (_activation, _conv_direct, _conv_im2col, _dropout, _linear, _loss, _pool):
+    for module in (_activation, _conv_direct, _conv_im2col, _conv_winograd, _dropout, _linear, _loss, _pool):
         module.np = Numpy()  # type: ignore[attr-defined]
         if hasattr(module, "empty"):
             module.empty = of_order  # type: ignore[attr-defined]
 
 
 def convolutions(algorithm: str, at_end: bool) -> None:
-    """Run all awkward cases forward and backward."""
+    """Run all awkward cases forward and backward, by Winograd the weight gradient too."""
+    if algorithm.startswith("winograd"):
+        _plan.weight_gradient_tile = lambda *_: int(algorithm[-1])
     for dtype in DTYPES:
         for name, case in awkward(dtype).items():
             for order in (order for order in ORDERS if suits(case, algorithm, order)):

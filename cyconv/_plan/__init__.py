@@ -4,9 +4,10 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 """
 
 from ._common import Target, even
-from .choice import COMPARED, choose, cost, obstacle
+from .choice import COMPARED, choose, cost, obstacle, weight_gradient_tile
 from .depthwise import depthwise, depthwise_obstacle, mirrored_obstacle
 from .direct import flattened, forward, input_gradient, volume, weight_gradient
+from .tiled_gradient import winograd_gradient
 from .winograd import winograd, winograd_obstacle
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "obstacle",
     "volume",
     "weight_gradient",
+    "weight_gradient_tile",
     "winograd",
+    "winograd_gradient",
     "winograd_obstacle",
 ]

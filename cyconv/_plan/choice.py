@@ -27,6 +27,12 @@ def _round_up(n: int, to: int) -> int:
 
 #: bringing one element of the packed weights into order, on every call where weights are new;
 PACK = {"direct": 19.0, "winograd_f2": 31.0, "winograd_f4": 20.0}
+#: For the gradient of the weights, by direct summation and by tiles: share of the peak that is reached; that of a tile
+#: of one vector of output channels; input channels as many as which cost what is lost beside them.
+GRADIENT_DIRECT, GRADIENT_TILED = (0.75, 0.78, 1.4), (0.87, 0.8, 3.3)
+#: Fetching and storing one of its sums, from a cache that holds them all and from memory; each block of so many tiles
+#: after the first costs half of it again.
+SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 55.0, 100
 #: Share of the peak that BLAS and the copying of columns reach together.
 BLAS_SHARE = 0.45
 
@@ -112,3 +118,35 @@ def choose(
     best = min(costs, key=lambda name: costs[name])
     listed = ", ".join(f"{name} {value / costs[best]:.2f}" for name, value in costs.items())
     return best, f"least expected cost of multiply-adds, transforms and weights read: {listed}"
+
+
+def weight_gradient_tile(geometry: AnyConvGeometry, lanes: int, itemsize: int, most: int) -> int:
+    """Return the edge of the output tiles, ``most`` at most, by which Winograd's algorithm is expected to find the
+    gradient of the weights faster than direct summation; 0 where it is not."""
+    groups = geometry.groups
+    c, k = geometry.in_channels // groups, _round_up(geometry.out_channels // groups, lanes)
+    products = groups * geometry.taps * geometry.windows * c * k
+    costs = {0: products / _gradient_share(GRADIENT_DIRECT, c, k <= lanes)}
+    for m in (2, 4):
+        if m <= most and not winograd_obstacle(geometry, m):
+            costs[m] = _tiled_gradient_cost(geometry, m, lanes, itemsize)
+    return min(costs, key=lambda m: costs[m])
+
+
+def _gradient_share(measured: tuple[float, float, float], channels: int, one_vector: bool) -> float:
+    share, of_one_vector, beside = measured
+    return share * (of_one_vector if one_vector else 1.0) * channels / (channels + beside)
+
+
+def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize: int) -> float:
+    """Return the expected cost of a weight gradient by output tiles of edge ``m``, in multiply-adds."""
+    cut, v = tiling(geometry, m), volume(geometry)
+    groups, pieces = geometry.groups, math.prod(cut.pieces)
+    c, k = geometry.in_channels // groups, _round_up(geometry.out_channels // groups, lanes)
+    tiles = geometry.batch * v.output[0] * math.prod(cut.dilation) * math.prod(cut.tiles((v.output[1], v.output[2])))
+    sums = cut.elements * pieces * c * k
+    transforms = TRANSFORM * cut.elements * tiles * (pieces * _round_up(c, lanes) + k)
+    fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
+    blocks = max(1, math.ceil(tiles / SUM_TILES))
+    share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
+    return groups * (sums * (tiles / share + fetched * (1 + blocks) / 2) + transforms)

@@ -17,7 +17,7 @@ from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference
-from ._conv_winograd import WinogradF2, WinogradF4
+from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4
 
 ENGINES: dict[str, Any] = {
     "direct": Direct,
@@ -27,6 +27,8 @@ ENGINES: dict[str, Any] = {
     "im2col": Im2col,
     "reference": Reference,
 }
+#: Where ``auto`` chose, and any algorithm may find the gradient of the weights.
+FREE_ENGINES = ENGINES | {"direct": TiledGradient, "winograd_f2": WinogradF2Auto}
 
 _engines: dict[tuple[Any, ...], Any] = {}
 # A table of engines larger than this is begun anew: each holds its tap tables.
@@ -76,14 +78,15 @@ def engine(
 
 def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool, asked: bool) -> Any:
     """Return the engine of that name; ``asked``: the user gave the name."""
+    engines = ENGINES if asked or _settings.precision() == "strict" else FREE_ENGINES
     if not isinstance(geometry, ConvTransposeGeometry):
-        return ENGINES[name](geometry, dtype, channels_last)
+        return engines[name](geometry, dtype, channels_last)
     # Its gradients are a convolution's forward pass and weight gradient, which may want another algorithm.
     convolution = geometry.convolution
     back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
     return Transposed(
         geometry,
-        ENGINES[name](convolution, dtype, channels_last),
+        engines[name](convolution, dtype, channels_last),
         functools.partial(engine, convolution, dtype, channels_last, back),
     )
 

@@ -1,14 +1,54 @@
-"""Convolution by Winograd's algorithm; the weight gradient goes by direct summation."""
+"""Convolution by Winograd's algorithm; the weight gradient where that is faster than direct summation."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .. import _plan, kernels
+import numpy as np
+
+from .. import _plan, _settings, kernels
+from .._geometry import ConvGeometry
+from ._arrays import Array
 from ._conv_direct import Direct
 
 
-class Winograd(Direct):
+class TiledGradient(Direct):
+    """One convolution by direct summation; its weight gradient by Winograd's algorithm where that is faster."""
+
+    gradient_m = 4  #: edge of the output tiles of the weight gradient at most
+
+    def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
+        super().__init__(geometry, dtype, channels_last)
+        self._gradient: tuple[int, Any] | None = None
+        self._gradient_known = False
+
+    def gradient_walk(self) -> tuple[int, Any] | None:
+        """Return (images, kernel) of the weight gradient; None where direct summation is faster, or takes less memory
+        than is allowed."""
+        if not self._gradient_known:
+            target = self._target
+            m = _plan.weight_gradient_tile(self.geometry, target.lanes, target.itemsize, self.gradient_m)
+            if m:
+                images, arguments = _plan.winograd_gradient(self.geometry, target, self.channels_last, m)
+                kernel = kernels.load("winograd_gradient").WinogradGradient(**arguments)
+                if kernel.shared_bytes + kernel.thread_bytes <= _settings.max_workspace():
+                    self._gradient = (images, kernel)
+            self._gradient_known = True
+        return self._gradient
+
+    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
+        """Return the gradients of the weight and, if ``bias``, of the bias."""
+        walk = self.gradient_walk()
+        if walk is None:
+            return super().weight_gradient(grad, x, bias)
+        images, kernel = walk
+        dw = np.empty(self.geometry.weight_shape, self.dtype)
+        db = np.empty(self.geometry.out_channels, self.dtype) if bias else None
+        kernel.run(dw, db, grad, x, images, _settings.threads_for(self._work))
+        return dw, db
+
+
+class Winograd(TiledGradient):
     """One convolution of stride 1 by Winograd's algorithm."""
 
     m = 4
@@ -38,6 +78,13 @@ class WinogradF2(Winograd):
 
     name = "winograd_f2"
     m = 2
+    gradient_m = 2
+
+
+class WinogradF2Auto(WinogradF2):
+    """The same where nobody asked for its accuracy: the weight gradient may go by F(4 x 4, 3 x 3)."""
+
+    gradient_m = 4
 
 
 class WinogradF4(Winograd):

@@ -29,6 +29,7 @@ from cyconv.kernels.simd cimport (
 )
 from cyconv.kernels.source cimport (
     Source,
+    add_pixels,
     block_size,
     channel_start,
     channel_step,
@@ -292,19 +293,6 @@ cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index 
         for r in range(rows):
             transpose(grad_out + channel * area + (row + r) * s.out_width + column, area, have, columns,
                       to + r * columns * ld, ld)
-
-
-cdef void add_pixels(const real* pixels, index n, index ld, real* to) noexcept nogil:
-    """to[k] += sum over pixels of pixels[pixel][k], summed by itself first."""
-    cdef real sums[64]
-    cdef index i, k
-    for k in range(ld):
-        sums[k] = 0
-    for i in range(n):
-        for k in range(ld):
-            sums[k] += pixels[i * ld + k]
-    for k in range(ld):
-        to[k] += sums[k]
 
 
 cdef void write_block(const Shape* s, real* sums, index sums_size, real* grad_weight, real* grad_bias,

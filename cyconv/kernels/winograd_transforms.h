@@ -161,12 +161,124 @@ CYCONV_INLINE void NAME(weight_tile)(const int m, const int er, const int ec, co
         NAME(store)(to + i * plane, u[i]);
 }
 
+/* A y, from m elements to edge: the transpose of transform_output_line; out must not overlap y. */
+CYCONV_INLINE void NAME(transform_gradient_line)(const int m, const int edge, const VEC *y, const int step, VEC *out,
+                                                 const int out_step)
+{
+    VEC y0 = y[0], y1 = y[step];
+    out[0] = y0;
+    if (edge == 4) {
+        out[out_step] = y0 + y1;
+        out[2 * out_step] = y0 - y1;
+        out[3 * out_step] = y1;
+    } else {
+        const T a = WINOGRAD_A, b = WINOGRAD_B, a2 = WINOGRAD_A2, b2 = WINOGRAD_B2;
+        const T a3 = WINOGRAD_A2 * WINOGRAD_A, b3 = WINOGRAD_B2 * WINOGRAD_B;
+        VEC even_a = y0, odd_a = a * y1, even_b = y0, odd_b = b * y1;
+        if (m == 4) {
+            even_a += a2 * y[2 * step];
+            odd_a += a3 * y[3 * step];
+            even_b += b2 * y[2 * step];
+            odd_b += b3 * y[3 * step];
+        }
+        out[out_step] = even_a + odd_a;
+        out[2 * out_step] = even_a - odd_a;
+        out[3 * out_step] = even_b + odd_b;
+        out[4 * out_step] = even_b - odd_b;
+        out[5 * out_step] = y[(m - 1) * step];
+    }
+}
+
+/* Gᵀ u, in place, from edge elements to r: the transpose of transform_weight_line. */
+CYCONV_INLINE void NAME(transform_sums_line)(const int r, const int edge, VEC *u, const int step)
+{
+    VEC u0 = u[0], even_a = u[step] + u[2 * step], odd_a = u[step] - u[2 * step], u3 = u[3 * step];
+    if (edge == 4) {
+        const T half = 0.5;
+        u[0] = half * even_a - u0;
+        u[step] = half * odd_a;
+        u[2 * step] = half * even_a + u3;
+    } else {
+        /* As in transform_weight_line. */
+        const T at_0 = 1 / (WINOGRAD_A2 * WINOGRAD_B2);
+        const T at_a = 1 / (2 * WINOGRAD_A2 * (WINOGRAD_A2 - WINOGRAD_B2));
+        const T at_b = 1 / (2 * WINOGRAD_B2 * (WINOGRAD_B2 - WINOGRAD_A2));
+        const T a = WINOGRAD_A * at_a, a2 = WINOGRAD_A2 * at_a, b = WINOGRAD_B * at_b, b2 = WINOGRAD_B2 * at_b;
+        VEC even_b = u3 + u[4 * step], odd_b = u3 - u[4 * step], u5 = u[5 * step];
+        u[0] = at_0 * u0 + (at_a * even_a + at_b * even_b);
+        u[step] = a * odd_a + b * odd_b;
+        u[2 * step] = a2 * even_a + b2 * even_b;
+        if (r == 5) {
+            const T square_a = WINOGRAD_A2, square_b = WINOGRAD_B2;
+            u[3 * step] = (a * square_a) * odd_a + (b * square_b) * odd_b;
+            u[4 * step] = (a2 * square_a) * even_a + (b2 * square_b) * even_b;
+        }
+        u[(r - 1) * step] += u5;
+    }
+}
+
+/* One tile, one vector of output channels: m x m pixels of the gradient to W[xi], xi at `plane`. */
+CYCONV_INLINE void NAME(gradient_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t row,
+                                       ptrdiff_t column, T *to, ptrdiff_t plane)
+{
+    const int mr = er > 1 ? m : 1, mc = ec > 1 ? m : 1;
+    VEC y[16], half[24], w[36];
+    CYCONV_UNROLL
+    for (int j = 0; j < mc; j++) {
+        CYCONV_UNROLL
+        for (int i = 0; i < mr; i++)
+            y[i * mc + j] = NAME(load)(from + i * row + j * column);
+        if (er > 1)
+            NAME(transform_gradient_line)(m, er, y + j, mc, half + j, mc);
+        else
+            half[j] = y[j];
+    }
+    CYCONV_UNROLL
+    for (int i = 0; i < er; i++) {
+        if (ec > 1)
+            NAME(transform_gradient_line)(m, ec, half + i * mc, 1, w + i * ec, 1);
+        else
+            w[i] = half[i];
+        CYCONV_UNROLL
+        for (int j = 0; j < ec; j++)
+            NAME(store)(to + (i * ec + j) * plane, w[i * ec + j]);
+    }
+}
+
+/* One vector of output channels of one input channel: the sums at xi, those of all chunks added in their order, to the
+ * taps at distance `tap`. */
+CYCONV_INLINE void NAME(sums_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t plane,
+                                   ptrdiff_t chunk, ptrdiff_t chunks, T *to, ptrdiff_t tap)
+{
+    const int rr = er > 1 ? er - m + 1 : 1, rc = ec > 1 ? ec - m + 1 : 1;
+    VEC u[36];
+    CYCONV_UNROLL
+    for (int j = 0; j < ec; j++) {
+        CYCONV_UNROLL
+        for (int i = 0; i < er; i++) {
+            u[i * ec + j] = NAME(load)(from + (i * ec + j) * plane);
+            for (ptrdiff_t c = 1; c < chunks; c++)
+                u[i * ec + j] += NAME(load)(from + (i * ec + j) * plane + c * chunk);
+        }
+        if (er > 1)
+            NAME(transform_sums_line)(rr, er, u + j, ec);
+    }
+    CYCONV_UNROLL
+    for (int i = 0; i < rr; i++) {
+        if (ec > 1)
+            NAME(transform_sums_line)(rc, ec, u + i * ec, 1);
+        CYCONV_UNROLL
+        for (int j = 0; j < rc; j++)
+            NAME(store)(to + (i * rc + j) * tap, u[i * ec + j]);
+    }
+}
+
 /* All tiles that there are, as (m, er, ec). */
 #define TILES(each)                                                                                                     \
     each(2, 4, 4) each(2, 1, 4) each(2, 4, 1) each(2, 6, 6) each(2, 1, 6) each(2, 6, 1) each(4, 6, 6) each(4, 1, 6)     \
         each(4, 6, 1)
 
-/* The three for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
+/* All of them for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
 static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er, int ec, const T *from, ptrdiff_t row,
                                                                    ptrdiff_t column, ptrdiff_t tiles, T *to,
                                                                    ptrdiff_t plane)
@@ -207,6 +319,36 @@ static __attribute__((noinline, unused)) void NAME(winograd_weights)(int m, int 
         for (ptrdiff_t i = 0; i < channels; i++)                                                                        \
             for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
                 NAME(weight_tile)(a, b, c, from + i * taps * ld + v, ld, to + i * ld + v, plane);                       \
+    }
+    TILES(EACH)
+#undef EACH
+}
+
+static __attribute__((noinline, unused)) void NAME(winograd_gradient)(int m, int er, int ec, const T *from,
+                                                                      ptrdiff_t row, ptrdiff_t column, ptrdiff_t tiles,
+                                                                      int vectors, T *to, ptrdiff_t plane)
+{
+    ptrdiff_t step = (ec > 1 ? m : 1) * column, ld = vectors * LANES;
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
+                NAME(gradient_tile)(a, b, c, from + t * step + v, row, column, to + t * ld + v, plane);
+    TILES(EACH)
+#undef EACH
+}
+
+static __attribute__((noinline, unused)) void NAME(winograd_sums)(int m, int er, int ec, const T *from, ptrdiff_t plane,
+                                                                  ptrdiff_t chunk, ptrdiff_t chunks, ptrdiff_t channels,
+                                                                  int vectors, T *to)
+{
+    ptrdiff_t ld = vectors * LANES;
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c) {                                                                                 \
+        const int taps = (b > 1 ? b - a + 1 : 1) * (c > 1 ? c - a + 1 : 1);                                             \
+        for (ptrdiff_t i = 0; i < channels; i++)                                                                        \
+            for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
+                NAME(sums_tile)(a, b, c, from + i * ld + v, plane, chunk, chunks, to + i * taps * ld + v, ld);           \
     }
     TILES(EACH)
 #undef EACH

@@ -1,0 +1,381 @@
+"""Weight and bias gradient of a convolution of stride 1 by Winograd's algorithm: the forward pass, transposed.
+
+The forward pass is y = Aᵀ [(G g Gᵀ) . (Bᵀ d B)] A for each tile (winograd.h). The gradient of g is, summed over tiles,
+
+    dg = Gᵀ [sum over tiles of (A dy Aᵀ) . (Bᵀ d B)] G
+
+Of each block of tiles the source pixels become V[xi][piece, c][tile] as in the forward pass, the gradient of the output
+becomes W[xi][tile][k], and for each element xi the register tile adds their products, tiles being the reduction, to
+
+    S[xi][piece, c][k] += sum over tiles of  V[xi][piece, c][tile] W[xi][tile][k]
+
+which is transformed back once, in the end. A task owns its sums: some input channels x some output channels over one
+chunk of the blocks. Each sum adds the tiles of a block, then the blocks of a chunk, then the chunks, in their order;
+chunks are cut by geometry, and how channels are shared between threads changes no sum. V and W are private, and made
+again for each task that needs them: written by one core and read by another they would cost more.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels.simd cimport (
+    CYCONV_TILE_PIXELS,
+    LANES_f32,
+    LANES_f64,
+    flush_denormals,
+    lanes,
+    real,
+    restore_denormals,
+    tile,
+    transpose,
+)
+from cyconv.kernels.source cimport add_pixels, index
+from cyconv.kernels.winograd_tiles cimport Shape, gather_source, lay_out, transform_input
+
+cdef extern from "winograd.h" nogil:
+    void winograd_gradient_f32(int m, int er, int ec, const float* x, index row, index column, index tiles, int vectors,
+                               float* to, index plane) noexcept
+    void winograd_gradient_f64(int m, int er, int ec, const double* x, index row, index column, index tiles,
+                               int vectors, double* to, index plane) noexcept
+    void winograd_sums_f32(int m, int er, int ec, const float* x, index plane, index chunk, index chunks,
+                           index channels, int vectors, float* to) noexcept
+    void winograd_sums_f64(int m, int er, int ec, const double* x, index plane, index chunk, index chunks,
+                           index channels, int vectors, double* to) noexcept
+
+cnp.import_array()
+
+# What transforming an element of a tile costs, in multiply-adds.
+DEF TRANSFORM = 11
+
+
+cdef struct Cut:
+    index units, chunks  # blocks of tiles in all images; stretches of them with sums of their own
+    index parts_in, parts_out  # parts of the vectors of input channels, and of the blocks of output channels
+    index chunk_size, bias_size  # elements of the sums of a chunk, for one group
+    index w_plane, w_size
+    index images
+
+
+cdef class WinogradGradient:
+    """Weight gradient of one geometry, dtype and memory order, ready to run on arrays of that kind."""
+
+    cdef Shape shape
+    cdef Cut cut
+    cdef int32_t* table
+    cdef int typenum
+    cdef readonly index thread_bytes, shared_bytes
+
+    def __cinit__(self):
+        self.table = NULL
+
+    def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
+                 dilation, block, index chunks):
+        """The arguments are those of the forward pass; ``chunks``: of blocks, each with sums of its own."""
+        cdef Shape* s = &self.shape
+        cdef Cut* cut = &self.cut
+        cdef index width = LANES_f32 if dtype == "f" else LANES_f64
+        cdef index itemsize = 4 if dtype == "f" else 8
+        cdef index t, copied
+        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, dilation, block)
+        # One vector of the source, or two of the gradient.
+        s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
+        s.copy_size = max(s.copy_plane, s.scratch_size)
+        cut.chunks = chunks
+        cut.w_plane = s.vectors * width * s.tiles + width
+        cut.w_size = s.elements * cut.w_plane
+        cut.chunk_size = s.elements * (s.vectors * width * s.terms + s.channel_blocks * width)
+        cut.bias_size = s.vectors * width
+        copied = max(s.copy_size + s.elements * s.v_plane + cut.w_size, writing_room(s, width))
+        self.thread_bytes = (copied * itemsize + 4095) // 4096 * 4096
+        self.shared_bytes = (groups * chunks * (cut.chunk_size + cut.bias_size) * itemsize + 4095) // 4096 * 4096
+        self.table = <int32_t*>calloc(s.tiles, sizeof(int32_t))
+        if self.table == NULL:
+            raise MemoryError("cyconv: no memory for the tile table")
+        for t in range(s.tiles):
+            self.table[t] = t * width
+
+    def __dealloc__(self):
+        free(self.table)
+
+    def run(self, cnp.ndarray grad_weight, grad_bias, cnp.ndarray grad_out, cnp.ndarray source, index images,
+            int threads):
+        """Fill ``grad_weight`` (C-contiguous) and, unless it is None, ``grad_bias``."""
+        cdef void* bias = NULL if grad_bias is None else cnp.PyArray_DATA(grad_bias)
+        if self.typenum == cnp.NPY_FLOAT:
+            run_gradient[float](self, <float*>cnp.PyArray_DATA(grad_weight), <float*>bias,
+                                <const float*>cnp.PyArray_DATA(grad_out), <const float*>cnp.PyArray_DATA(source),
+                                images, threads)
+        else:
+            run_gradient[double](self, <double*>cnp.PyArray_DATA(grad_weight), <double*>bias,
+                                 <const double*>cnp.PyArray_DATA(grad_out), <const double*>cnp.PyArray_DATA(source),
+                                 images, threads)
+
+
+# Input channels whose sums are transformed back at a time.
+DEF WEIGHT_CHANNELS = 16
+
+
+cdef index writing_room(const Shape* s, index width) noexcept nogil:
+    """Elements of the private arrays in which the taps of some channels are brought into order."""
+    return (s.kernel_slices * s.kernel_rows * s.kernel_columns + s.r_row * s.r_column) * WEIGHT_CHANNELS * 2 * width
+
+
+cdef void share(const Shape* s, Cut* cut, index width, int threads) noexcept nogil:
+    """Cut the channels so that each thread has a part of a chunk at least, and the last to finish finishes first."""
+    cdef index most_in = min(s.in_vectors, threads), most_out = min(s.channel_blocks, threads), i, o, c, k, rounds
+    cdef double cost, least = -1
+    cut.parts_in = cut.parts_out = 1
+    for i in range(1, most_in + 1):
+        for o in range(1, most_out + 1):
+            c = s.pieces * width * ((s.in_vectors + i - 1) // i)
+            k = 2 * width * ((s.channel_blocks + o - 1) // o)
+            rounds = (s.groups * cut.chunks * i * o + threads - 1) // threads
+            cost = <double>rounds * (c * k + TRANSFORM * (c + k))
+            if least < 0 or cost < least:
+                least = cost
+                cut.parts_in, cut.parts_out = i, o
+
+
+cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias, const real* grad_out,
+                      const real* source, index images, int threads) except -1:
+    cdef Shape s = plan.shape
+    cdef Cut cut = plan.cut
+    cdef index width = lanes(source), i, k, chunk, per_thread = plan.thread_bytes
+    cdef index writes = s.groups * s.channel_blocks * ((s.channels + WEIGHT_CHANNELS - 1) // WEIGHT_CHANNELS), group
+    cut.images = images
+    cut.units = (images + s.block_images - 1) // s.block_images * s.row_blocks * s.column_blocks
+    share(&s, &cut, width, threads)
+    cdef index tasks = s.groups * cut.chunks * cut.parts_in * cut.parts_out
+    cdef Workspace memory = take(plan.shared_bytes + threads * per_thread)
+    cdef real* sums = <real*>memory.data
+    cdef real* bias = sums + s.groups * cut.chunks * cut.chunk_size
+    cdef char* private = <char*>memory.data + plan.shared_bytes
+    with nogil:
+        if threads == 1:
+            for i in range(tasks):
+                run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source, <real*>private, i)
+        else:
+            for i in prange(tasks, schedule="dynamic", num_threads=threads):
+                run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source,
+                         <real*>(private + threadid() * per_thread), i)
+        if cut.chunks > 1:
+            if threads == 1:
+                for i in range(writes):
+                    write_task(&s, &cut, sums, grad_weight, <real*>private, i)
+            else:
+                for i in prange(writes, schedule="static", num_threads=threads):
+                    write_task(&s, &cut, sums, grad_weight, <real*>(private + threadid() * per_thread), i)
+        if grad_bias != NULL:
+            for group in range(s.groups):
+                for k in range(s.out_channels):
+                    for chunk in range(1, cut.chunks):
+                        bias[k] += bias[chunk * cut.bias_size + k]
+                    grad_bias[group * s.out_channels + k] = bias[k]
+                bias += cut.chunks * cut.bias_size
+    return 0
+
+
+cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* sums, real* bias, real* grad_weight,
+                   const real* grad_out, const real* source, real* private, index task) noexcept nogil:
+    cdef index parts = cut.parts_in * cut.parts_out, part = task % parts
+    cdef index chunk = task // parts % cut.chunks, group = task // parts // cut.chunks
+    cdef index part_in = part % cut.parts_in, part_out = part // cut.parts_in
+    cdef index first = part_in * s.in_vectors // cut.parts_in, last = (part_in + 1) * s.in_vectors // cut.parts_in
+    cdef index block = part_out * s.channel_blocks // cut.parts_out
+    cdef index end = (part_out + 1) * s.channel_blocks // cut.parts_out
+    cdef index begin = chunk * cut.units // cut.chunks, stop = (chunk + 1) * cut.units // cut.chunks
+    cdef index width = lanes(source), unit, row, column, image, images, rows, columns, i, tiles, b, c
+    cdef real* copy = private
+    cdef real* v = copy + s.copy_size
+    cdef real* w = v + s.elements * s.v_plane
+    cdef uint64_t mode = flush_denormals()
+    source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
+    grad_out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
+    grad_weight += group * s.out_channels * s.channels * s.kernel_slices * s.kernel_rows * s.kernel_columns
+    sums += (group * cut.chunks + chunk) * cut.chunk_size
+    bias += (group * cut.chunks + chunk) * cut.bias_size
+    if part_in == 0:
+        memset(bias + 2 * block * width, 0, (min(2 * end, s.vectors) - 2 * block) * width * sizeof(real))
+    if begin == stop:
+        clear_sums(s, sums, first, last, block, end)
+    for unit in range(begin, stop):
+        column = unit % s.column_blocks * s.block_columns
+        row = unit // s.column_blocks % s.row_blocks * s.block_rows
+        image = unit // s.column_blocks // s.row_blocks * s.block_images
+        images = min(s.block_images, cut.images - image)
+        rows, columns = min(s.block_rows, s.tile_rows - row), min(s.block_columns, s.tile_columns - column)
+        tiles = rows * columns * s.dilation_row * s.dilation_column
+        for i in range(images):
+            bring_source(s, source, copy, v + i * tiles * width, image + i, row, column, rows, columns, first, last)
+            for b in range(block, end):
+                gather_gradient(s, grad_out, copy, image + i, b, row, column, rows, columns)
+                if part_in == 0:
+                    add_pixels(<const real*>copy, tiles * s.m_row * s.m_column, min(2, s.vectors - 2 * b) * width,
+                               bias + 2 * b * width)
+                transform_gradient(s, cut, copy, w, i * tiles, b, rows, columns)
+        add_products(s, cut, table, v, w, sums, first, last, block, end, images * tiles, unit == begin)
+    if cut.chunks == 1:
+        for b in range(block, end):
+            for c in range(first * width, min(last * width, s.channels), WEIGHT_CHANNELS):
+                write_sums(s, cut, sums, grad_weight, private, b, c, min(last * width, s.channels))
+    restore_denormals(mode)
+
+
+cdef void clear_sums(const Shape* s, real* sums, index first, index last, index block, index end) noexcept nogil:
+    """Zero the sums of a part of the channels: there are no tiles."""
+    cdef index width = lanes(sums), b, xi, p, ld
+    cdef index have = min(last * width, s.channels) - first * width
+    for b in range(block, end):
+        ld = min(2, s.vectors - 2 * b) * width
+        for xi in range(s.elements):
+            for p in range(s.pieces):
+                memset(sums_at(s, sums, b, xi) + (p * s.channels + first * width) * ld, 0, have * ld * sizeof(real))
+
+
+cdef inline real* sums_at(const Shape* s, real* sums, index block, index xi) noexcept nogil:
+    """S[xi] of one block of output channels; a vector more than needed from xi to xi."""
+    cdef index width = lanes(sums), ld = min(2, s.vectors - 2 * block) * width
+    return sums + s.elements * block * width * (2 * s.terms + 1) + xi * (s.terms * ld + width)
+
+
+cdef void bring_source(const Shape* s, const real* source, real* copy, real* v, index image, index row, index column,
+                       index rows, index columns, index first, index last) noexcept nogil:
+    """V of one image of a block, vector by vector of the channels, so that the pixels stay near."""
+    cdef index k, c
+    for k in range(s.kernel_slices):
+        for c in range(first, last):
+            gather_source(s, source, copy, image, k, row, column, rows, columns, c, c + 1)
+            transform_input(s, copy, v, k, rows, columns, c, c + 1)
+
+
+cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index image, index block, index row,
+                          index column, index rows, index columns) noexcept nogil:
+    """[row][column][channel] of the output gradient under a block of tiles; zeros outside and in missing channels."""
+    cdef index width = lanes(grad_out), first = 2 * block * width, ld = min(2, s.vectors - 2 * block) * width, r, j
+    cdef index have = min(ld, s.out_channels - first), plane = s.out_height * s.out_width, area = s.out_depth * plane
+    cdef index high = s.m_row * s.dilation_row, wide = s.m_column * s.dilation_column
+    cdef index pitch = columns * wide * ld, top = row * high, left = column * wide, all = s.groups * s.out_channels
+    cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
+    cdef const real* line
+    grad_out += image // s.out_depth * all * area + image % s.out_depth * plane * (all if s.channels_last else 1)
+    if have < ld or across < columns * wide:
+        memset(to, 0, rows * high * pitch * sizeof(real))
+    else:
+        memset(to + height * pitch, 0, (rows * high - height) * pitch * sizeof(real))
+    if s.channels_last:
+        for r in range(height):
+            line = grad_out + ((top + r) * s.out_width + left) * all + first
+            for j in range(across):
+                memcpy(to + r * pitch + j * ld, line + j * all, have * sizeof(real))
+    elif across == s.out_width and across == columns * wide:
+        transpose(grad_out + first * area + top * s.out_width, area, have, height * across, to, ld)
+    else:
+        for r in range(height):
+            transpose(grad_out + first * area + (top + r) * s.out_width + left, area, have, across, to + r * pitch, ld)
+
+
+cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, real* w, index done, index block,
+                             index rows, index columns) noexcept nogil:
+    """W[xi][block][tile][k] of one image of a block of tiles, behind those that are ``done``."""
+    cdef index width = lanes(copy), r, y, x
+    cdef int vectors = <int>min(2, s.vectors - 2 * block)
+    cdef index ld = vectors * width, pitch = columns * s.m_column * s.dilation_column * ld
+    cdef const real* line
+    w += 2 * block * width * s.tiles + done * ld
+    for y in range(s.dilation_row):
+        for x in range(s.dilation_column):
+            for r in range(rows):
+                line = copy + (r * s.m_row * s.dilation_row + y) * pitch + x * ld
+                if real is float:
+                    winograd_gradient_f32(s.m, s.edge_row, s.edge_column, line, s.dilation_row * pitch,
+                                          s.dilation_column * ld, columns, vectors, w, cut.w_plane)
+                else:
+                    winograd_gradient_f64(s.m, s.edge_row, s.edge_column, line, s.dilation_row * pitch,
+                                          s.dilation_column * ld, columns, vectors, w, cut.w_plane)
+                w += columns * ld
+
+
+cdef void add_products(const Shape* s, const Cut* cut, const int32_t* table, const real* v, const real* w, real* sums,
+                       index first, index last, index block, index end, index tiles, bint fresh) noexcept nogil:
+    """S[xi][piece, c][k] of a part of the channels, plus the products of a block of tiles; ``fresh``: plus nothing."""
+    cdef index width = lanes(v), xi, b, p, c, ld, i, n, done, have, cuts, most = CYCONV_TILE_PIXELS
+    cdef int vectors
+    cdef real zeros[32]
+    cdef const real* scalars
+    cdef real* to
+    for i in range(2 * width):
+        zeros[i] = 0
+    for xi in range(s.elements):
+        for b in range(block, end):
+            vectors = <int>min(2, s.vectors - 2 * b)
+            ld = vectors * width
+            for p in range(s.pieces):
+                for c in range(first, last):
+                    have = min(width, s.channels - c * width)
+                    scalars = v + xi * s.v_plane + (p * s.in_vectors + c) * s.tiles * width
+                    to = sums_at(s, sums, b, xi) + (p * s.channels + c * width) * ld
+                    cuts = (have + most - 1) // most
+                    done = 0
+                    for i in range(cuts):
+                        n = (have - done + cuts - i - 1) // (cuts - i)
+                        tile(1, <int>n, vectors, scalars + done, 1, 0, table, tiles,
+                             w + xi * cut.w_plane + 2 * b * width * s.tiles, ld,
+                             <const real*>zeros if fresh else <const real*>to, 0 if fresh else ld, to, ld, 0)
+                        to += n * ld
+                        done += n
+
+
+cdef void write_task(const Shape* s, const Cut* cut, real* sums, real* grad_weight, real* private,
+                     index task) noexcept nogil:
+    """Add the chunks of some input channels and a block of output channels of one group."""
+    cdef index pieces = (s.channels + WEIGHT_CHANNELS - 1) // WEIGHT_CHANNELS, block = task // pieces
+    cdef index group = block // s.channel_blocks, taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
+    cdef uint64_t mode = flush_denormals()
+    write_sums(s, cut, sums + group * cut.chunks * cut.chunk_size,
+               grad_weight + group * s.out_channels * s.channels * taps, private, block % s.channel_blocks,
+               task % pieces * WEIGHT_CHANNELS, s.channels)
+    restore_denormals(mode)
+
+
+cdef void write_sums(const Shape* s, const Cut* cut, real* sums, real* grad_weight, real* private, index block,
+                     index channel, index end) noexcept nogil:
+    """Transform the sums of some input channels before ``end`` and a block of output channels to where they belong."""
+    cdef index width = lanes(sums), taps = s.kernel_slices * s.kernel_rows * s.kernel_columns, piece
+    cdef int vectors = <int>min(2, s.vectors - 2 * block)
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - 2 * block * width)
+    cdef index channels = min(WEIGHT_CHANNELS, end - channel), plane = s.terms * ld + width
+    cdef real* ordered = private
+    cdef real* whole = ordered + WEIGHT_CHANNELS * taps * 2 * width
+    cdef const real* at
+    for piece in range(s.pieces):
+        at = sums_at(s, sums, block, 0) + (piece * s.channels + channel) * ld
+        if real is float:
+            winograd_sums_f32(s.m, s.edge_row, s.edge_column, at, plane, cut.chunk_size, cut.chunks, channels, vectors,
+                              whole)
+        else:
+            winograd_sums_f64(s.m, s.edge_row, s.edge_column, at, plane, cut.chunk_size, cut.chunks, channels, vectors,
+                              whole)
+        paste_piece(s, whole, ordered, piece, channels, ld)
+    transpose(<const real*>ordered, ld, channels * taps, have,
+              grad_weight + (2 * block * width * s.channels + channel) * taps, s.channels * taps)
+
+
+cdef void paste_piece(const Shape* s, const real* whole, real* ordered, index piece, index channels,
+                      index ld) noexcept nogil:
+    """The taps of one piece to their places in the kernel, [channel][tap][k]; those beyond it are left out."""
+    cdef index column = piece % s.piece_columns * s.r_column
+    cdef index row = piece // s.piece_columns % s.piece_rows * s.r_row
+    cdef index slice = piece // s.piece_columns // s.piece_rows, c, i, j
+    for c in range(channels):
+        for i in range(row, row + s.r_row):
+            for j in range(column, column + s.r_column):
+                if i < s.kernel_rows and j < s.kernel_columns:
+                    memcpy(ordered + (((c * s.kernel_slices + slice) * s.kernel_rows + i) * s.kernel_columns + j) * ld,
+                           whole, ld * sizeof(real))
+                whole += ld
