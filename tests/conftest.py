@@ -1,7 +1,11 @@
 """What every test run needs before NumPy is loaded, and profiles for generated examples."""
 
 import os
+import signal
 
+# Shells let what they start in the background ignore Ctrl-C, and so would everything that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A test process computes on small arrays: threads of the BLAS that NumPy brings would only get in each other's way.
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
