@@ -314,7 +314,6 @@ def test_gathering_a_team_leaves_affinities_as_they_were():
     for _ in range(5):
         time.sleep(0.02)
         moved += _threads.gather(2)
-        assert _threads.gather(2) == 0, "a team that has just met is awake"
     assert 0 <= moved <= 5
     assert _affinities() == before
 
