@@ -186,6 +186,10 @@ def awkward(dtype: str) -> dict[str, Case]:
         "kernel of half a tile": Case(1, 2, lanes + 1, (5, 2 * tile), (3, tile // 2), padding=(0, 1)),
         "tall kernel": Case(1, 2, lanes, (19, 4), (11, 2), padding=(1, 0)),
     }
+    for kernel in ((3, 3), (5, 3), (5, 5), (9, 5), (4, 3), (2, 11), (7, 7)):
+        name = f"{kernel[0]} x {kernel[1]} from few channels"
+        cases[name] = Case(2, 2, lanes - 1, (11, 13), kernel, padding=1)
+        cases[f"{name}, two vectors and one"] = Case(1, 1, 3 * lanes, (10, 14), kernel, (2, 1))
     for k in (lanes - 1, lanes, lanes + 1, 2 * lanes - 1, 2 * lanes, 2 * lanes + 1, 3 * lanes):
         cases[f"{k} outputs"] = Case(2, 3, k, (5, 6), (3, 2), padding=1)
     for width in (tile // 2, tile // 2 + 1, tile - 1, tile, tile + 1, 2 * tile + 1):
@@ -227,6 +231,24 @@ def awkward(dtype: str) -> dict[str, Case]:
         cases[f"depthwise, {width} columns"] = Case(1, 2, 2, (5, width), padding=((2, 1), (1, 3)), groups=2)
         cases[f"depthwise, {width} columns, stride"] = Case(
             1, 2, 2, (6, width), (5, 5), (2, 2), ((0, 5), (6, 0)), groups=2, bias=False
+        )
+    for name, size, edge, stride, padding in [
+        ("wide rows", (9, 5 * lanes + 3), 3, 1, 1),
+        ("wide rows, stride", (17, 7 * lanes + 5), 3, 2, 1),
+        ("wide rows, 5 x 5, stride", (9, 6 * lanes), 5, 2, ((2, 1), (1, 2))),
+        ("wide rows, 7 x 7", (10, 4 * lanes + 1), 7, 1, ((0, 6), (3, 0))),
+        ("padding > kernel", (4, 5), 3, 1, ((4, 5), (lanes + 4, 2 * lanes + 3))),
+        ("padding > kernel, stride", (5, 4), 3, 2, ((6, 3), (2 * lanes + 5, lanes + 8))),
+        ("rows that no window meets", (8, 2 * lanes + 2), 5, 2, ((0, 0), (1, 0))),
+    ]:
+        how = {"kernel": (edge, edge), "stride": (stride, stride), "padding": padding, "groups": 3}
+        cases[f"depthwise, {name}"] = Case(2, 3, 3, size, **how)
+    cases["depthwise, small planes of several tasks"] = Case(3, 70, 70, (2, 3), padding=1, groups=70)
+    cases["depthwise, chunks of rows"] = Case(5, 2, 2, (23, 19), (2, 2), (1, 1), 1, groups=2)
+    cases["depthwise, wide kernel"] = Case(2, 5, 5, (4, 31), (2, 19), padding=(0, 9), groups=5)
+    for stride, dilation in (((3, 3), (1, 1)), ((2, 3), (2, 3)), ((4, 4), (2, 6)), ((3, 2), (2, 3)), ((5, 4), (1, 1))):
+        cases[f"depthwise, stride {stride}, dilation {dilation}"] = Case(
+            2, lanes + 2, lanes + 2, (11, 50), (3, 3), stride, (2, 3), dilation, lanes + 2
         )
     for channels in (lanes - 1, lanes, 2 * lanes, 4 * lanes + 1):
         cases[f"depthwise, {channels} channels"] = Case(

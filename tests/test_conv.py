@@ -211,6 +211,43 @@ def test_an_unknown_algorithm_is_named():
         F.conv2d_backward(grad, x, weight, algorithm="fft")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_table_reaches_every_cut_of_a_depthwise_gradient(fresh_engines, monkeypatch, dtype):
+    kernel, made = kernels.load("depthwise_gradient"), []
+    real = kernel.DepthwiseGradient
+    monkeypatch.setattr(
+        kernel, "DepthwiseGradient", lambda **plan: made.append(SimpleNamespace(**plan)) or real(**plan)
+    )
+    for case in awkward(dtype).values():
+        for order in ORDERS:
+            if suits(case, "depthwise", order):
+                x, weight, bias, grad = case.arrays(dtype, order)
+                F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm="depthwise")
+    planes, last = ([p for p in made if p.channels_last == which] for which in (False, True))
+    reached = {
+        "a plane in a task": any(p.task_channels == 1 < p.out[0] for p in planes),
+        "several planes in a task": any(1 < p.task_channels < p.out[0] for p in planes),
+        "two outputs for each channel": any(p.out[0] == 2 * p.source[0] for p in planes),
+        "one chunk": any(p.chunks == 1 for p in last),
+        "several chunks": any(p.chunks > 1 for p in last),
+        "several blocks of channels": any(p.task_channels < p.out[0] for p in last),
+        "channels that fill no vector": any(p.out[0] % target(dtype).lanes for p in last),
+    }
+    assert [what for what, was in reached.items() if not was] == []
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_pixel_that_a_tap_never_meets_leaves_its_gradient_alone(stride):
+    """Vectors of windows end behind the last one, where its zeros must not meet an infinity."""
+    case = Case(1, 2, 2, (9, 25), stride=(stride, stride), groups=2)
+    x, weight, _, grad = case.arrays("float32")
+    want = reference.conv2d_backward(grad, x, weight, None, *case.how)[1]
+    x[..., -1] = np.inf
+    _, got = F.conv2d_backward(grad, x, weight, None, *case.how, algorithm="depthwise")
+    assert not np.isfinite(got[..., 2]).any()
+    assert_close(got[..., :2], want[..., :2], algorithm="depthwise")
+
+
 # ------------------------------------------------------------------------------------------------ plans of another kind
 
 

@@ -338,10 +338,17 @@ def test_three_by_three_goes_where_the_convolution_goes(shape, outputs, fresh, p
 
 
 def test_auto_takes_another_algorithm_for_the_gradients_where_that_is_better(fresh_engines):
-    """A depthwise one of stride 2 goes by direct summation, its input gradient is a depthwise convolution."""
-    how = {"stride": 2, "padding": 1, "groups": 5, "output_padding": 1}
+    """A depthwise one of padding beyond its kernel goes by direct summation, its gradients by the depthwise kernels."""
+    how = {"padding": ((3, 0), (0, 0)), "groups": 5}
     work = _conv.engine(geometry_of((2, 5, 8, 9), (5, 1, 3, 3), **how), np.dtype("f"), False)
     assert (work.name, work._back().name) == ("direct", "depthwise")
+    for last in (False, True):
+        how = {"stride": 2, "padding": 1, "groups": 5, "output_padding": 1}
+        work = _conv.engine(geometry_of((2, 5, 8, 9), (5, 1, 3, 3), **how), np.dtype("f"), last)
+        assert (work.name, work._back().name) == ("depthwise", "depthwise")
+        how["stride"] = (3, 2)
+        work = _conv.engine(geometry_of((2, 5, 8, 9), (5, 1, 3, 3), **how), np.dtype("f"), last)
+        assert (work.name, work._back().name) == (("depthwise", "depthwise") if last else ("direct", "direct"))
     work = _conv.engine(geometry_of((2, 5, 8, 9), (5, 1, 3, 3), groups=5), np.dtype("f"), False)
     assert (work.name, work._back().name) == ("depthwise", "depthwise")
     work = _conv.engine(geometry_of((2, 5, 8, 9), (5, 2, 3, 3), groups=5), np.dtype("f"), False, "depthwise")

@@ -234,7 +234,11 @@ def test_explain_tells_what_runs():
     assert "(28−1)·2 − 2·1 + 1·(3−1) + 1 + 1 = 56" in str(found)
     obstacles = {c.name: c.obstacle for c in found.candidates}
     assert obstacles["winograd_f4"] == "the stride is (2, 2), not 1"
-    assert obstacles["depthwise"] == "the stride of the transposed convolution is (2, 2), not 1"
+    assert obstacles["depthwise"] == "1 groups share 64 input channels"
+    found = explain(ConvTranspose2d(8, 8, 3, (3, 2), 1, groups=8), (1, 8, 5, 6))
+    obstacles = {c.name: c.obstacle for c in found.candidates}
+    assert obstacles["depthwise"] == "the stride of the transposed convolution is (3, 2), not 1 or 2"
+    assert explain(ConvTranspose2d(8, 8, 3, 2, 1, 1, groups=8), (1, 8, 5, 6)).chosen == "depthwise"
     assert found.candidates[0].expected > 0
     found = explain(ConvTranspose2d(64, 64, 3, padding=1), (8, 64, 56, 56), channels_last=True)
     assert found.chosen.startswith("winograd")

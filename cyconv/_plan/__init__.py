@@ -5,7 +5,13 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 
 from ._common import Target, even
 from .choice import COMPARED, choose, cost, obstacle, weight_gradient_tile
-from .depthwise import depthwise, depthwise_obstacle, mirrored_obstacle
+from .depthwise import (
+    depthwise,
+    depthwise_obstacle,
+    depthwise_weight_gradient,
+    mirrored_obstacle,
+    spread_obstacle,
+)
 from .direct import flattened, forward, input_gradient, volume, weight_gradient
 from .tiled_gradient import winograd_gradient
 from .winograd import winograd, winograd_obstacle
@@ -17,12 +23,14 @@ __all__ = [
     "cost",
     "depthwise",
     "depthwise_obstacle",
+    "depthwise_weight_gradient",
     "even",
     "flattened",
     "forward",
     "input_gradient",
     "mirrored_obstacle",
     "obstacle",
+    "spread_obstacle",
     "volume",
     "weight_gradient",
     "weight_gradient_tile",

@@ -1,4 +1,4 @@
-"""Depthwise convolution by its own walks; the weight gradient, and input gradients of strides, by direct summation."""
+"""Depthwise convolution by its own walks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class Depthwise(Direct):
 
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         super().__init__(geometry, dtype, channels_last)
-        # The input gradient of stride 1 is a depthwise convolution, too, unless it adds up several channels.
-        self._mirrors = geometry.out_channels == geometry.groups and not _plan.mirrored_obstacle(geometry)
+        # An input gradient that adds up several channels goes by direct summation.
+        self._own = geometry.out_channels == geometry.groups and not _plan.spread_obstacle(geometry, channels_last)
+        # That of stride 1 is a depthwise convolution, too.
+        self._mirrors = self._own and not _plan.mirrored_obstacle(geometry)
 
     def _walk(self, rectified: bool, gradient: bool) -> tuple[int, Any]:
         arguments = _plan.depthwise(self.geometry, self._target, self.channels_last, gradient=gradient)
@@ -35,7 +37,7 @@ class Depthwise(Direct):
 
     def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the input gradient, which is the transposed convolution."""
-        if not self._mirrors:
+        if not self._own:
             return super().transposed_walk(rectified)
         found = self._transposed.get(rectified)
         if found is None:
@@ -45,3 +47,11 @@ class Depthwise(Direct):
     def pack_transposed(self, weight: Array) -> Array:
         """Return ``weight`` in the order in which the input gradient streams it."""
         return super().pack_transposed(np.ascontiguousarray(weight[..., ::-1, ::-1]) if self._mirrors else weight)
+
+    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
+        """Return the gradients of the weight and, if ``bias``, of the bias."""
+        if self._weights is None:
+            arguments = _plan.depthwise_weight_gradient(self.geometry, self._target, self.channels_last)
+            kernel = kernels.load("depthwise_gradient").DepthwiseGradient(**arguments)
+            self._weights = (self.geometry.batch, kernel)
+        return super().weight_gradient(grad, x, bias)

@@ -13,13 +13,17 @@
 
 #define T float
 #define SUFFIX f32
+#include "depthwise_edges.h"
 #include "depthwise_rows.h"
+#include "depthwise_spread.h"
 #undef T
 #undef SUFFIX
 
 #define T double
 #define SUFFIX f64
+#include "depthwise_edges.h"
 #include "depthwise_rows.h"
+#include "depthwise_spread.h"
 #undef T
 #undef SUFFIX
 

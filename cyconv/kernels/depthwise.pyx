@@ -7,6 +7,7 @@ they lie by masked loads at their edges, channels-last images by whole vectors o
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -34,6 +35,19 @@ cdef extern from "depthwise.h" nogil:
     void depthwise_strip_1_f64(const double* x, index row, index column, const double* w, index ldw, index rows,
                                index columns, index w_row, const double* bias, double floor, double* y,
                                index part) noexcept
+    void spread_planes_f32(int kernel, const float* x, const float* zeros, index height, index width, const float* w,
+                           const float* bias, float floor, index top, index left, float* y, index out_height,
+                           index out_width, index channels, index each, index begin, index end) noexcept
+    void spread_planes_f64(int kernel, const double* x, const double* zeros, index height, index width,
+                           const double* w, const double* bias, double floor, index top, index left, double* y,
+                           index out_height, index out_width, index channels, index each, index begin,
+                           index end) noexcept
+    void spread_pixels_f32(int pixels, const float* x, index row, index column, index channels, const float* w,
+                           index ldw, index rows, index columns, index w_row, const float* bias, float floor, float* y,
+                           index ldy) noexcept
+    void spread_pixels_f64(int pixels, const double* x, index row, index column, index channels, const double* w,
+                           index ldw, index rows, index columns, index w_row, const double* bias, double floor,
+                           double* y, index ldy) noexcept
 
 cnp.import_array()
 
@@ -47,19 +61,35 @@ cdef struct Shape:
     index kernel_rows, kernel_columns, stride_row, stride_column, dilation_row, dilation_column, top, left
     bint channels_last, rectified
     index images
+    # Channels-last input gradients of strides: how each row and column of the result is reached; else NULL
+    bint spread
+    const Reach* rows
+    const Reach* columns
+
+
+cdef struct Reach:
+    # Taps tap, tap + step, ... meet the pixels at, at - back, ... of the source; `count` of them lie inside
+    index tap, count, at, step, back
 
 
 cdef class Depthwise:
     """A depthwise convolution of one geometry, dtype and memory order, ready to run on arrays of that kind.
 
     Planes: square kernels of 3, 5, 7, strides 1 and 2, no dilation. Channels-last: any, one output for each channel.
+    ``spread``: the input gradient of a convolution with a stride (2, for planes) instead, from ``source``, which has
+    the shape of the convolution's output, to ``out``.
     """
 
     cdef Shape shape
+    cdef Reach* reached
     cdef int typenum
     cdef readonly index packed_size, thread_bytes
 
-    def __init__(self, *, str dtype, source, out, kernel, stride, dilation, first, bint channels_last, bint rectified):
+    def __cinit__(self):
+        self.reached = NULL
+
+    def __init__(self, *, str dtype, source, out, kernel, stride, dilation, first, bint channels_last, bint rectified,
+                 bint spread=False):
         cdef Shape* s = &self.shape
         self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
         s.channels, s.height, s.width = source
@@ -71,6 +101,18 @@ cdef class Depthwise:
         s.channels_last, s.rectified = channels_last, rectified
         self.packed_size = s.out_channels * s.kernel_rows * s.kernel_columns
         self.thread_bytes = 0
+        s.spread = spread
+        if spread and channels_last:
+            self.reached = <Reach*>calloc(s.out_height + s.out_width, sizeof(Reach))
+            if self.reached == NULL:
+                raise MemoryError("cyconv: no memory for the tables of an input gradient")
+            s.rows, s.columns = self.reached, self.reached + s.out_height
+            fill_reach(self.reached, s.out_height, s.top, s.dilation_row, s.stride_row, s.kernel_rows, s.height)
+            fill_reach(self.reached + s.out_height, s.out_width, s.left, s.dilation_column, s.stride_column,
+                       s.kernel_columns, s.width)
+
+    def __dealloc__(self):
+        free(self.reached)
 
     def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
         """Bring ``weight`` into the order in which it is read: [tap][channel] for channels-last."""
@@ -93,6 +135,23 @@ cdef class Depthwise:
         else:
             run_depthwise[double](&self.shape, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
                                   <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+
+
+cdef void fill_reach(Reach* reach, index length, index low, index dilation, index stride, index taps,
+                     index source) noexcept:
+    """Pixel i of the result meets tap t at the source pixel (i + low - t dilation) / stride, where that is whole."""
+    cdef index i, t, at
+    for i in range(length):
+        reach[i].step, reach[i].back = 1, 0
+        for t in range(taps):
+            at = i + low - t * dilation
+            if at % stride != 0 or at < 0 or at // stride >= source:
+                continue
+            if reach[i].count == 0:
+                reach[i].tap, reach[i].at = t, at // stride
+            elif reach[i].count == 1:
+                reach[i].step, reach[i].back = t - reach[i].tap, reach[i].at - at // stride
+            reach[i].count += 1
 
 
 cdef int run_depthwise(const Shape* s, real* out, const real* source, const real* weights, const real* bias,
@@ -128,6 +187,11 @@ cdef void run_task(const Shape* s, real* out, const real* source, const real* we
     cdef index unit
     if s.channels_last:
         for unit in range(first, last):
+            if s.spread:
+                spread_row(s, out + unit * s.out_width * s.out_channels,
+                           source + unit // s.out_height * s.height * s.width * s.channels, weights, bias,
+                           unit % s.out_height)
+                continue
             run_row(s, out + unit * s.out_width * s.out_channels,
                     source + unit // s.out_height * s.height * s.width * s.channels, weights, bias, unit % s.out_height)
     else:
@@ -140,6 +204,14 @@ cdef void run_planes(const Shape* s, real* y, const real* x, const real* w, cons
     cdef real floor = 0 if s.rectified else -INFINITY
     cdef int kernel = <int>s.kernel_rows, stride = <int>s.stride_row
     cdef index each = s.out_channels // s.channels
+    if s.spread:
+        if real is float:
+            spread_planes_f32(kernel, x, zeros, s.height, s.width, w, bias, floor, s.top, s.left, y, s.out_height,
+                              s.out_width, s.out_channels, each, first, last)
+        else:
+            spread_planes_f64(kernel, x, zeros, s.height, s.width, w, bias, floor, s.top, s.left, y, s.out_height,
+                              s.out_width, s.out_channels, each, first, last)
+        return
     if real is float:
         depthwise_planes_f32(kernel, stride, x, zeros, s.height, s.width, w, bias, floor, s.top, s.left, y,
                              s.out_height, s.out_width, s.out_channels, each, first, last)
@@ -204,3 +276,38 @@ cdef inline void one_pixel(const Shape* s, const real* x, index row, index colum
         depthwise_strip_1_f32(x, row, column, w, s.channels, rows, columns, taps, bias, floor, y, part)
     else:
         depthwise_strip_1_f64(x, row, column, w, s.channels, rows, columns, taps, bias, floor, y, part)
+
+
+cdef void spread_row(const Shape* s, real* y, const real* x, const real* w, const real* bias, index h) noexcept nogil:
+    """One row of a channels-last input gradient: pixels a stride apart meet the same taps."""
+    cdef index channels = s.channels, stride = s.stride_column, block = 0, phase, i, column, last
+    cdef const Reach* row = &s.rows[h]
+    cdef const Reach* first
+    while block < s.out_width:
+        for phase in range(min(stride, s.out_width - block)):
+            column, last = block + phase, block + phase + 7 * stride
+            first = &s.columns[column]
+            # Eight pixels at a time where all meet the same taps inside.
+            if (last < s.out_width and s.columns[last].tap == first.tap and s.columns[last].count == first.count
+                    and s.columns[last].at == first.at + (7 if first.count > 0 else 0)):
+                spread(s, 8, x, w, row, first, bias, y + column * channels)
+                continue
+            for i in range(8):
+                if column + i * stride < s.out_width:
+                    spread(s, 1, x, w, row, &s.columns[column + i * stride], bias, y + (column + i * stride) * channels)
+        block += 8 * stride
+
+
+cdef inline void spread(const Shape* s, int pixels, const real* x, const real* w, const Reach* row,
+                        const Reach* column, const real* bias, real* y) noexcept nogil:
+    cdef index channels = s.channels, row_step = -row.back * s.width * channels, column_step = -column.back * channels
+    cdef index taps = row.step * s.kernel_columns * channels, ldw = column.step * channels
+    cdef real floor = 0 if s.rectified else -INFINITY
+    cdef const real* corner = x + (row.at * s.width + column.at) * channels
+    cdef const real* weights = w + (row.tap * s.kernel_columns + column.tap) * channels
+    if real is float:
+        spread_pixels_f32(pixels, corner, row_step, column_step, channels, weights, ldw, row.count, column.count, taps,
+                          bias, floor, y, s.stride_column * channels)
+    else:
+        spread_pixels_f64(pixels, corner, row_step, column_step, channels, weights, ldw, row.count, column.count, taps,
+                          bias, floor, y, s.stride_column * channels)

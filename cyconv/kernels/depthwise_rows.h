@@ -3,65 +3,6 @@
 #define VEC NAME(vec)
 #define LANES ((ptrdiff_t)(CYCONV_VECTOR_BYTES / sizeof(T)))
 
-/* Which lanes of a vector that begins at `column` lie inside a row of `width`; and a load of those, zeros elsewhere.
- * Lanes outside are not touched, so the vector may begin before the array or end behind it. */
-#if defined(__AVX512F__)
-typedef uint32_t NAME(inside);
-#elif defined(__AVX2__)
-typedef NAME(ivec) NAME(inside);
-#else
-typedef struct {
-    ptrdiff_t low, high;
-} NAME(inside);
-#endif
-
-CYCONV_INLINE NAME(inside) NAME(lanes_inside)(ptrdiff_t column, ptrdiff_t width)
-{
-    ptrdiff_t low = column < 0 ? -column : 0;
-    ptrdiff_t high = width - column < LANES ? width - column : LANES;
-    if (low > LANES)
-        low = LANES;
-    if (high < low)
-        high = low;
-#if defined(__AVX512F__)
-    return ((1u << high) - 1) & ~((1u << low) - 1);
-#elif defined(__AVX2__)
-    NAME(ivec) mask;
-    for (int i = 0; i < LANES; i++)
-        mask[i] = i >= low && i < high ? -1 : 0;
-    return mask;
-#else
-    return (NAME(inside)){low, high};
-#endif
-}
-
-CYCONV_INLINE VEC NAME(load_inside)(const T *p, NAME(inside) lanes)
-{
-#if defined(__AVX512F__)
-    if (sizeof(T) == 4)
-        return (VEC)_mm512_maskz_loadu_ps((__mmask16)lanes, p);
-    return (VEC)_mm512_maskz_loadu_pd((__mmask8)lanes, p);
-#elif defined(__AVX2__)
-    if (sizeof(T) == 4)
-        return (VEC)_mm256_maskload_ps((const float *)p, (__m256i)lanes);
-    return (VEC)_mm256_maskload_pd((const double *)p, (__m256i)lanes);
-#else
-    VEC v = {0};
-    if (lanes.low == 0 && lanes.high == LANES)
-        return NAME(load)(p);
-    for (ptrdiff_t i = lanes.low; i < lanes.high; i++)
-        v[i] = p[i];
-    return v;
-#endif
-}
-
-/* Pixels of one row under tap s of LANES windows; those at stride 2 come in pairs of taps from two loads. */
-#define TAP_LOADS(kernel, stride) ((stride) == 1 ? (kernel) : ((kernel) + 1) / 2 * 2)
-CYCONV_INLINE VEC NAME(load_row)(const T *p, const int whole, NAME(inside) lanes)
-{
-    return whole ? NAME(load)(p) : NAME(load_inside)(p, lanes);
-}
-
 /* DEPTHWISE_ROWS output rows x one vector of columns, of which `rows` and `stored` are wanted. line[i]: input row i under
  * the windows, or a row of zeros. Kernel, stride, `whole` (all lanes lie inside) and `narrow` (half a vector is wanted,
  * which at stride 2 comes from one vector) are constants after inlining: no branch stands between the products. */
@@ -111,24 +52,6 @@ CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, cons
     for (int o = 0; o < DEPTHWISE_ROWS; o++)
         if (o < rows)
             NAME(store_part)(y + o * out_width, NAME(at_least)(acc[o], floor), stored);
-}
-
-/* Planes follow each other in memory, but are read in pieces of rows, which the processor does not foresee. */
-#define FETCH_BYTES 8192
-CYCONV_INLINE void NAME(fetch_ahead)(const T *x, ptrdiff_t read, T *y, ptrdiff_t written)
-{
-    const char *from = (const char *)x + FETCH_BYTES, *to = (const char *)y + FETCH_BYTES;
-    for (ptrdiff_t i = 0; i < read * (ptrdiff_t)sizeof(T); i += 64)
-        __builtin_prefetch(from + i, 0, 3);
-    for (ptrdiff_t i = 0; i < written * (ptrdiff_t)sizeof(T); i += 64)
-        __builtin_prefetch(to + i, 1, 3);
-}
-
-CYCONV_INLINE void NAME(lanes_of_taps)(const int kernel, const int stride, ptrdiff_t column, ptrdiff_t width,
-                                       NAME(inside) * inside)
-{
-    for (int s = 0; s < TAP_LOADS(kernel, stride); s++)
-        inside[s] = NAME(lanes_inside)(column + (stride == 1 ? s : s / 2 * 2 + s % 2 * LANES), width);
 }
 
 #define PLANES_ARGUMENTS                                                                                                \
@@ -304,8 +227,6 @@ static __attribute__((noinline, unused)) void NAME(depthwise_strip_1)(const T *x
 
 #undef PLANES
 #undef PLANES_ARGUMENTS
-#undef TAP_LOADS
-#undef FETCH_BYTES
 #undef NAME
 #undef VEC
 #undef LANES
