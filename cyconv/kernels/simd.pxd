@@ -43,6 +43,8 @@ cdef extern from "simd.h" nogil:
     void copy_row_f64(double* to, const double* source, Py_ssize_t n) noexcept
     void split_pairs_f32(float* even, float* odd, const float* source, Py_ssize_t n) noexcept
     void split_pairs_f64(double* even, double* odd, const double* source, Py_ssize_t n) noexcept
+    void add_pixels_f32(const float* pixels, Py_ssize_t n, Py_ssize_t ld, float* to) noexcept
+    void add_pixels_f64(const double* pixels, Py_ssize_t n, Py_ssize_t ld, double* to) noexcept
     void rectify_f32(float* x, Py_ssize_t n) noexcept
     void rectify_f64(double* x, Py_ssize_t n) noexcept
     float burn_f32(Py_ssize_t n, float factor) noexcept
@@ -97,6 +99,14 @@ cdef inline void split_pairs(real* even, real* odd, const real* source, Py_ssize
         split_pairs_f32(even, odd, source, n)
     else:
         split_pairs_f64(even, odd, source, n)
+
+
+cdef inline void add_pixels(const real* pixels, Py_ssize_t n, Py_ssize_t ld, real* to) noexcept nogil:
+    """to[k] += sum over n pixels of pixels[pixel][k], summed by itself first; ld: whole vectors."""
+    if real is float:
+        add_pixels_f32(pixels, n, ld, to)
+    else:
+        add_pixels_f64(pixels, n, ld, to)
 
 
 cdef inline void rectify(real* x, Py_ssize_t n) noexcept nogil:

@@ -158,16 +158,3 @@ cdef inline void copy_slice(const Source* s, const real* source, index channels,
         else:
             memset(to, 0, s.columns * gap * sizeof(real))
         to += s.pitch
-
-
-cdef inline void add_pixels(const real* pixels, index n, index ld, real* to) noexcept nogil:
-    """to[k] += sum over pixels of pixels[pixel][k], summed by itself first."""
-    cdef real sums[64]
-    cdef index i, k
-    for k in range(ld):
-        sums[k] = 0
-    for i in range(n):
-        for k in range(ld):
-            sums[k] += pixels[i * ld + k]
-    for k in range(ld):
-        to[k] += sums[k]

@@ -20,16 +20,15 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    add_pixels,
     flush_denormals,
     lanes,
     real,
     restore_denormals,
-    tile,
     transpose,
 )
 from cyconv.kernels.source cimport (
     Source,
-    add_pixels,
     block_size,
     channel_start,
     channel_step,
@@ -38,6 +37,15 @@ from cyconv.kernels.source cimport (
     lay_out,
     slice_step,
 )
+
+cdef extern from "weight_gradient.h" nogil:
+    int GRID_ROWS(index columns, int vectors) noexcept
+    void gradient_tile_f32(int rows, int columns, int vectors, const float* a, index step, index second,
+                           const int32_t* table, index n, const float* b, index ldb, const float* init, index ldi,
+                           float* out, index ldo, index out_second) noexcept
+    void gradient_tile_f64(int rows, int columns, int vectors, const double* a, index step, index second,
+                           const int32_t* table, index n, const double* b, index ldb, const double* init, index ldi,
+                           double* out, index ldo, index out_second) noexcept
 
 cnp.import_array()
 
@@ -131,10 +139,11 @@ cdef class WeightGradient:
         height, width = kernel
         most = CYCONV_TILE_PIXELS
         narrow = s.vectors == 1
-        # Two rows of scalars fill a tile of one vector, or one of two vectors when they are short.
+        # Two rows of scalars fill a tile of one vector, or one of two vectors when they are short; or whole kernels do.
         pairs = 2 if height > 1 and (narrow or 2 * width <= most) else 1
+        grid = GRID_ROWS(width, 1 if narrow else 2)
         across = -(-s.task_channels // most)
-        s.along_kernel = min(width, most) * pairs > s.task_channels / across
+        s.along_kernel = min(width, most) * (grid if height >= grid > pairs else pairs) > s.task_channels / across
         found = []
         s.step = column if s.along_kernel else channel_step(&s.source)
         s.out_step = 1 if s.along_kernel else s.taps
@@ -143,10 +152,13 @@ cdef class WeightGradient:
             if s.along_kernel:
                 for c in range(s.task_channels):
                     at = behind + c * channel_step(&s.source)
-                    for r in range(0, height, pairs):
+                    r = 0
+                    while r < height:
+                        rows = grid if height - r >= grid > pairs else min(pairs, height - r)
                         for j, columns in even_cut(width, most):
                             found.append((at + r * row + j * column, row, c * s.taps + first + r * width + j, width,
-                                          min(pairs, height - r), columns))
+                                          rows, columns))
+                        r += rows
                 continue
             for tap in range(height * width):
                 at = behind + tap // width * row + tap % width * column
@@ -205,20 +217,21 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
         if threads == 1:
             for i in range(tasks):
                 run_task(&s, plan.table, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
-                         <real*>private, i)
+                         <real*>private, i, grad_bias != NULL)
             for i in range(blocks):
                 write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
         else:
             for i in prange(tasks, schedule="dynamic", num_threads=threads):
                 run_task(&s, plan.table, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
-                         <real*>(private + threadid() * plan.thread_bytes), i)
+                         <real*>(private + threadid() * plan.thread_bytes), i, grad_bias != NULL)
             for i in prange(blocks, schedule="dynamic", num_threads=threads):
                 write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
     return 0
 
 
 cdef void run_task(const Shape* s, const int32_t* table, const Piece* pieces, index piece_count, real* sums,
-                   index sums_size, const real* grad_out, const real* source, real* private, index task) noexcept nogil:
+                   index sums_size, const real* grad_out, const real* source, real* private, index task,
+                   bint with_bias) noexcept nogil:
     cdef index width = lanes(source)
     cdef index part = task % s.channel_tasks, block = task // s.channel_tasks % s.channel_blocks
     cdef index group = task // s.channel_tasks // s.channel_blocks % s.groups
@@ -261,7 +274,7 @@ cdef void run_task(const Shape* s, const int32_t* table, const Piece* pieces, in
                 tile(p.rows, piece_columns(s, p, channels), vectors, origin + p.offset, s.step, p.second, table,
                      rows * columns, <const real*>gradient, ld, <const real*>(to + p.out * ld), s.out_step * ld,
                      to + p.out * ld, s.out_step * ld, p.out_second * ld)
-        if part == 0:
+        if part == 0 and with_bias:
             add_pixels(gradient, rows * columns, ld, bias)
     restore_denormals(mode)
 
@@ -293,6 +306,16 @@ cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index 
         for r in range(rows):
             transpose(grad_out + channel * area + (row + r) * s.out_width + column, area, have, columns,
                       to + r * columns * ld, ld)
+
+
+cdef inline void tile(int rows, int columns, int vectors, const real* a, index step, index second,
+                      const int32_t* table, index n, const real* b, index ldb, const real* init, index ldi, real* out,
+                      index ldo, index out_second) noexcept nogil:
+    """The register tile, of two rows of scalars or of those of a whole kernel."""
+    if real is float:
+        gradient_tile_f32(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
+    else:
+        gradient_tile_f64(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
 
 
 cdef void write_block(const Shape* s, real* sums, index sums_size, real* grad_weight, real* grad_bias,

@@ -27,6 +27,7 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    add_pixels,
     flush_denormals,
     lanes,
     real,
@@ -34,7 +35,7 @@ from cyconv.kernels.simd cimport (
     tile,
     transpose,
 )
-from cyconv.kernels.source cimport add_pixels, index
+from cyconv.kernels.source cimport index
 from cyconv.kernels.winograd_tiles cimport Shape, gather_source, lay_out, transform_input
 
 cdef extern from "winograd.h" nogil:
