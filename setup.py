@@ -24,7 +24,11 @@ from setuptools.errors import CompileError, LinkError
 
 KERNELS = Path("cyconv/kernels")
 
+# -g0: Python's own flags ask for debugging information, which would be stripped, and with which the unrolled kernels
+# take up to ten times as long to compile. CYCONV_DEBUG=1 keeps it.
+DEBUG = os.environ.get("CYCONV_DEBUG", "0") not in ("", "0")
 COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unused-function"]
+COMMON += ["-g"] if DEBUG else ["-g0"]
 
 # Lowest first. The names are what CYCONV_ISA takes and cyconv.show_config() prints.
 ISA_FLAGS = {
@@ -119,7 +123,7 @@ class BuildKernels(build_ext):
                 print(f"cyconv: the compiler does not know {' '.join(isa_flags)}: built without the {isa} kernels")
                 refused.add(isa)
         self.extensions = [extension for extension in self.extensions if extension.isa not in refused]
-        strip = ["-Wl,-S"] if sys.platform == "darwin" else ["-Wl,-s"]
+        strip = [] if DEBUG else ["-Wl,-S"] if sys.platform == "darwin" else ["-Wl,-s"]
         for extension in self.extensions:
             extension.extra_compile_args = [*COMMON, *flags.get(extension.isa, []), *compile_openmp]
             extension.extra_link_args = [*strip, *link_openmp]

@@ -4,8 +4,13 @@
 #define LANES ((ptrdiff_t)(CYCONV_VECTOR_BYTES / sizeof(T)))
 
 /* Rows of windows that share the loads of the pixels under them; what is left at the end goes by 3 and by 1: zeros
- * instead of missing rows of the gradient would meet pixels that may be infinite. */
+ * instead of missing rows of the gradient would meet pixels that may be infinite. With 16 registers, seven rows would
+ * not stay in them. */
+#if CYCONV_TILE_PIXELS == 14
 #define GRADIENT_ROWS 7
+#else
+#define GRADIENT_ROWS 3
+#endif
 
 /* Sums of kernel rows first .. first + rows over one vector of windows of `count` rows. line[i]: input row i under the
  * windows, or zeros; grad: their first row of the gradient of the output. */
@@ -77,20 +82,23 @@ CYCONV_INLINE void NAME(gradient_block)(const int kernel, const int stride, cons
 {
     const int group = PLANE_GROUP(kernel), rows = kernel - first < group ? kernel - first : group;
     VEC acc[21], b = *bias;
-    ptrdiff_t q = LANES, column, last = (out_width - 1) / LANES * LANES;
+    const ptrdiff_t last = (out_width - 1) / LANES * LANES;
     CYCONV_UNROLL
     for (int i = 0; i < rows * kernel; i++)
         acc[i] = sums[first * kernel + i];
-    NAME(gradient_piece)(kernel, stride, count, first, rows, 0, line, -left, begin->taps, grad, out_width,
-                         begin->windows, acc, &b);
-    for (column = q * stride - left; q < last && column >= 0 && column + stride * LANES + kernel <= width;
-         q += LANES, column += stride * LANES)
-        NAME(gradient_piece)(kernel, stride, count, first, rows, 1, line, column, end->taps, grad + q, out_width,
-                             end->windows, acc, &b);
-    for (; q < out_width; q += LANES) {
-        NAME(edge) edge = q == last ? *end : NAME(edge_at)(kernel, stride, q, left, width, out_width);
-        NAME(gradient_piece)(kernel, stride, count, first, rows, 0, line, q * stride - left, edge.taps, grad + q,
-                             out_width, edge.windows, acc, &b);
+    /* One copy of the unrolled piece for the edges and one for the interior: they are large. */
+    for (ptrdiff_t q = 0, column = -left; q < out_width; q += LANES, column += stride * LANES) {
+        if (q > 0 && q < last && column >= 0 && column + stride * LANES + kernel <= width) {
+            NAME(gradient_piece)(kernel, stride, count, first, rows, 1, line, column, end->taps, grad + q, out_width,
+                                 end->windows, acc, &b);
+        } else {
+            NAME(edge) other;
+            const NAME(edge) *edge = q == 0 ? begin : q == last ? end : &other;
+            if (edge == &other)
+                other = NAME(edge_at)(kernel, stride, q, left, width, out_width);
+            NAME(gradient_piece)(kernel, stride, count, first, rows, 0, line, column, edge->taps, grad + q, out_width,
+                                 edge->windows, acc, &b);
+        }
     }
     CYCONV_UNROLL
     for (int i = 0; i < rows * kernel; i++)
@@ -167,7 +175,7 @@ CYCONV_INLINE void NAME(gradient_planes_body)(const int kernel, const int stride
                         &first, &last, part)
                 if (count == GRADIENT_ROWS)
                     BAND(GRADIENT_ROWS);
-                else if (count == 3)
+                else if (GRADIENT_ROWS > 3 && count == 3)
                     BAND(3);
                 else
                     BAND(1);
