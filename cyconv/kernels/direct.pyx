@@ -19,6 +19,8 @@ cimport numpy as cnp
 
 from cyconv.kernels._workspace cimport Workspace, take
 from cyconv.kernels.simd cimport (
+    CYCONV_VECTOR_BYTES,
+    fetch,
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
@@ -86,6 +88,11 @@ cdef struct Shape:
     index row_blocks, column_blocks, task_groups
     # Phases of the depth: output depth d takes slices depth_phases[d % divisor] up to the next entry, in their order
     index* depth_phases
+
+
+cdef struct Weights:
+    index out, into, group  # from an output channel, an input channel, a group to the next
+    bint rows
 
 
 cdef class Walk:
@@ -164,7 +171,7 @@ cdef class Walk:
         cdef Shape* s = &self.shape
         cdef Phase* phase
         cdef index c, k, t
-        order = self.order_slices()
+        order, in_step = self.order_slices(), self.weight_in if self.weight_rows else self.weight_out
         s.phases = len(phases)
         s.taps = 0
         self.phases = <Phase*>calloc(s.phases, sizeof(Phase))
@@ -189,7 +196,8 @@ cdef class Walk:
                     phase.table[t] = (c * channel_step(&s.source) + k * slice_step(&s.source)
                                       + (tap_row - s.first_row) * s.source.pitch
                                       + column_place(&s.source, tap_column - s.first_column))
-                    phase.order[t] = c * self.weight_in + k * self.weight_slice + tap
+                    # Of rows: where the weight stands; otherwise which of [reduction channel][tap] it is.
+                    phase.order[t] = c * in_step + k * self.weight_slice + tap
                     t += 1 if s.tap_major else len(taps)
 
     cdef order_slices(self):
@@ -242,44 +250,75 @@ cdef int pack_weights(Walk walk, const real* weight, real* packed, int threads) 
     cdef Shape* s = &walk.shape
     cdef Phase* phases = walk.phases
     cdef index blocks = s.groups * s.channel_blocks, i
-    cdef index weight_out = walk.weight_out, weight_group = walk.weight_group
-    cdef bint rows = walk.weight_rows
+    cdef Weights w = Weights(walk.weight_out, walk.weight_in, walk.weight_group, walk.weight_rows)
+    # Columns are transposed in a place of their own first.
+    cdef index room = 0 if w.rows or w.out == 1 else s.source.group_channels * w.out * s.block_channels * <index>sizeof(real)
+    cdef index per_thread = (room + 4095) // 4096 * 4096
+    if threads > blocks:
+        threads = <int>max(blocks, 1)
+    cdef Workspace memory = take(threads * per_thread)
+    cdef char* private = <char*>memory.data
     with nogil:
         if threads == 1:
             for i in range(blocks):
-                pack_block(s, phases, weight, packed, weight_out, weight_group, rows, i)
+                pack_block(s, phases, &w, weight, packed, <real*>private, i)
         else:
             for i in prange(blocks, schedule="static", num_threads=threads):
-                pack_block(s, phases, weight, packed, weight_out, weight_group, rows, i)
+                pack_block(s, phases, &w, weight, packed, <real*>(private + threadid() * per_thread), i)
     return 0
 
 
-cdef void pack_block(const Shape* s, const Phase* phases, const real* weight, real* packed, index weight_out,
-                     index weight_group, bint rows, index block) noexcept nogil:
+cdef void pack_block(const Shape* s, const Phase* phases, const Weights* w, const real* weight, real* packed,
+                     real* private, index block) noexcept nogil:
     """One block of output channels: [reduction][channel], missing channels zero."""
     cdef index group = block // s.channel_blocks, first = block % s.channel_blocks * s.block_channels
     cdef index channels = min(s.block_channels, s.padded_channels - first), length = s.taps * s.group_in
     cdef index have = min(channels, s.group_out - first)
     cdef real* to = packed + (group * s.padded_channels + first) * length
-    cdef const real* source = weight + group * weight_group + first * weight_out
-    cdef index p, t, k
-    cdef const real* column
-    cdef int32_t* order
+    cdef const real* source = weight + group * w.group + first * w.out
+    cdef index p, t
+    cdef const int32_t* order
     if have < channels:
         memset(to, 0, length * channels * sizeof(real))
-    if rows and s.tap_major:
-        pack_taps(s, source, weight_out, have, channels, to)
-        return
-    if rows:
-        transpose(source, weight_out, have, length, to, channels)
-        return
+    if w.rows and s.tap_major:
+        pack_taps(s, source, w.out, have, channels, to)
+    elif w.rows:
+        transpose(source, w.out, have, length, to, channels)
+    elif w.out == 1:
+        for p in range(s.phases):
+            order = phases[p].order
+            for t in range(phases[p].taps):
+                memcpy(to, source + order[t] * w.into, have * sizeof(real))
+                to += channels
+    else:
+        pack_columns(s, phases, w, source, private, have, channels, to)
+
+
+# Reduction channels that are fetched ahead: they stand too far apart for the processor to foresee.
+DEF PACK_AHEAD = 3
+
+
+cdef void pack_columns(const Shape* s, const Phase* phases, const Weights* w, const real* source, real* private,
+                       index have, index channels, real* to) noexcept nogil:
+    """The same from weights in which the taps of an output channel follow each other: element for element, they would
+    be read with a step. private: [reduction channel][tap][channel]."""
+    cdef index c, p, t
+    cdef const int32_t* order
+    if have < channels:
+        memset(private, 0, s.source.group_channels * w.out * channels * sizeof(real))
+    for c in range(s.source.group_channels):
+        fetch(source + (c + PACK_AHEAD) * w.into, have * w.out * <index>sizeof(real))
+        transpose(source + c * w.into, w.out, have, w.out, private + c * w.out * channels, channels)
     for p in range(s.phases):
         order = phases[p].order
-        for t in range(phases[p].taps):
-            column = source + order[t]
-            for k in range(have):
-                to[k] = column[k * weight_out]
-            to += channels
+        if channels == s.block_channels == 2 * lanes(source):
+            for t in range(phases[p].taps):
+                memcpy(to, private + order[t] * channels, 2 * CYCONV_VECTOR_BYTES)  # a size that the compiler knows
+                to += channels
+        else:
+            for t in range(phases[p].taps):
+                memcpy(to, private + order[t] * channels, channels * sizeof(real))
+                to += channels
 
 
 # Weights of one output channel that are transposed at a time on their way to the order of taps.

@@ -81,12 +81,15 @@ CYCONV_INLINE void restore_denormals(uint64_t before) { (void)before; }
 #endif
 
 /* Ask for memory that will be read soon; beyond the end of an array it does no harm. */
-#define FETCH_AHEAD 8192
-CYCONV_INLINE void fetch_ahead(const void *p, ptrdiff_t bytes)
+CYCONV_INLINE void fetch(const void *p, ptrdiff_t bytes)
 {
     for (ptrdiff_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)p + FETCH_AHEAD + i);
+        __builtin_prefetch((const char *)p + i);
 }
+
+/* The same for an array that is read on and on: what lies some way on. */
+#define FETCH_AHEAD 8192
+CYCONV_INLINE void fetch_ahead(const void *p, ptrdiff_t bytes) { fetch((const char *)p + FETCH_AHEAD, bytes); }
 
 #define CYCONV_JOIN_(a, b) a##_##b
 #define CYCONV_JOIN(a, b) CYCONV_JOIN_(a, b)

@@ -382,7 +382,17 @@ static __attribute__((noinline, unused)) void NAME(transpose)(const T *from, ptr
                     NAME(store)(to + (j + r) * ldt + i, v[r]);
             }
 #if defined(__AVX512F__)
-            else {
+            else if (high == LANES) {
+                /* The taps of a small kernel: few columns of many rows. */
+                CYCONV_UNROLL
+                for (int r = 0; r < LANES; r++)
+                    v[r] = NAME(load_part)(from + (i + r) * ldf + j, wide);
+                NAME(transpose_registers)(v);
+                CYCONV_UNROLL
+                for (int r = 0; r < LANES; r++)
+                    if (r < wide)
+                        NAME(store)(to + (j + r) * ldt + i, v[r]);
+            } else {
                 /* Narrow maps are all remainder: part loads and stores instead of single elements. */
                 for (int r = 0; r < LANES; r++)
                     v[r] = r < high ? NAME(load_part)(from + (i + r) * ldf + j, wide) : (VEC){0};

@@ -30,6 +30,7 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    fetch,
     flush_denormals,
     lanes,
     real,
@@ -146,7 +147,7 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     cdef index first = 2 * block * width
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
-    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, k, i, tap, piece
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, i, piece
     cdef real* to = packed + group * group_weights(s, width) + s.elements * (first * s.terms + block * width)
     cdef real* cut = ordered + WEIGHT_CHANNELS * taps * ld
     cdef bint whole = s.pieces == 1 and s.r_row == s.kernel_rows and s.r_column == s.kernel_columns
@@ -156,11 +157,10 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     for c in range(0, s.channels, WEIGHT_CHANNELS):
         n = min(WEIGHT_CHANNELS, s.channels - c)
         if s.swapped:
-            for i in range(n):
-                for k in range(have):
-                    for tap in range(taps):
-                        ordered[(i * taps + tap) * ld + k] = weight[((c + i) * s.out_channels + first + k + 1) * taps
-                                                                    - 1 - tap]
+            for i in range(n):  # the taps in reverse; the next channels stand too far away to be foreseen
+                fetch(weight + ((c + i + 3) * s.out_channels + first) * taps, have * taps * <index>sizeof(real))
+                transpose(weight + ((c + i) * s.out_channels + first) * taps, taps, have, taps,
+                          ordered + ((i + 1) * taps - 1) * ld, -ld)
         else:
             transpose(weight + (first * s.channels + c) * taps, s.channels * taps, have, n * taps, ordered, ld)
         for piece in range(s.pieces):
