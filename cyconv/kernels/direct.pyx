@@ -252,8 +252,8 @@ cdef int pack_weights(Walk walk, const real* weight, real* packed, int threads) 
     cdef index blocks = s.groups * s.channel_blocks, i
     cdef Weights w = Weights(walk.weight_out, walk.weight_in, walk.weight_group, walk.weight_rows)
     # Columns are transposed in a place of their own first.
-    cdef index room = 0 if w.rows or w.out == 1 else s.source.group_channels * w.out * s.block_channels * <index>sizeof(real)
-    cdef index per_thread = (room + 4095) // 4096 * 4096
+    cdef index room = 0 if w.rows or w.out == 1 else s.source.group_channels * w.out * s.block_channels
+    cdef index per_thread = (room * <index>sizeof(real) + 4095) // 4096 * 4096
     if threads > blocks:
         threads = <int>max(blocks, 1)
     cdef Workspace memory = take(threads * per_thread)
