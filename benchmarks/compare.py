@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +141,7 @@ class Run:
             for batch in network.batches:
                 row = contest.training(network, batch, threads, self.modules, self.effort)
                 if self.effort.rounds >= timing.FULL.rounds:
-                    row.memory = {name: memory.measure(name, network, batch, threads) for name in row.samples}
+                    self._measure_memory(row, network)
                 rows.append(row)
                 print(report.line(row, names), flush=True)
             for batch in networks.INFERENCE_BATCHES if infers else ():
@@ -148,6 +149,13 @@ class Run:
                 print(report.line(rows[-1], names), flush=True)
             self.rows += rows
             print(report.network_summary(rows))
+
+    def _measure_memory(self, row: contest.Row, network: networks.Network) -> None:
+        for name in row.samples:
+            try:
+                row.memory[name] = memory.measure(name, network, row.images, row.threads)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                row.notes[f"{name}, memory"] = str(error)
 
     def overhead(self) -> None:
         args = self.args
