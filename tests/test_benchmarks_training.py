@@ -194,6 +194,22 @@ def test_memory_of_a_fresh_process():
         memory.measure("no-such", networks.LENET, 16, 1)
 
 
+def test_memory_is_in_the_row_or_a_note_says_why_not(monkeypatch):
+    asked = []
+
+    def measure(*arguments):
+        asked.append(arguments)
+        if len(asked) == 2:
+            raise RuntimeError("no room")
+        return 5
+
+    monkeypatch.setattr(memory, "measure", measure)
+    row = contest.Row("lenet", "training b4", "", "backward", 2, images=4, samples={"cyconv": [1.0], "torch": [2.0]})
+    compare.Run(compare._arguments(["--peers", "cyconv"]))._measure_memory(row, networks.LENET)
+    assert asked == [("cyconv", networks.LENET, 4, 2), ("torch", networks.LENET, 4, 2)]
+    assert (row.memory, row.notes) == ({"cyconv": 5}, {"torch, memory": "no room"})
+
+
 def test_tiny_run_of_operations_and_a_network(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(timing, "QUICK", TINY)
     monkeypatch.setattr(compare.Run, "look_at_machine", lambda self: "not looked at")
