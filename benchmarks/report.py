@@ -59,7 +59,7 @@ def header(names: Sequence[str], width: int = 27, network: bool = False) -> str:
     times = "".join(f"{name:>10}" for name in names)
     work = " images/s" if network else "    GF/s   fma   mem  limit "
     return (
-        f"{'layer':<23}{'geometry':<{width}}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
+        f"{'layer':<27}{'geometry':<{width}}{'' if network else '   GFLOP'}{times}{work}  {'best':<9}{'x best':>6}"
         f"{'x torch':>8}{'' if network else '  fn x t'}{'noise':>7}   (ms)"
     )
 
@@ -78,7 +78,7 @@ def line(row: Row, names: Sequence[str], roofline: Roofline | None = None, width
         work = _number(row.flops / time / 1e9 if time else None, ".1f", 8) + _percent(shares.fma)
         work += f"{_percent(shares.memory)}{'*' if shares.cached and shares.memory is not None else ' '}"
         work += f" {shares.limit or '-':<6}"
-    text = f"{row.label:<23}{row.geometry:<{width}}" + ("" if network else f"{row.flops / 1e9:8.3g}")
+    text = f"{row.label:<27}{row.geometry:<{width}}" + ("" if network else f"{row.flops / 1e9:8.3g}")
     text += "".join(_milliseconds(row.time(n)) for n in names) + work + f"  {best[0] if best else '-':<9}"
     text += _number(row.ratio(peers)) + _number(row.ratio(TORCH), ".2f", 8)
     text += "" if network else _number(row.ratio(TORCH, "cyconv-fn"), ".2f", 8)
@@ -234,11 +234,11 @@ def scaling_summary(found: Sequence[Scaling]) -> str:
     for few, more in dict.fromkeys(s.threads for s in found):
         some = [s for s in found if s.threads == (few, more)]
         goal = SCALING_GOAL if more == 2 * few else None
-        text.append(f"{f'{few} over {more} threads':<23}{'':<10}{f'{few} thr':>10}{f'{more} thr':>10}   ratio   (ms)")
+        text.append(f"{f'{few} over {more} threads':<27}{'':<10}{f'{few} thr':>10}{f'{more} thr':>10}   ratio   (ms)")
         for s in some:
             times = "".join(map(_milliseconds, s.seconds))
             mark = " <" if goal is not None and s.ratio < goal else ""
-            text.append(f"{s.label:<23}{s.direction:<10}{times}{s.ratio:8.2f}{mark}")
+            text.append(f"{s.label:<27}{s.direction:<10}{times}{s.ratio:8.2f}{mark}")
         mean, least = _mean([s.ratio for s in some]), min(some, key=lambda s: s.ratio)
         text.append(
             f"{more} threads over {few}, {len(some)} contests above {SCALING_FLOPS / 1e6:.0f} MFLOP: mean {mean:.2f}, "
