@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from . import machine, networks
+from . import machine, networks, training_oracle
 from .peers import cyconv as peer
 
 THREADS = min(2, len(machine.usable_cpus()))
@@ -15,15 +15,15 @@ THREADS = min(2, len(machine.usable_cpus()))
 class Training:
     """One step of SGD with momentum: forward, loss, backward, update."""
 
-    params = networks.TRAINING_BATCHES
+    params = networks.LENET.batches
     param_names = ("batch",)
 
     def setup(self, batch: int) -> None:
         peer.load().set_num_threads(THREADS)
         state, data = networks.state(), networks.batches(batch)
-        self.step = peer.lenet_training(state, data, networks.LEARNING_RATE, THREADS)["cyconv"].run
-        losses = [float(self.step()) for _ in range(networks.CHECKED_STEPS)]
-        np.testing.assert_allclose(losses, networks.Reference(state).losses(data), rtol=1e-5)
+        self.step = peer.training(networks.LENET, state, data, THREADS)["cyconv"].run
+        losses = [float(self.step()) for _ in range(networks.LENET.checked)]
+        np.testing.assert_allclose(losses, training_oracle.Reference(state).losses(data), rtol=1e-5)
 
     def time_step(self, batch: int) -> None:
         self.step()
@@ -48,7 +48,7 @@ class Inference:
         peer.load().set_num_threads(THREADS)
         state, x = networks.state(), networks.batches(batch, 1)[0][0]
         self.run = peer.lenet_inference(state, x, THREADS)["cyconv"].run
-        np.testing.assert_allclose(self.run(), networks.Reference(state).logits(x), atol=1e-5)
+        np.testing.assert_allclose(self.run(), training_oracle.Reference(state).logits(x), atol=1e-5)
 
     def time_logits(self, batch: int) -> None:
         self.run()

@@ -1,6 +1,6 @@
 """Measure cyconv beside PyTorch, ONNX Runtime, OpenVINO and ncnn in one run, answers checked first.
 
-    python benchmarks/compare.py                               every layer forward, a small call, LeNet-5; two threads
+    python benchmarks/compare.py                               everything but gradients of layers; two threads
     python benchmarks/compare.py --groups vgg small --quick    a first look
     python benchmarks/compare.py --layers 'resnet.* b1$' --direction both --threads 2 1 --json out.json
 
@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,21 +30,22 @@ if not __package__:  # run as a script: this folder is the package `benchmarks`,
     assert _spec is not None
     sys.modules["benchmarks"] = importlib.util.module_from_spec(_spec)
 
-from benchmarks import contest, layers, machine, networks, peers, report, roofline, timing
+from benchmarks import contest, layers, machine, memory, networks, operations, peers, report, roofline, timing
 
-LENET, OVERHEAD = "lenet", layers.CALL.group
+OVERHEAD = layers.CALL.group
+OTHERS = (OVERHEAD, *operations.GROUPS, *networks.NETWORKS)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = __doc__ or ""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", metavar="REGEX", help="only layers whose name matches")
+    parser.add_argument("--layers", metavar="REGEX", help="only layers and operations whose name matches")
     parser.add_argument(
         "--groups",
         nargs="+",
         metavar="GROUP",
-        choices=[*layers.GROUPS, OVERHEAD, LENET],
-        help=f"only these: {', '.join(layers.GROUPS)}, {OVERHEAD}, {LENET} (default: all)",
+        choices=[*layers.GROUPS, *OTHERS],
+        help=f"only these: {', '.join((*layers.GROUPS, *OTHERS))} (default: all)",
     )
     parser.add_argument("--direction", choices=("forward", "backward", "both"), default="forward")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -104,28 +106,56 @@ class Run:
                 print(prefix + report.line(row, names, self.roofline, width), flush=True)
                 rows.append(row)
         self.rows += rows
-        self._summarise(group, rows, layers.GOALS[group], direction)
+        self._summarise(group, rows, layers.goal(group, direction), direction)
 
-    def _summarise(self, title: str, rows: list[contest.Row], goal: layers.Goal, direction: str) -> None:
+    def _summarise(self, title: str, rows: list[contest.Row], goal: layers.Goal | None, direction: str) -> None:
         for threads in self.args.threads:
-            in_force = report.goal_in_force(goal, direction, self.args.dtype, self.args.algorithm)
+            in_force = goal and report.goal_in_force(goal, self.args.dtype, self.args.algorithm)
             some = [r for r in rows if r.threads == threads]
             print(report.summary(f"{title}, {direction}, {threads} threads", some, in_force, self.roofline))
 
-    def lenet(self) -> None:
-        print(f"\n== LeNet-5, float32\n   {self.look_at_machine()}")
-        names = [n for n in self.names if n != "cyconv-fn"]
+    def operations(self, group: str, chosen: list[operations.Operation], direction: str) -> None:
+        args = self.args
+        print(f"\n== {group}, {direction}, {args.dtype}\n   {self.look_at_machine()}", flush=True)
+        many = len(args.threads) > 1
+        width = report.geometry_width(what.geometry for what in chosen)
+        print(("thr " if many else "") + report.operation_header(width))
+        rows = []
+        for what in chosen:
+            for row in contest.operation(what, direction, args.dtype, args.threads, self.modules, self.effort):
+                print((f"{row.threads:<4}" if many else "") + report.operation_line(row, width), flush=True)
+                rows.append(row)
+        self.rows += rows
+        for threads in args.threads:
+            some = [row for row in rows if row.threads == threads]
+            print(report.operation_summary(f"{group}, {direction}, {threads} threads", some))
+
+    def network(self, network: networks.Network) -> None:
+        """Training steps, their memory (unless this is a quick look), and LeNet-5's inference."""
+        print(f"\n== {network.name}, float32\n   {self.look_at_machine()}")
+        train, infers = ("cyconv", *report.TORCH), network.name == networks.LENET.name
+        names = [n for n in self.names if n in train or (infers and not n.startswith("cyconv"))]
         for threads in self.args.threads:
             print(f"{threads} threads\n{report.header(names, network=True)}", flush=True)
             rows = []
-            for make, batch in [
-                *((contest.lenet_training, b) for b in networks.TRAINING_BATCHES),
-                *((contest.lenet_inference, b) for b in networks.INFERENCE_BATCHES),
-            ]:
-                rows.append(make(batch, threads, self.modules, self.effort))
+            for batch in network.batches:
+                row = contest.training(network, batch, threads, self.modules, self.effort)
+                if self.effort.rounds >= timing.FULL.rounds:
+                    self._measure_memory(row, network)
+                rows.append(row)
+                print(report.line(row, names), flush=True)
+            for batch in networks.INFERENCE_BATCHES if infers else ():
+                rows.append(contest.lenet_inference(batch, threads, self.modules, self.effort))
                 print(report.line(rows[-1], names), flush=True)
             self.rows += rows
-            print(report.lenet_summary(rows))
+            print(report.network_summary(rows))
+
+    def _measure_memory(self, row: contest.Row, network: networks.Network) -> None:
+        for name in row.samples:
+            try:
+                row.memory[name] = memory.measure(name, network, row.images, row.threads)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                row.notes[f"{name}, memory"] = str(error)
 
     def overhead(self) -> None:
         args = self.args
@@ -139,11 +169,11 @@ class Run:
         """The summary over all layers; 1 where an answer was wrong."""
         print("\n== all")
         for direction in ("forward", "backward"):
-            rows = [r for r in self.rows if r.direction == direction and r.group in layers.GROUPS]
-            for title, goal, belongs in report.TOGETHER:
-                some = [r for r in rows if belongs(r.group)]
+            rows = [r for r in self.rows if r.direction == direction and r.kind == "convolution"]
+            for title, goals, belongs in report.TOGETHER:
+                some = [r for r in rows if belongs(r)]
                 if some:
-                    self._summarise(title, some, goal, direction)
+                    self._summarise(title, some, goals.get(direction), direction)
         scaling = report.scaling_summary(report.scaling(self.rows))
         print("\n".join(x for x in (scaling, report.missing(self.rows)) if x))
         if self.handovers:
@@ -180,13 +210,21 @@ class Run:
         }
 
 
+def _list(groups: list[str], chosen: list[layers.Layer], pattern: str | None) -> None:
+    for layer in chosen:
+        print(f"{layer.group:<13} {layer.label:<27} {layer.geometry:<31} {layer.flops / 1e9:8.3f} GFLOP")
+    for group in groups:
+        for what in operations.select(pattern, group) if group in operations.GROUPS else ():
+            print(f"{group:<13} {what.label:<27} {what.geometry}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
-    groups = [g for g in args.groups or layers.GROUPS if g in layers.GROUPS]
-    chosen = layers.select(args.layers, groups) if groups else []
+    named: list[str] = args.groups or [*layers.GROUPS, *(() if args.layers else OTHERS)]
+    of_layers = [g for g in named if g in layers.GROUPS]
+    chosen = layers.select(args.layers, of_layers) if of_layers else []
     if args.list:
-        for layer in chosen:
-            print(f"{layer.group:<10} {layer.label:<23} {layer.geometry:<27} {layer.flops / 1e9:8.3f} GFLOP")
+        _list(named, chosen, args.layers)
         return 0
     run = Run(args)
     about = machine.describe()
@@ -195,15 +233,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, reason in run.missing.items():
         print(f"without {name}: {reason}")
     for direction in ("forward", "backward") if args.direction == "both" else (args.direction,):
-        for group in groups:
+        for group in named:
             some = [layer for layer in chosen if layer.group == group]
             if some:
                 run.group(group, some, direction)
-    named = args.groups if args.groups else () if args.layers else (OVERHEAD, LENET)
+            elif group in operations.GROUPS and (found := operations.select(args.layers, group)):
+                run.operations(group, found, direction)
     if OVERHEAD in named:
         run.overhead()
-    if LENET in named and args.dtype == "float32":
-        run.lenet()
+    for name in named if args.dtype == "float32" else ():
+        if name in networks.NETWORKS:
+            run.network(networks.NETWORKS[name])
     return run.finish()
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from . import layers, networks, oracle
+from . import layers, machine, networks, operations, oracle, training_oracle
 from .layers import Layer
+from .networks import Network
+from .operations import Arrays, Operation
 from .peers import NAMES, Contenders, ConvData, Unsupported
 from .timing import Effort, measure
 
@@ -29,7 +31,10 @@ TOLERANCE = {
 
 @dataclass
 class Row:
-    """The result of one contest: seconds per call in each round, errors, and why who is missing."""
+    """The result of one contest: seconds per call in each round, errors, and why who is missing.
+
+    ``kind``: "convolution", "operation", "training", "inference" or "overhead".
+    """
 
     group: str
     label: str
@@ -40,6 +45,9 @@ class Row:
     flops: int = 0
     bytes: int = 0  # of input, output and weights, each once
     images: int = 0
+    kind: str = "convolution"
+    copying: float | None = None  # bytes a second of a copy of as many bytes, measured beside this contest
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a training step takes, in a process of its own
     samples: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     disturbed: int = 0  # samples that other processes spoilt
@@ -74,9 +82,15 @@ class Row:
         spreads = [np.subtract(*np.percentile(self.samples[n], [75, 25])) / np.median(self.samples[n]) for n in names]
         return float(max(spreads, default=0.0))
 
+    def copy_share(self, name: str) -> float | None:
+        """What share of the speed of copying as many bytes a contender reached."""
+        seconds = self.time(name)
+        return self.bytes / seconds / self.copying if seconds is not None and self.copying else None
+
     def as_json(self) -> dict[str, Any]:
         medians = {name: self.time(name) for name in self.samples}
-        return asdict(self) | {"medians": medians, "noise": self.noise}
+        shares = {name: self.copy_share(name) for name in self.samples} if self.copying else {}
+        return asdict(self) | {"medians": medians, "noise": self.noise, "copy shares": shares}
 
 
 Prepare = Callable[[ModuleType], Contenders]
@@ -131,8 +145,17 @@ def _prepare_conv(
     direction: str, layer: Layer, data: ConvData, threads: int, algorithm: str, module: ModuleType
 ) -> Contenders:
     forced = {"algorithm": algorithm} if module.__name__.endswith(".cyconv") else {}
-    contenders: Contenders = getattr(module, direction)(layer, data, threads, **forced)
+    if layer.transposed and not hasattr(module, "TRANSPOSES"):
+        raise Unsupported("transposed convolutions are measured beside PyTorch alone")
+    contenders: Contenders = _of(module, direction)(layer, data, threads, **forced)
     return contenders
+
+
+def _of(module: ModuleType, work: str) -> Any:
+    """The function of a peer that does this work."""
+    if not hasattr(module, work):
+        raise Unsupported(f"it has no {work} here")
+    return getattr(module, work)
 
 
 def conv(
@@ -173,25 +196,55 @@ def overhead(dtype: str, threads: int, modules: dict[str, ModuleType], effort: E
 
     moved = layer.numbers("forward") * data.x.itemsize
     row = Row(layer.group, layer.label, layer.geometry, "forward", threads, dtype, layer.flops, moved, layer.n)
+    row.kind = "overhead"
     return hold(row, modules, prepare, (oracle.forward(layer, data.x, data.w, data.b),), effort)
+
+
+def operation(
+    what: Operation, direction: str, dtype: str, threads: Sequence[int], modules: dict[str, ModuleType], effort: Effort
+) -> list[Row]:
+    """A row for each number of threads, with the speed of copying as many bytes, before or after, whichever is more."""
+    data = Arrays.random(what, dtype)
+    want = operations.answer(what, direction, data)
+    moved = what.numbers(direction) * data.x.itemsize
+    rows = []
+    for count in threads:
+        row = Row(what.group, what.label, what.geometry, direction, count, dtype, bytes=moved, kind="operation")
+        before = machine.copy_bandwidth(count, moved) if effort.rounds else None
+        prepare = functools.partial(_prepare_operation, what, direction, data, count)
+        rows.append(hold(row, modules, prepare, want, effort))
+        after = machine.copy_bandwidth(count, moved) if effort.rounds else None
+        row.copying = max((x for x in (before, after) if x is not None), default=None)
+    return rows
+
+
+def _prepare_operation(what: Operation, direction: str, data: Arrays, threads: int, module: ModuleType) -> Contenders:
+    contenders: Contenders = _of(module, "operation")(what, direction, data, threads)
+    return contenders
 
 
 def lenet_inference(batch: int, threads: int, modules: dict[str, ModuleType], effort: Effort) -> Row:
     state, x = networks.state(), networks.batches(batch, 1)[0][0]
-    row = Row("lenet", f"inference b{batch}", "logits of 1x28x28", "forward", threads, images=batch)
-    want = (networks.Reference(state).logits(x),)
-    return hold(row, modules, lambda m: m.lenet_inference(state, x, threads), want, effort)
+    row = Row("lenet", f"inference b{batch}", "logits of 1x28x28", "forward", threads, images=batch, kind="inference")
+    want = (training_oracle.Reference(state).logits(x),)
+    return hold(row, modules, lambda m: _of(m, "lenet_inference")(state, x, threads), want, effort)
 
 
-def lenet_training(batch: int, threads: int, modules: dict[str, ModuleType], effort: Effort) -> Row:
+@functools.cache
+def _losses(network: Network, batch: int) -> np.ndarray:
+    """The losses of the first steps in float64; the same for every number of threads."""
+    return training_oracle.Reference(networks.state(network), network).losses(networks.batches(batch, network=network))
+
+
+def training(network: Network, batch: int, threads: int, modules: dict[str, ModuleType], effort: Effort) -> Row:
     """A training step; the losses of the first steps are the answer that is checked."""
-    state, data = networks.state(), networks.batches(batch)
-    row = Row("lenet", f"training b{batch}", "SGD step, momentum", "backward", threads, images=batch)
+    state, data = networks.state(network), networks.batches(batch, network=network)
+    row = Row(
+        network.name, f"training b{batch}", "SGD step, momentum", "backward", threads, images=batch, kind="training"
+    )
 
     def losses(contender: Any) -> tuple[np.ndarray, ...]:
-        return (np.array([float(contender.answer()[0]) for _ in range(networks.CHECKED_STEPS)]),)
+        return (np.array([float(contender.answer()[0]) for _ in range(network.checked)]),)
 
-    want = (networks.Reference(state).losses(data),)
-    return hold(
-        row, modules, lambda m: m.lenet_training(state, data, networks.LEARNING_RATE, threads), want, effort, losses
-    )
+    want = (_losses(network, batch),)
+    return hold(row, modules, lambda m: _of(m, "training")(network, state, data, threads), want, effort, losses)

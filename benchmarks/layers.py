@@ -2,7 +2,7 @@
 
 Shape letters: N batch, C in, K out, H W input, P Q output, R S kernel, G groups; signals have the first of each pair of
 letters, volumes one more.  FLOPs are those of direct convolution, 2 N K P Q (C/G) R S, whatever the algorithm executes,
-so a GFLOP/s figure may exceed the machine's peak.
+so a GFLOP/s figure may exceed the machine's peak; those of a transposed convolution are its mirror's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Layer:
     dilation: Sizes
     groups: int = 1
     n: int = 1
+    transposed: bool = False
+    output_padding: Sizes = ()  # of a transposed convolution: what is added to its output's size
 
     @property
     def rank(self) -> int:
@@ -42,8 +44,12 @@ class Layer:
 
     @property
     def out_size(self) -> Sizes:
-        """Along each dimension (H + 2P - D(K-1) - 1) / S + 1."""
+        """Along each dimension (H + 2P - D(K-1) - 1) / S + 1; transposed, the size from which that comes."""
         along = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        if self.transposed:
+            more = self.output_padding or (0,) * self.rank
+            sizes = ((h - 1) * step - 2 * pad + dil * (r - 1) + 1 for h, r, step, pad, dil in along)
+            return tuple(size + extra for size, extra in zip(sizes, more, strict=True))
         return tuple((h + 2 * pad - dil * (r - 1) - 1) // step + 1 for h, r, step, pad, dil in along)
 
     @property
@@ -52,15 +58,28 @@ class Layer:
 
     @property
     def weight_shape(self) -> Sizes:
-        return self.k, self.c // self.groups, *self.kernel
+        first, second = (self.c, self.k) if self.transposed else (self.k, self.c)
+        return first, second // self.groups, *self.kernel
 
     @property
     def output_shape(self) -> Sizes:
         return self.n, self.k, *self.out_size
 
     @property
+    def mirror(self) -> Layer:
+        """The convolution that a transposed one is the adjoint of: it goes from that one's output to its input."""
+        return replace(self, c=self.k, k=self.c, size=self.out_size, transposed=False, output_padding=())
+
+    @property
     def flops(self) -> int:
+        if self.transposed:
+            return self.mirror.flops
         return 2 * math.prod(self.output_shape) * math.prod(self.weight_shape[1:])
+
+    @property
+    def terms(self) -> int:
+        """How many products an output is the sum of; transposed, in the mean."""
+        return max(1, self.flops // (2 * math.prod(self.output_shape)))
 
     def numbers(self, direction: str) -> int:
         """How many numbers must be moved at least: input, output and weights once; backward dy, and x, w and their
@@ -72,7 +91,8 @@ class Layer:
     def geometry(self) -> str:
         """Short form for tables: "64->256 1x1 56x56 s2 p1 d2 g4"; what is at its default is left out."""
         text = f"{self.c}->{self.k} {'x'.join(map(str, self.kernel))} {'x'.join(map(str, self.size))}"
-        for letter, values, default in (("s", self.stride, 1), ("p", self.padding, 0), ("d", self.dilation, 1)):
+        sizes = (self.stride, self.padding, self.dilation, self.output_padding or (0,))
+        for letter, values, default in zip("spdo", sizes, (1, 0, 1, 0), strict=True):
             shown = values[:1] if len(set(values)) == 1 else values
             text += f" {letter}{','.join(map(str, shown))}" if shown != (default,) else ""
         return text + (f" g{self.groups}" if self.groups != 1 else "")
@@ -106,13 +126,14 @@ def conv(
 
 @dataclass(frozen=True)
 class Goal:
-    """What the forward pass of a group should reach: ratios to the best peer (geometric mean, worst), to PyTorch on
-    every layer, and the same with weights that are new on every call."""
+    """What a group should reach: ratios to the best peer (geometric mean, worst), to PyTorch on every layer, the same
+    with weights that are new on every call, and to PyTorch in the geometric mean."""
 
     mean: float | None = None
     worst: float | None = None
     torch: float | None = 1.0
     functional: float | None = None
+    torch_mean: float | None = None
 
 
 # Goals hold for float32, plain NCHW input, packed weights.
@@ -134,8 +155,21 @@ IMAGE_GOALS = {
 }
 #: All layers of images together; each layer of signals and volumes; each layer of any kind in float64.
 OVERALL, OTHER_RANKS, FLOAT64 = Goal(1.6, 1.0), Goal(torch=1.5), Goal(torch=2.5)
-GOALS = IMAGE_GOALS | dict.fromkeys(("conv1d", "dilated1d", "strided1d", "conv3d", "strided3d"), OTHER_RANKS)
+#: Transposed convolutions beside PyTorch, forward and backward.
+TRANSPOSED = Goal(torch=1.0, torch_mean=1.5)
+RANK_GROUPS = ("conv1d", "dilated1d", "strided1d", "conv3d", "strided3d")
+TRANSPOSED_GROUPS = ("dcgan", "upconv", "transposed1d", "transposed3d")
+GOALS = IMAGE_GOALS | dict.fromkeys(RANK_GROUPS, OTHER_RANKS) | dict.fromkeys(TRANSPOSED_GROUPS, TRANSPOSED)
 GROUPS = tuple(GOALS)
+#: Both gradients beside PyTorch: images together, first layers, and each layer of these groups.
+BACKWARD_OVERALL, BACKWARD_FIRST = Goal(torch=1.2, torch_mean=2.0), Goal(torch=2.5)
+BACKWARD_GOALS = dict.fromkeys(IMAGE_GOALS, Goal(torch=1.2)) | dict.fromkeys(RANK_GROUPS, OTHER_RANKS)
+BACKWARD_GOALS |= dict.fromkeys(TRANSPOSED_GROUPS, TRANSPOSED) | {"depthwise": Goal(torch=2.5)}
+
+
+def goal(group: str, direction: str) -> Goal:
+    """The goal of a group in float32."""
+    return (GOALS if direction == "forward" else BACKWARD_GOALS)[group]
 
 
 def _conv(
@@ -348,7 +382,50 @@ def _volumes() -> list[Layer]:
     return table
 
 
-LAYERS: tuple[Layer, ...] = tuple(_dense() + _other_dense() + _few_channels() + _signals() + _volumes())
+def _transposed() -> list[Layer]:
+    """Transposed convolutions: generators of images, sounds and shapes, and the way up of U-Nets."""
+    table: list[Layer] = []
+
+    def add(
+        group: str,
+        name: str,
+        c: int,
+        k: int,
+        size: Sizes,
+        kernel: int,
+        stride: int,
+        padding: int,
+        more: int,
+        batches: Sizes,
+    ) -> None:
+        (layer,) = _conv(group, name, c, k, size, kernel, stride=stride, padding=padding)
+        layer = replace(layer, transposed=True, output_padding=(more,) * len(size) if more else ())
+        table.extend(replace(layer, n=n) for n in batches)
+
+    both = (1, 16)
+    add("dcgan", "dcgan z 100-1024", 100, 1024, (1, 1), 4, 1, 0, 0, (1, 64))  # the paper's; the tutorial has half of it
+    for c, k, size in [(1024, 512, 4), (512, 256, 8), (256, 128, 16), (128, 3, 32)]:
+        add("dcgan", f"dcgan {c}-{k} {size}", c, k, (size, size), 4, 2, 1, 0, both)
+    add("dcgan", "dcgan 64-3 32", 64, 3, (32, 32), 4, 2, 1, 0, (1, 64))
+    for c, size in [(1024, 14), (512, 28), (256, 56), (128, 112)]:
+        add("upconv", f"unet up {c}-{c // 2} {size}", c, c // 2, (size, size), 2, 2, 0, 0, both if size < 56 else (1,))
+    add("upconv", "fcn up 21 k16 s8", 21, 21, (28, 28), 16, 8, 4, 0, (1,))
+    add("upconv", "sr 64-64 k3 s2", 64, 64, (56, 56), 3, 2, 1, 1, both)
+    for c, length, kernel, stride in [(512, 86, 16, 8), (256, 688, 16, 8), (128, 5504, 4, 2), (64, 11008, 4, 2)]:
+        name = f"hifigan up {c}-{c // 2} s{stride}"
+        add("transposed1d", name, c, c // 2, (length,), kernel, stride, (kernel - stride) // 2, 0, both)
+    for c, k, length in [(1024, 512, 16), (256, 128, 256), (64, 1, 4096)]:
+        add("transposed1d", f"wavegan {c}-{k} k25 s4", c, k, (length,), 25, 4, 11, 1, both if k > 1 else (1, 64))
+    for c, k, size in [(512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 1, 32)]:
+        add("transposed3d", f"3dgan {c}-{k} {size}", c, k, (size,) * 3, 4, 2, 1, 0, (1,))
+    for c, size in [(256, 8), (128, 16), (64, 32)]:
+        add("transposed3d", f"unet3d up {c}-{c // 2} {size}", c, c // 2, (size,) * 3, 2, 2, 0, 0, (1,))
+    return table
+
+
+LAYERS: tuple[Layer, ...] = tuple(_dense() + _other_dense() + _few_channels() + _signals() + _volumes() + _transposed())
+#: Layers that take the one or three channels of an image, by label.
+FIRST = frozenset(layer.label for layer in LAYERS if layer.group == "small" and layer.c <= 3)
 
 
 #: So small that the call is what costs; in no group of the table.

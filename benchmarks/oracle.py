@@ -44,6 +44,9 @@ def _row_blocks(layer: Layer) -> Iterator[tuple[int, int]]:
 
 def forward(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     """y, in float64."""
+    if layer.transposed:  # the adjoint of its mirror
+        y, _, _ = backward(layer.mirror, x, np.zeros(layer.output_shape), w)
+        return y + b.astype(np.float64).reshape(-1, *(1,) * layer.rank)
     p, *rest = layer.out_size
     w64 = w.astype(np.float64).reshape(layer.groups, layer.k // layer.groups, -1)
     y = np.empty((layer.n, layer.groups, layer.k // layer.groups, p, *rest))
@@ -55,6 +58,11 @@ def forward(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.nda
 
 def backward(layer: Layer, dy: np.ndarray, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dx, dw and db, in float64."""
+    if layer.transposed:
+        mirror = layer.mirror
+        _, dw, _ = backward(mirror, x, dy, w)
+        db = dy.astype(np.float64).sum((0, *range(2, dy.ndim)))
+        return forward(mirror, dy, w, np.zeros(mirror.k)), dw, db
     w64 = w.astype(np.float64).reshape(layer.groups, layer.k // layer.groups, -1)
     dy64 = dy.astype(np.float64)
     xp = _padded(x, layer)

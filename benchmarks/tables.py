@@ -1,7 +1,8 @@
-"""Markdown tables of a run of compare.py, for docs/performance.md.
+"""Markdown tables of a run of compare.py, for docs/performance.md: layers forward and backward, operations, training.
 
-python benchmarks/compare.py --quick --threads 2 --json run.json
-python benchmarks/tables.py run.json                        # one line per group
+python benchmarks/compare.py --direction both --threads 2 1 --json run.json
+python benchmarks/tables.py run.json                        # one line per group of layers; every operation and network
+python benchmarks/tables.py run.json more.json              # of several runs, one after the other
 python benchmarks/tables.py run.json --groups vgg small     # every layer of these
 """
 
@@ -73,16 +74,67 @@ def layers(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def _share(row: Row, name: str) -> str:
+    share = row.get("copy shares", {}).get(name)
+    return f"{100 * share:.0f} %" if share is not None else "–"
+
+
+def _cell(value: float | None, form: str = ".2f") -> str:
+    return f"{value:{form}}" if value is not None else "–"
+
+
+def operations(rows: Sequence[Row]) -> list[str]:
+    """One line per operation: milliseconds, times PyTorch and share of the speed of copying, in both memory orders."""
+    heads = ["operation", "shape", "cyconv", "channels last", "PyTorch", "× PyTorch", "channels last", "of copying"]
+    lines = [_line([*heads, "channels last"]), _line(["---"] * (len(heads) + 1))]
+    for row in rows:
+        times = [fastest(row, names) for names in (("cyconv",), ("cyconv-cl",), TORCH)]
+        ratios = [ratio(row, TORCH, of) for of in ("cyconv", "cyconv-cl")]
+        shares = [_share(row, name) for name in ("cyconv", "cyconv-cl")]
+        milliseconds = [_cell(1e3 * t if t is not None else None, ".3g") for t in times]
+        lines.append(_line([row["label"], row["geometry"], *milliseconds, *map(_cell, ratios), *shares]))
+    return lines
+
+
+def networks(rows: Sequence[Row]) -> list[str]:
+    """One line per network and batch: milliseconds, times PyTorch, and the peak memory of a training step."""
+    heads = ["network", "cyconv", "PyTorch", "× PyTorch", "cyconv MB", "PyTorch MB"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    for row in rows:
+        times = [fastest(row, names) for names in (("cyconv",), TORCH)]
+        sizes = [[row["memory"][n] for n in names if n in row.get("memory", {})] for names in (("cyconv",), TORCH)]
+        cells = [_cell(1e3 * t if t is not None else None, ".3g") for t in times]
+        memory = [_cell(min(size) / 1e6 if size else None, ".0f") for size in sizes]
+        lines.append(_line([f"{row['group']}, {row['label']}", *cells, _cell(ratio(row, TORCH)), *memory]))
+    return lines
+
+
+def sections(rows: Sequence[Row]) -> list[str]:
+    """A table for each kind of work, direction, dtype and number of threads that the run has."""
+    makes = {"convolution": groups, "operation": operations, "training": networks, "inference": networks}
+    text: list[str] = []
+    keys = dict.fromkeys((r["kind"], r["direction"], r["dtype"], r["threads"]) for r in rows if r["kind"] in makes)
+    for kind, direction, dtype, threads in sorted(keys, key=lambda key: (list(makes).index(key[0]), *key[1:])):
+        some = [
+            r
+            for r in rows
+            if (r["kind"], r["direction"], r["dtype"], r["threads"]) == (kind, direction, dtype, threads)
+        ]
+        what = f"{kind}, {direction}" if kind in ("convolution", "operation") else kind
+        text += [f"**{what}, {dtype}, {threads} thread{'s' if threads > 1 else ''}**", "", *makes[kind](some), ""]
+    return text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables; the exit status is 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="what compare.py --json wrote")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="what compare.py --json wrote")
     parser.add_argument("--groups", nargs="+", metavar="GROUP", help="every layer of these groups")
     args = parser.parse_args(argv)
-    rows = json.loads(args.run.read_text())["rows"]
+    rows = [row for run in args.runs for row in json.loads(run.read_text())["rows"]]
     if args.groups:
         rows = [row for row in rows if row["group"] in args.groups]
-    print("\n".join(layers(rows) if args.groups else groups(rows)))
+    print("\n".join(layers(rows) if args.groups else sections(rows)))
     return 0
 
 

@@ -10,13 +10,30 @@ import numpy as np
 import pytest
 from benchmarks_package import FOLDER  # first: it makes `benchmarks` importable
 
-from benchmarks import compare, contest, layers, machine, networks, oracle, peers, report, roofline, tables, timing
+from benchmarks import (
+    compare,
+    contest,
+    layers,
+    machine,
+    networks,
+    oracle,
+    peers,
+    report,
+    roofline,
+    tables,
+    timing,
+)
 
 TINY = timing.Effort(rounds=2, sample=1e-4, warm=1e-4, settle=0.0, patience=0.0)
 AWKWARD = layers.conv("awkward", "odd", 4, 6, (7, 6), (3, 2), stride=2, padding=(2, 1), dilation=2, groups=2, n=2)
 SIGNAL = layers.conv("signal", "conv1d", 4, 6, (13,), 3, stride=2, padding=3, dilation=2, groups=2, n=2)
 VOLUME = layers.conv(
     "volume", "conv3d", 2, 3, (4, 5, 6), (2, 3, 1), stride=(2, 1, 2), padding=(1, 2, 0), dilation=(2, 1, 1)
+)
+TRANSPOSED = dataclasses.replace(
+    layers.conv("up", "upconv", 4, 6, (6, 7), (2, 3), stride=(2, 1), padding=(2, 1), dilation=2, groups=2, n=2),
+    transposed=True,
+    output_padding=(1, 0),
 )
 
 
@@ -28,6 +45,11 @@ def test_layer_table_is_consistent():
         assert layer.c % layer.groups == 0 == layer.k % layer.groups, layer
         assert layer.rank == {"1d": 1, "3d": 3}.get(layer.group[-2:], 2), layer
         along = zip(layer.size, layer.kernel, layer.stride, layer.padding, layer.dilation, layer.out_size, strict=True)
+        if layer.transposed:
+            assert layer.group in layers.TRANSPOSED_GROUPS
+            assert layer.mirror.out_size == layer.size, layer  # the mirror takes the output back to the input's size
+            assert (layer.mirror.weight_shape, layer.mirror.flops) == (layer.weight_shape, layer.flops)
+            continue
         for h, r, step, pad, dil, p in along:
             assert p == len(range(0, h + 2 * pad - dil * (r - 1), step)) > 0, layer
         if layer.group in ("resnet3x3", "vgg", "unet", "cifar"):
@@ -51,6 +73,46 @@ def test_layers_of_other_ranks_by_hand():
     assert VOLUME.numbers("forward") == 2 * 120 + 3 * 2 * 6 + 3 * 42
     assert VOLUME.numbers("backward") == 2 * (2 * 120 + 3 * 2 * 6) + 3 * 42
     assert layers.by_label("r3d 1 s1,2,2 b1").output_shape == (1, 64, 16, 56, 56)
+
+
+def test_transposed_layer_by_hand():
+    layer = layers.by_label("dcgan 1024-512 4 b1")
+    assert layer.output_shape == (1, 512, 8, 8)  # (4 - 1) * 2 - 2 * 1 + 4
+    assert layer.weight_shape == (1024, 512, 4, 4)
+    assert layer.flops == 2 * 16 * 1024 * 512 * 16  # each input pixel meets the whole kernel
+    assert layer.terms == 1024 * 16 // 4  # and each output pixel a quarter of it
+    assert layer.geometry == "1024->512 4x4 4x4 s2 p1"
+    wave = layers.by_label("wavegan 256-128 k25 s4 b1")
+    assert (wave.output_shape, wave.geometry) == ((1, 128, 1024), "256->128 25 256 s4 p11 o1")
+
+
+def test_oracle_of_transposed_layers_is_the_adjoint():
+    """Each input number puts a kernel, scaled by it, at its place of the output."""
+    data = peers.ConvData.random(TRANSPOSED, "float64")
+    assert TRANSPOSED.output_shape == (2, 6, 10, 9)
+    want = np.zeros(TRANSPOSED.output_shape) + data.b.reshape(-1, 1, 1)
+    dx, dw = np.zeros_like(data.x), np.zeros_like(data.w)
+    for n, c, h, w, k, r, s in np.ndindex(*data.x.shape, *data.w.shape[1:]):
+        p, q = h * 2 + r * 2 - 2, w * 1 + s * 2 - 1
+        if 0 <= p < 10 and 0 <= q < 9:
+            out = (n, c // 2 * 3 + k, p, q)
+            want[out] += data.x[n, c, h, w] * data.w[c, k, r, s]
+            dx[n, c, h, w] += data.dy[out] * data.w[c, k, r, s]
+            dw[c, k, r, s] += data.dy[out] * data.x[n, c, h, w]
+    np.testing.assert_allclose(oracle.forward(TRANSPOSED, data.x, data.w, data.b), want, atol=1e-12)
+    expected = (dx, dw, data.dy.sum((0, 2, 3)))
+    for got, exact in zip(oracle.backward(TRANSPOSED, data.dy, data.x, data.w), expected, strict=True):
+        np.testing.assert_allclose(got, exact, atol=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_contenders_answer_for_transposed_layers(direction):
+    modules, _ = peers.load()
+    (row,) = contest.conv(TRANSPOSED, direction, "float32", [1], modules, dataclasses.replace(TINY, rounds=0))
+    assert row.wrong == {}
+    assert row.errors.keys() >= {"cyconv"}
+    assert set(row.errors) <= {"cyconv", "cyconv-fn", *report.TORCH}
+    assert all("PyTorch alone" in reason for reason in row.notes.values())
 
 
 @pytest.mark.parametrize("layer", [AWKWARD, SIGNAL, VOLUME], ids=lambda layer: layer.name)
@@ -204,10 +266,15 @@ def test_copying_is_measured():
 
 def test_goals_by_direction_and_dtype():
     goal = layers.GOALS["vgg"]
-    assert report.goal_in_force(goal, "forward", "float32", "auto") is goal
-    assert report.goal_in_force(goal, "backward", "float32", "auto") is None
-    assert report.goal_in_force(goal, "forward", "float32", "im2col") is None
-    assert report.goal_in_force(goal, "forward", "float64", "auto") == layers.Goal(None, None, 2.5)
+    assert report.goal_in_force(goal, "float32", "auto") is goal
+    assert report.goal_in_force(goal, "float32", "im2col") is None
+    assert report.goal_in_force(goal, "float64", "auto") == layers.Goal(None, None, 2.5)
+    assert layers.goal("vgg", "forward") is goal
+    assert layers.goal("vgg", "backward") == layers.Goal(torch=1.2)
+    assert layers.goal("depthwise", "backward").torch == 2.5
+    assert {layers.goal(group, "backward").torch_mean for group in layers.TRANSPOSED_GROUPS} == {1.5}
+    assert {"resnet c1 b16", "lenet c1 b64"} <= layers.FIRST
+    assert not {"lenet c2 b64", "k3 3x3 b1", "encodec in b1"} & layers.FIRST
     # In float64 each layer is held to PyTorch alone; the mean has no goal.
     samples = {"cyconv": [2.0], "torch": [6.0], "torch-cl": [4.0]}
     row = contest.Row("vgg", "a", "", "forward", 1, "float64", flops=100, samples=samples)
@@ -272,32 +339,14 @@ def test_kernel_alone_is_the_one_that_the_layer_runs(monkeypatch):
     assert oracle.relative_error(alone.answer()[0], want) < 1e-6
 
 
-def test_reference_network_learns_and_differentiates():
-    data = networks.batches(8, 2)
-    state = networks.state()
-    before = networks.Reference(state)
-    after = networks.Reference(state)
-    loss = after.step(*data[0])
-    gradient = {k: (before.weights[k] - after.weights[k]) / networks.LEARNING_RATE for k in state}
-    rng = np.random.default_rng(0)
-    direction = {k: rng.standard_normal(v.shape) for k, v in state.items()}
-    slope = sum(float((gradient[k] * direction[k]).sum()) for k in state)
-    moved = []
-    for sign in (1, -1):
-        shifted = networks.Reference(state)
-        for k in state:
-            shifted.weights[k] += sign * 1e-6 * direction[k]
-        moved.append(shifted.step(*data[0]))
-    assert (moved[0] - moved[1]) / 2e-6 == pytest.approx(slope, rel=1e-5)
-    assert moved[0] != loss
-
-
 def test_tiny_run_without_peers(monkeypatch, tmp_path, capsys):
     for name in ("torch", "onnx", "onnxruntime", "openvino", "ncnn"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(timing, "QUICK", TINY)
     monkeypatch.setattr(machine, "last_level_cache", lambda: 1 << 20)  # larger arrays take a while to fill
-    monkeypatch.setattr(networks, "TRAINING_BATCHES", (4,))
+    lenet = dataclasses.replace(networks.LENET, batches=(4,))
+    monkeypatch.setattr(networks, "LENET", lenet)
+    monkeypatch.setitem(networks.NETWORKS, "lenet", lenet)
     monkeypatch.setattr(networks, "INFERENCE_BATCHES", (1,))
     out = tmp_path / "out.json"
     code = compare.main(
@@ -344,10 +393,34 @@ def test_script_runs_from_anywhere(tmp_path):
 
 def test_tables_of_a_run(tmp_path, capsys):
     row = {"group": "vgg", "label": "one b1", "medians": {"cyconv": 2e-3, "torch": 4e-3, "ort": 3e-3, "torch-cl": 5e-3}}
+    row |= {"kind": "convolution", "direction": "forward", "dtype": "float32", "threads": 2}
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"rows": [row, {**row, "label": "two b1", "medians": {"cyconv": 1e-3, "ort": 6e-3}}]}))
+    two = {**row, "label": "two b1", "medians": {"cyconv": 1e-3, "ort": 6e-3}}
+    path.write_text(json.dumps({"rows": [row, two, {**row, "direction": "backward"}]}))
     assert tables.main([str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "**convolution, forward, float32, 2 threads**" in printed
     # 1.5 and 6 times the best peer; only the first has PyTorch, and neither new weights.
-    assert "| vgg | 2 | 3.00 / 1.50 | 2.00 / 2.00 | – | one b1 |" in capsys.readouterr().out
+    assert "| vgg | 2 | 3.00 / 1.50 | 2.00 / 2.00 | – | one b1 |" in printed
+    assert "**convolution, backward, float32, 2 threads**" in printed
+    assert "| vgg | 1 | 1.50 / 1.50 | 2.00 / 2.00 | – | one b1 |" in printed
     assert tables.main([str(path), "--groups", "vgg"]) == 0
     assert "| one b1 | 2 | 4 | 3 | – | – | 1.50 |" in capsys.readouterr().out
+
+
+def test_tables_of_operations_and_networks(tmp_path, capsys):
+    both = {"dtype": "float32", "threads": 1}
+    pool = {"group": "pooling", "label": "max", "geometry": "1x2x4x4", "kind": "operation", "direction": "forward"}
+    pool |= {
+        "medians": {"cyconv": 1e-3, "cyconv-cl": 4e-3, "torch": 2e-3},
+        "copy shares": {"cyconv": 0.8, "torch": 0.4},
+    }
+    net = {"group": "lenet", "label": "training b64", "kind": "training", "direction": "backward"}
+    net |= {"medians": {"cyconv": 1e-3, "torch": 3e-3, "torch-cl": 2e-3}}
+    sizes = {"cyconv": 10_000_000, "torch": 40_000_000, "torch-cl": 30_000_000}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"rows": [pool | both, net | both | {"memory": sizes}]}))
+    assert tables.main([str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| max | 1x2x4x4 | 1 | 4 | 2 | 2.00 | 0.50 | 80 % | – |" in printed
+    assert "| lenet, training b64 | 1 | 2 | 2.00 | 10 | 30 |" in printed

@@ -1,12 +1,14 @@
-"""The contenders: one module each, with the same four functions where the library can do the work.
+"""The contenders: one module each, with the same functions where the library can do the work.
 
-    load()                                  imports the library; ImportError where it is missing
-    forward(layer, data, threads)           one convolution
-    backward(layer, data, threads)          its gradients for input, weight and bias
-    lenet_inference(state, x, threads)      LeNet-5, logits
-    lenet_training(state, batches, threads) one optimiser step of LeNet-5 per call, the loss
+    load()                                   imports the library; ImportError where it is missing
+    forward(layer, data, threads)            one convolution, transposed or not
+    backward(layer, data, threads)           its gradients for input, weight and bias
+    operation(operation, direction, data, threads)   pooling, ReLU, batch norm, softmax, or their gradients
+    lenet_inference(state, x, threads)       LeNet-5, logits
+    training(network, state, batches, threads)       one optimiser step of a network per call, the loss
 
-Each returns a dict of contenders by name, or raises ``Unsupported`` with the reason. Inputs are brought into the
+Each returns a dict of contenders by name, or raises ``Unsupported`` with the reason; the last four stand only where
+the library does such work at all. Inputs are brought into the
 library's own best form outside the timing (channels-last tensors, bound buffers, packed weights), and results stay in
 that form while the clock runs; ``read`` turns them into NCHW arrays for the check.
 """
@@ -26,7 +28,7 @@ __all__ = ["NAMES", "PEERS", "Contender", "Contenders", "ConvData", "Unsupported
 
 PEERS = ("cyconv", "torch", "onnxruntime", "openvino", "ncnn")
 #: Names in tables, in this order; the first is the one that ratios are taken of.
-NAMES = ("cyconv", "cyconv-fn", "cyconv-kernel", "torch", "torch-cl", "ort", "openvino", "ncnn")
+NAMES = ("cyconv", "cyconv-cl", "cyconv-fn", "cyconv-kernel", "torch", "torch-cl", "ort", "openvino", "ncnn")
 
 
 class Unsupported(Exception):
@@ -49,14 +51,13 @@ class ConvData:
     def random(cls, layer: Layer, dtype: str, seed: int = 0) -> ConvData:
         """Normal input and gradient, weights that keep the output near unit variance."""
         rng = np.random.default_rng(seed)
-        fan_in = int(np.prod(layer.weight_shape[1:]))
 
         def normal(shape: tuple[int, ...]) -> np.ndarray:
             return rng.standard_normal(shape, dtype=np.float32).astype(dtype, copy=False)
 
         return cls(
             normal(layer.input_shape),
-            normal(layer.weight_shape) * np.dtype(dtype).type(fan_in**-0.5),
+            normal(layer.weight_shape) * np.dtype(dtype).type(layer.terms**-0.5),
             normal((layer.k,)),
             normal(layer.output_shape),
         )

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..layers import Layer
+from ..networks import LENET, MOMENTUM, Batch, Network
+from ..operations import EPS, Arrays, Operation
 from . import Contender, Contenders, ConvData, Unsupported
+
+TRANSPOSES = True
 
 
 def load() -> Any:
@@ -22,9 +26,15 @@ def _context(threads: int) -> Any:
     return functools.partial(load().threads, threads)
 
 
-def _arguments(layer: Layer) -> tuple[Any, ...]:
-    """stride, padding, dilation, groups."""
-    return layer.stride, layer.padding, layer.dilation, layer.groups
+def _arguments(layer: Layer) -> dict[str, Any]:
+    """What a layer and a function take beside the sizes."""
+    sizes: dict[str, Any] = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+    return sizes | ({"output_padding": layer.output_padding or 0} if layer.transposed else {})
+
+
+def _function(layer: Layer, twin: str = "") -> Any:
+    kind = "conv_transpose" if layer.transposed else "conv"
+    return getattr(load().functional, f"{kind}{layer.rank}d{twin}")
 
 
 def _try(call: Any, algorithm: str) -> None:
@@ -39,16 +49,15 @@ def _try(call: Any, algorithm: str) -> None:
 
 def module(layer: Layer, data: ConvData, algorithm: str = "auto") -> Any:
     """A layer object in eval mode, with these weights."""
-    kind = getattr(load(), f"Conv{layer.rank}d")
-    conv = kind(layer.c, layer.k, layer.kernel, *_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
+    kind = getattr(load(), f"Conv{'Transpose' if layer.transposed else ''}{layer.rank}d")
+    conv = kind(layer.c, layer.k, layer.kernel, **_arguments(layer), algorithm=algorithm, dtype=data.x.dtype)
     conv.load_state_dict({"weight": data.w, "bias": data.b})
     return conv.eval()
 
 
 def forward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     conv, x = module(layer, data, algorithm), data.x
-    function = getattr(load().functional, f"conv{layer.rank}d")
-    call = functools.partial(function, x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
+    call = functools.partial(_function(layer), x, data.w, data.b, **_arguments(layer), algorithm=algorithm)
     _try(call, algorithm)
     return {
         "cyconv": Contender(lambda: conv(x), lambda y: (y,), _context(threads)),
@@ -75,32 +84,72 @@ def kernel_alone(layer: Layer, data: ConvData, threads: int, *, algorithm: str =
 
 def backward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "auto") -> Contenders:
     """functional.conv2d_backward: the arithmetic that layer.backward does, without adding up the gradients."""
-    function = getattr(load().functional, f"conv{layer.rank}d_backward")
-    call = functools.partial(function, data.dy, data.x, data.w, data.b, *_arguments(layer), algorithm=algorithm)
+    function = _function(layer, "_backward")
+    call = functools.partial(function, data.dy, data.x, data.w, data.b, **_arguments(layer), algorithm=algorithm)
     _try(call, algorithm)
     return {"cyconv": Contender(call, lambda grads: grads, _context(threads))}
 
 
-def _lenet(state: dict[str, np.ndarray]) -> Any:
-    model = importlib.import_module("cyconv.models").LeNet5()
-    model.load_state_dict(state)
-    return model
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    """The same values with channels last in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def _call(operation: Operation, direction: str, data: Arrays) -> Any:
+    """One call of the functional face, with what a layer in training remembers at hand."""
+    functional, x, dy = load().functional, data.x, data.dy
+    if operation.kind.endswith("_pool"):
+        sizes = (operation.window, operation.stride, operation.padding)
+        if direction == "forward":
+            return functools.partial(getattr(functional, f"{operation.kind}2d"), x, *sizes)
+        return functools.partial(getattr(functional, f"{operation.kind}2d_backward"), dy, x, *sizes)
+    if operation.kind == "batch_norm":
+        running = [np.zeros_like(data.weight), np.ones_like(data.weight)]
+        given = (data.weight, data.bias, True, 0.1, EPS)
+        forward = functools.partial(functional.batch_norm, x, *running, *given, return_statistics=True)
+        if direction == "forward":
+            return lambda: forward()[0]
+        return functools.partial(functional.batch_norm_backward, dy, x, None, None, *given, statistics=forward()[1])
+    dim = (1,) if operation.kind == "softmax" else ()
+    forward = functools.partial(getattr(functional, operation.kind), x, *dim)
+    if direction == "forward":
+        return forward
+    return functools.partial(getattr(functional, f"{operation.kind}_backward"), dy, None, *dim, output=forward())
+
+
+def operation(operation: Operation, direction: str, data: Arrays, threads: int) -> Contenders:
+    """The functional face on C-contiguous arrays ("cyconv") and, of images, with channels last ("cyconv-cl")."""
+    contenders = {}
+    for name in ("cyconv", "cyconv-cl") if data.x.ndim == 4 else ("cyconv",):
+        turn = _channels_last if name == "cyconv-cl" else np.ascontiguousarray
+        call = _call(operation, direction, Arrays(turn(data.x), turn(data.dy), data.weight, data.bias))
+        read = (lambda y: (y,)) if direction == "forward" else (lambda gradients: gradients)
+        contenders[name] = Contender(call, read, _context(threads))
+    return contenders
+
+
+def model(network: Network, state: dict[str, np.ndarray]) -> Any:
+    """A network of cyconv.models with these weights."""
+    models = importlib.import_module("cyconv.models")
+    kinds = {"lenet": models.LeNet5, "resnet20": models.ResNet20, "vgg11": models.VGG11}
+    kinds["vgg11-bn"] = functools.partial(models.VGG11, batch_norm=True)
+    made = kinds[network.name]()
+    made.load_state_dict(state)
+    return made
 
 
 def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> Contenders:
-    model = _lenet(state)
-    model.eval()
-    return {"cyconv": Contender(lambda: model(x), lambda y: (y,), _context(threads))}
+    lenet = model(LENET, state)
+    lenet.eval()
+    return {"cyconv": Contender(lambda: lenet(x), lambda y: (y,), _context(threads))}
 
 
-def lenet_training(
-    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
-) -> Contenders:
+def training(network: Network, state: dict[str, np.ndarray], batches: list[Batch], threads: int) -> Contenders:
     cyconv = load()
-    model = _lenet(state)
-    model.train()
+    trained = model(network, state)
+    trained.train()
     criterion = cyconv.CrossEntropyLoss()
-    optimizer = cyconv.SGD(model.parameters(), lr=lr, momentum=0.9)
+    optimizer = cyconv.SGD(trained.parameters(), lr=network.lr, momentum=MOMENTUM)
     turn = 0
 
     def step() -> Any:
@@ -108,8 +157,8 @@ def lenet_training(
         x, labels = batches[turn % len(batches)]
         turn += 1
         optimizer.zero_grad()
-        loss = criterion(model(x), labels)
-        model.backward(criterion.backward(), input_grad=False)
+        loss = criterion(trained(x), labels)
+        trained.backward(criterion.backward(), input_grad=False)
         optimizer.step()
         return loss
 

@@ -103,10 +103,6 @@ def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
     return _contender(_network([line], 2, [data.w, data.b], threads), data.x[0])
 
 
-def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
-    raise Unsupported("it computes no gradients")
-
-
 def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> Contenders:
     if len(x) != 1:
         raise Unsupported("it takes one image at a time")
@@ -125,9 +121,3 @@ def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -
         lines.append(f"InnerProduct f{i} 1 1 {source} {middle} 0={len(w)} 1=1 2={w.size}")
         lines += [f"ReLU s{i} 1 1 {middle} {target}"] if target else []
     return _contender(_network(lines, len(lines) + 1, arrays, threads), x[0])
-
-
-def lenet_training(
-    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
-) -> Contenders:
-    raise Unsupported("it does not train")

@@ -48,15 +48,5 @@ def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
     return _request(onnx_models.conv(layer, data.w, data.b), data.x, threads)
 
 
-def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
-    raise Unsupported("it computes no gradients")
-
-
 def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> Contenders:
     return _request(onnx_models.lenet(state, len(x)), x, threads)
-
-
-def lenet_training(
-    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
-) -> Contenders:
-    raise Unsupported("it does not train")

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..layers import Layer
+from ..networks import LENET, MOMENTUM, Around, Batch, Conv, Dense, Network, Norm, Part, Pool
+from ..operations import EPS, Arrays, Operation
 from . import Contender, Contenders, ConvData
+
+TRANSPOSES = True
 
 
 def load() -> Any:
@@ -54,12 +58,14 @@ def _contender(run: Any, threads: int, *, inference: bool = True) -> Contender:
 
 
 def forward(layer: Layer, data: ConvData, threads: int) -> Contenders:
-    """torch.conv2d (1d, 3d) in inference mode, which F.conv2d and nn.Conv2d both end in."""
-    function = getattr(load(), f"conv{layer.rank}d")
+    """torch.conv2d (1d, 3d, transposed) in inference mode, which F.conv2d and nn.Conv2d both end in."""
+    function = getattr(load(), f"conv{'_transpose' if layer.transposed else ''}{layer.rank}d")
+    more = {"output_padding": layer.output_padding or 0} if layer.transposed else {}
+    sizes = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
     contenders = {}
     for name in ("torch", "torch-cl"):
         x, w, b = _tensors((data.x, data.w, data.b), name)
-        call = functools.partial(function, x, w, b, layer.stride, layer.padding, layer.dilation, layer.groups)
+        call = functools.partial(function, x, w, b, **sizes, **more)
         contenders[name] = _contender(call, threads)
     return contenders
 
@@ -79,8 +85,8 @@ def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
             list(layer.stride),
             list(layer.padding),
             list(layer.dilation),
-            False,
-            [0] * layer.rank,
+            layer.transposed,
+            list(layer.output_padding or (0,) * layer.rank),
             layer.groups,
             [True, True, True],
         )
@@ -88,44 +94,112 @@ def backward(layer: Layer, data: ConvData, threads: int) -> Contenders:
     return contenders
 
 
-def _lenet(state: dict[str, np.ndarray], name: str) -> Any:
+def _call(operation: Operation, direction: str, tensors: list[Any]) -> Any:
+    """One call of what autograd would call, without its overhead; what a forward pass keeps for it is at hand."""
     torch = load()
-    nn = torch.nn
-    model = nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(400, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, 10),
-    )
-    model.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in state.items()})
-    return model.to(memory_format=torch.channels_last) if name == "torch-cl" else model
+    aten, (x, dy, w, b) = torch.ops.aten, tensors
+    forward: Any
+    if operation.kind == "max_pool":
+        sizes = [list(operation.window), [operation.stride] * 2, [operation.padding] * 2, [1, 1], False]
+        if direction == "forward":
+            return functools.partial(torch.max_pool2d, x, *sizes)
+        _, indices = aten.max_pool2d_with_indices(x, *sizes)
+        return functools.partial(aten.max_pool2d_with_indices_backward, dy, x, *sizes, indices)
+    if operation.kind == "avg_pool" and operation.kernel == 0:
+        if direction == "forward":
+            return functools.partial(torch.nn.functional.adaptive_avg_pool2d, x, 1)
+        return lambda: dy.expand(x.shape) / (x.shape[2] * x.shape[3])
+    if operation.kind == "avg_pool":
+        sizes = [list(operation.window), [operation.stride] * 2, [operation.padding] * 2, False, True, None]
+        if direction == "forward":
+            return functools.partial(torch.nn.functional.avg_pool2d, x, *sizes)
+        return functools.partial(aten.avg_pool2d_backward, dy, x, *sizes)
+    if operation.kind == "batch_norm":
+        running = [torch.zeros_like(w), torch.ones_like(w)]
+        forward = functools.partial(torch.native_batch_norm, x, w, b, *running, True, 0.1, EPS)
+        if direction == "forward":
+            return lambda: forward()[0]
+        statistics = forward()[1:]
+        given = (*running, *statistics, True, EPS, [True] * 3)
+        return functools.partial(aten.native_batch_norm_backward, dy, x, w, *given)
+    if operation.kind == "relu":
+        if direction == "forward":
+            return functools.partial(torch.relu, x)
+        return functools.partial(aten.threshold_backward, dy, torch.relu(x), 0)
+    if direction == "forward":
+        return functools.partial(torch.softmax, x, 1)
+    return functools.partial(aten._softmax_backward_data, dy, torch.softmax(x, 1), 1, x.dtype)
+
+
+def operation(operation: Operation, direction: str, data: Arrays, threads: int) -> Contenders:
+    """Pooling, ReLU, batch norm (in training) or softmax, or the aten function that gives its gradients."""
+    contenders = {}
+    for name in ("torch", "torch-cl") if data.x.ndim == 4 else ("torch",):
+        tensors = _tensors((data.x, data.dy, data.weight, data.bias), name)
+        with _context(threads, True):
+            call = _call(operation, direction, tensors)
+        contenders[name] = _contender(call, threads)
+    return contenders
+
+
+def _sequential(parts: tuple[Part, ...]) -> Any:
+    """The parts of a network as torch modules; names of the state are those of ``networks.state``."""
+    nn = load().nn
+
+    class Residual(nn.Module):  # type: ignore[name-defined, misc]
+        def __init__(self, part: Around) -> None:
+            super().__init__()
+            self.body = _sequential(part.body)
+            self.shortcut = nn.Identity() if part.shortcut is None else _sequential(part.shortcut)
+
+        def forward(self, x: Any) -> Any:
+            return self.body(x) + self.shortcut(x)
+
+    def module(part: Part) -> Any:
+        if isinstance(part, Conv):
+            return nn.Conv2d(part.c, part.k, part.kernel, part.stride, part.padding, bias=part.bias)
+        if isinstance(part, Dense):
+            return nn.Linear(part.c, part.k)
+        if isinstance(part, Norm):
+            return nn.BatchNorm2d(part.c)
+        if isinstance(part, Pool):
+            return (nn.MaxPool2d if part.kind == "max" else nn.AvgPool2d)(part.kernel)
+        if isinstance(part, Around):
+            return Residual(part)
+        return nn.ReLU() if part.kind == "relu" else nn.Flatten()
+
+    return nn.Sequential(*map(module, parts))
+
+
+def model(network: Network, state: dict[str, np.ndarray], name: str = "torch") -> Any:
+    """A network with these weights, in the memory format of this contender."""
+    torch = load()
+    made = _sequential(network.parts)
+    made.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in state.items()})
+    return made.to(memory_format=torch.channels_last) if name == "torch-cl" else made
 
 
 def lenet_inference(state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> Contenders:
     contenders = {}
     for name in ("torch", "torch-cl"):
-        model = _lenet(state, name).eval()
-        call = functools.partial(model, *_tensors((x,), name))
+        call = functools.partial(model(LENET, state, name).eval(), *_tensors((x,), name))
         contenders[name] = _contender(call, threads)
     return contenders
 
 
-def lenet_training(
-    state: dict[str, np.ndarray], batches: list[tuple[np.ndarray, np.ndarray]], lr: float, threads: int
+def training(
+    network: Network,
+    state: dict[str, np.ndarray],
+    batches: list[Batch],
+    threads: int,
+    names: tuple[str, ...] = ("torch", "torch-cl"),
 ) -> Contenders:
+    """Eager mode, in both memory formats."""
     contenders = {}
-    for name in ("torch", "torch-cl"):
-        model = _lenet(state, name).train()
+    for name in names:
         prepared = [tuple(_tensors(batch, name)) for batch in batches]
-        contenders[name] = _contender(_stepper(model, prepared, lr), threads, inference=False)
+        step = _stepper(model(network, state, name).train(), prepared, network.lr)
+        contenders[name] = _contender(step, threads, inference=False)
     return contenders
 
 
@@ -133,7 +207,7 @@ def _stepper(model: Any, batches: list[Any], lr: float) -> Any:
     """A function that takes one step of SGD with momentum on the next batch, and returns the loss before it."""
     torch = load()
     criterion = torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=MOMENTUM)
     turn = 0
 
     def step() -> Any:
