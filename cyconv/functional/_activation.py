@@ -86,7 +86,7 @@ def relu(input: Any) -> Array:
     return y
 
 
-def relu_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[Array]:
+def relu_backward(grad_output: Any, input: Any, *, output: Any = None, out: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output where x > 0, else 0 (also at x = 0).
 
@@ -96,17 +96,23 @@ def relu_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[
     input : ndarray or None
     output : ndarray, optional
         What forward returned, which tells the same; then `input` may be None.
+    out : ndarray, optional
+        Where to put the result: `grad_output` itself, if nobody else goes on using it. It is taken where its memory
+        order is that of `input`; the array that is returned tells.
 
     Raises
     ------
     TypeError
         The dtypes differ, or both arrays are None.
     ValueError
-        The shapes differ.
+        The shapes differ, or `out` is another array than `grad_output`.
     """
     given, name = _given("relu_backward", input, output)
+    if out is not None and out is not grad_output:
+        raise ValueError("relu_backward: out must be grad_output itself, got another array")
     dy, x = _gradient_pair("relu_backward", grad_output, given, name)
-    dx = np.empty_like(x)
+    # Brought into order, it is a copy, which may be written into as well.
+    dx = dy if out is not None and dy.flags.writeable else np.empty_like(x)
     _pointwise.relu_backward(dx, dy, x, _settings.threads_for(x.size * MOVE_WORK))
     return (dx,)
 

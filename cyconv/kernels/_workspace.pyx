@@ -86,6 +86,17 @@ cdef Workspace take(Py_ssize_t nbytes):
         kept[best] = NULL
         kept_total -= block.nbytes
         return block
+    # A larger one takes the place of the largest that is too small, and will serve those that this one served: a pool of
+    # one block for each size that was ever wished for would hold several times what is in use at any time.
+    best = -1
+    for i in range(SLOTS):
+        if HUGE_PAGE <= kept_bytes[i] and kept[i] != NULL and 4 * kept_bytes[i] >= nbytes > kept_bytes[i]:
+            if best < 0 or kept_bytes[i] > kept_bytes[best]:
+                best = i
+    if best >= 0:
+        kept_total -= kept_bytes[best]
+        free(kept[best])
+        kept[best] = NULL
     alignment = HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64
     nbytes = (nbytes + alignment - 1) // alignment * alignment
     if posix_memalign(&block.data, alignment, nbytes) != 0:

@@ -101,6 +101,8 @@ class Module:
     # Class attributes, so that a subclass need not call super().__init__().
     training: bool = True
     _saved: Any = None
+    # Whether the gradient that `_backward` returns is an array of its own that the layer does not keep.
+    _makes_gradients: bool = False
     # Attributes that are arrays and belong to the state without being learned.
     _buffer_names: tuple[str, ...] = ()
 
