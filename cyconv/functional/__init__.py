@@ -27,11 +27,21 @@ from ._conv_transpose import (
     conv_transpose3d,
     conv_transpose3d_backward,
 )
+from ._distance_loss import (
+    huber_loss,
+    huber_loss_backward,
+    l1_loss,
+    l1_loss_backward,
+    mse_loss,
+    mse_loss_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
+)
 from ._dropout import dropout, dropout_backward
 from ._expected import conv_expected_time
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
-from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
+from ._loss import cross_entropy, cross_entropy_backward, nll_loss, nll_loss_backward
 from ._normalization import (
     batch_norm,
     batch_norm_backward,
@@ -43,6 +53,14 @@ from ._normalization import (
 )
 from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from ._prelu import prelu, prelu_backward
+from ._probability_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    kl_div,
+    kl_div_backward,
+)
 from ._shape import flatten, flatten_backward
 from ._units import (
     elu,
@@ -149,6 +167,18 @@ __all__ = [
     "cross_entropy_backward",
     "mse_loss",
     "mse_loss_backward",
+    "l1_loss",
+    "l1_loss_backward",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
+    "huber_loss",
+    "huber_loss_backward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "kl_div",
+    "kl_div_backward",
     "nll_loss",
     "nll_loss_backward",
 ]

@@ -97,9 +97,6 @@ CYCONV_INLINE VEC NAME(between)(VEC x, T low, T high)
     return NAME(pick)(x > high, (VEC){0} + high, x);
 }
 
-/* exp(-|x|) */
-CYCONV_INLINE VEC NAME(exp_minus)(VEC x) { return NAME(exp_below)((VEC)((IVEC)x | SIGN)); }
-
 /* exp(x) - 1 for x <= 0, as exact near 0 as anywhere */
 CYCONV_INLINE VEC NAME(expm1_below)(VEC x)
 {
@@ -107,13 +104,6 @@ CYCONV_INLINE VEC NAME(expm1_below)(VEC x)
     e = NAME(reduced)(NAME(pick)(x < EXPM1_LOWEST, (VEC){0} + EXPM1_LOWEST, x), &high, &low);
     scale = high * low;
     return scale * e + (scale - 1);
-}
-
-/* log(1 + x) for 0 <= x <= 1: what the rounding of 1 + x loses is added again, divided by the derivative's place */
-CYCONV_INLINE VEC NAME(log1p_unit)(VEC x)
-{
-    VEC one_more = x + 1;
-    return NAME(log_vec)(one_more) + (x - (one_more - 1)) / one_more;
 }
 
 /* alpha (exp(x) - 1) scale for x <= 0, else x scale; p: alpha, scale */

@@ -27,7 +27,17 @@ from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTrans
 from cyconv.nn.dropout import Dropout
 from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
-from cyconv.nn.loss import CrossEntropyLoss, MSELoss, NLLLoss
+from cyconv.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from cyconv.nn.module import Module, Parameter
 from cyconv.nn.normalization import (
     BatchNorm1d,
@@ -88,6 +98,12 @@ __all__ = [
     "Residual",
     "Concat",
     "CrossEntropyLoss",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "SmoothL1Loss",
     "NLLLoss",
     "MSELoss",
     "init",
