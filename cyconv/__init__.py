@@ -71,7 +71,7 @@ from .nn import (
     Softsign,
     Tanh,
 )
-from .optim import SGD, Adam, AdamW
+from .optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
     "__version__",
@@ -131,8 +131,10 @@ __all__ = [
     "NLLLoss",
     "SmoothL1Loss",
     # optimisers
+    "Adagrad",
     "Adam",
     "AdamW",
+    "RMSprop",
     "SGD",
     # files
     "load",

@@ -88,6 +88,7 @@ from ._units import (
     softsign,
     softsign_backward,
 )
+from ._update import adagrad_step, adam_step, clamp_, rmsprop_step, scale_, sgd_step, total_norm
 
 __all__ = [
     "ConvLayer",
@@ -181,4 +182,11 @@ __all__ = [
     "kl_div_backward",
     "nll_loss",
     "nll_loss_backward",
+    "adagrad_step",
+    "adam_step",
+    "clamp_",
+    "rmsprop_step",
+    "scale_",
+    "sgd_step",
+    "total_norm",
 ]

@@ -1,6 +1,6 @@
 """Layer objects, in the names and meaning of ``torch.nn``."""
 
-from cyconv.nn import init
+from cyconv.nn import init, utils
 from cyconv.nn.activation import (
     ELU,
     GELU,
@@ -107,4 +107,5 @@ __all__ = [
     "NLLLoss",
     "MSELoss",
     "init",
+    "utils",
 ]

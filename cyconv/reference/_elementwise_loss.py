@@ -6,6 +6,7 @@ Each is a formula and its two derivatives; what they share stands at the end. We
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,21 +16,21 @@ from ._common import Array, wide
 Formula = tuple[Callable[..., Array], Callable[..., Array], Callable[..., Array]]
 
 
-def _absolute(x: Array, t: Array) -> Array:
+def _absolute(x: Array, t: Array) -> Any:
     return np.abs(x - t)
 
 
-def _smooth(x: Array, t: Array, beta: float) -> Array:
+def _smooth(x: Array, t: Array, beta: float) -> Any:
     d = np.abs(x - t)
     return np.where(d < beta, d * d / (2 * beta) if beta else d, d - beta / 2)
 
 
-def _smooth_slope(x: Array, t: Array, beta: float) -> Array:
+def _smooth_slope(x: Array, t: Array, beta: float) -> Any:
     d = x - t
     return np.where(np.abs(d) < beta, d / beta if beta else d, np.sign(d))
 
 
-def _huber(x: Array, t: Array, delta: float) -> Array:
+def _huber(x: Array, t: Array, delta: float) -> Any:
     d = np.abs(x - t)
     return np.where(d <= delta, d * d / 2, delta * (d - delta / 2))
 
@@ -40,32 +41,32 @@ def _logarithms(x: Array) -> tuple[Array, Array]:
         return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
 
 
-def _binary(x: Array, t: Array) -> Array:
+def _binary(x: Array, t: Array) -> Any:
     log_x, log_rest = _logarithms(x)
     return -(t * log_x + (1 - t) * log_rest)
 
 
-def _binary_target(x: Array, t: Array) -> Array:
+def _binary_target(x: Array, t: Array) -> Any:
     log_x, log_rest = _logarithms(x)
     return log_rest - log_x
 
 
-def _softplus(x: Array) -> Array:
+def _softplus(x: Array) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Array) -> Any:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1) / (1 + e)
 
 
-def _divergence(x: Array, t: Array, log_target: bool) -> Array:
+def _divergence(x: Array, t: Array, log_target: bool) -> Any:
     if log_target:
         return np.exp(t) * (t - x)
     return np.where(t == 0, 0, t * np.log(np.where(t == 0, 1, t))) - t * x
 
 
-def _divergence_target(x: Array, t: Array, log_target: bool) -> Array:
+def _divergence_target(x: Array, t: Array, log_target: bool) -> Any:
     with np.errstate(divide="ignore"):
         return np.exp(t) * (t - x + 1) if log_target else np.log(t) + 1 - x
 
@@ -101,7 +102,7 @@ def _loss(
     formula: Formula,
     input: Array,
     target: Array,
-    more: tuple,
+    more: tuple[Any, ...],
     weight: Array | None,
     reduction: str,
     by_weight: bool = False,
@@ -120,7 +121,7 @@ def _gradients(
     grad_output: Array | float,
     input: Array,
     target: Array,
-    more: tuple,
+    more: tuple[Any, ...],
     weight: Array | None,
     reduction: str,
     by_weight: bool = False,
