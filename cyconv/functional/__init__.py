@@ -37,7 +37,20 @@ from ._distance_loss import (
     smooth_l1_loss,
     smooth_l1_loss_backward,
 )
-from ._dropout import dropout, dropout_backward
+from ._dropout import (
+    alpha_dropout,
+    alpha_dropout_backward,
+    dropout,
+    dropout1d,
+    dropout1d_backward,
+    dropout2d,
+    dropout2d_backward,
+    dropout3d,
+    dropout3d_backward,
+    dropout_backward,
+    feature_alpha_dropout,
+    feature_alpha_dropout_backward,
+)
 from ._expected import conv_expected_time
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
@@ -162,6 +175,16 @@ __all__ = [
     "tanh_backward",
     "dropout",
     "dropout_backward",
+    "dropout1d",
+    "dropout1d_backward",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout3d",
+    "dropout3d_backward",
+    "alpha_dropout",
+    "alpha_dropout_backward",
+    "feature_alpha_dropout",
+    "feature_alpha_dropout_backward",
     "flatten",
     "flatten_backward",
     "cross_entropy",

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from . import _arrays
-from ._arrays import Array, array, same_dtype
+from ._arrays import Array, array, empty_like, same_dtype
 
 _pointwise = load("pointwise")
 _softmax = load("loss")
@@ -81,7 +81,7 @@ def relu(input: Any) -> Array:
     x = array(input, "relu", "input")
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     _pointwise.relu(y, x, _settings.threads_for(x.size * MOVE_WORK))
     return y
 
@@ -106,7 +106,7 @@ def relu_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[
     """
     given, name = _given("relu_backward", input, output)
     dy, x = _gradient_pair("relu_backward", grad_output, given, name)
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     _pointwise.relu_backward(dx, dy, x, _settings.threads_for(x.size * MOVE_WORK))
     return (dx,)
 
@@ -131,7 +131,7 @@ def sigmoid(input: Any) -> Array:
     x = array(input, "sigmoid", "input")
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     _pointwise.sigmoid(y, x, _settings.threads_for(x.size * EXP_WORK))
     return y
 
@@ -146,7 +146,7 @@ def sigmoid_backward(grad_output: Any, input: Any, *, output: Any = None) -> tup
     dy, y = _gradient_pair("sigmoid_backward", grad_output, given, name)
     if name == "input":
         y = sigmoid(y)
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     _pointwise.sigmoid_backward(dx, dy, y, _settings.threads_for(y.size * MOVE_WORK))
     return (dx,)
 
@@ -171,7 +171,7 @@ def tanh(input: Any) -> Array:
     x = array(input, "tanh", "input")
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     _pointwise.tanh(y, x, _settings.threads_for(x.size * EXP_WORK))
     return y
 
@@ -186,7 +186,7 @@ def tanh_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[
     dy, y = _gradient_pair("tanh_backward", grad_output, given, name)
     if name == "input":
         y = tanh(y)
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     _pointwise.tanh_backward(dx, dy, y, _settings.threads_for(y.size * MOVE_WORK))
     return (dx,)
 
@@ -253,7 +253,7 @@ def _forward(operation: str, input: Any, dim: Any, logarithm: bool) -> Array:
     axis = _axis(operation, x.ndim, dim)
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         _softmax.softmax(y, x, logarithm, *_split(x, axis), _settings.threads_for(x.size * EXP_WORK))
     return y
@@ -297,7 +297,7 @@ def _backward(forward: str, grad_output: Any, input: Any, dim: Any, output: Any,
     axis = _axis(operation, y.ndim, dim)
     if name == "input":
         y = _forward(forward, y, dim, logarithm)
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     if y.size:
         _softmax.softmax_backward(dx, dy, y, logarithm, *_split(y, axis), _settings.threads_for(y.size * EXP_WORK))
     return (dx,)

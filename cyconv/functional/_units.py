@@ -12,7 +12,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, MOVE_WORK, _gradient_pair, dense
-from ._arrays import Array, array
+from ._arrays import Array, array, empty_like
 
 _kernel = load("activation")
 #: Klambauer et al. 2017: with them mean 0 and variance 1 are a fixed point.
@@ -51,7 +51,7 @@ def _parameter(operation: str, name: str, value: Any) -> float:
 def _forward(name: str, input: Any, first: float = 0.0, second: float = 0.0, form: str = "") -> Array:
     x = dense(array(input, name, "input"))
     unit = UNITS[form or name]
-    y = np.empty_like(x)
+    y = empty_like(x)
     _kernel.apply(_kernel.NUMBERS[unit.kernel], y, x, first, second, _settings.threads_for(x.size * unit.work))
     return y
 
@@ -61,7 +61,7 @@ def _backward(
 ) -> tuple[Array]:
     dy, x = _gradient_pair(f"{name}_backward", grad_output, input, "input")
     unit = UNITS[form or name]
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     threads = _settings.threads_for(x.size * unit.work)
     _kernel.differentiate(_kernel.NUMBERS[unit.kernel], dx, dy, x, first, second, threads)
     return (dx,)

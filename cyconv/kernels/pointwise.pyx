@@ -148,31 +148,82 @@ cdef void differentiate_chunk(gradient_t f, void* dx, const void* dy, const void
     restore_denormals(mode)
 
 
-def keep(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, int threads):
-    """y = x times scale where mask (bool) is set, else 0."""
+cdef struct Keep:
+    # what stays becomes x scale + shift, what does not becomes fill
+    double scale, shift, fill
+
+
+def keep(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, double shift, double fill, int threads):
+    """y = x scale + shift where mask (bool) is set, else fill."""
     cdef const uint8_t* chosen = <const uint8_t*>cnp.PyArray_DATA(mask)
+    cdef Keep k = Keep(scale, shift, fill)
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        run_keep[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, <float>scale,
+        run_keep[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, k,
                         cnp.PyArray_SIZE(x), threads)
     else:
-        run_keep[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, scale,
+        run_keep[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, k,
                          cnp.PyArray_SIZE(x), threads)
 
 
-cdef int run_keep(real* y, const real* x, const uint8_t* mask, real scale, index n, int threads) except -1:
+cdef int run_keep(real* y, const real* x, const uint8_t* mask, Keep k, index n, int threads) except -1:
     cdef index chunks = (n + CHUNK - 1) // CHUNK, i
     with nogil:
         if threads == 1 or chunks < 2:
-            keep_chunk(y, x, mask, scale, 0, n)
+            keep_chunk(y, x, mask, k, n)
         else:
             for i in prange(chunks, schedule="static", num_threads=threads):
-                keep_chunk(y, x, mask, scale, i * CHUNK, min(CHUNK, n - i * CHUNK))
+                keep_chunk(y + i * CHUNK, x + i * CHUNK, mask + i * CHUNK, k, min(<index>CHUNK, n - i * CHUNK))
     return 0
 
 
-cdef void keep_chunk(real* y, const real* x, const uint8_t* mask, real scale, index first, index n) noexcept nogil:
+cdef void keep_chunk(real* y, const real* x, const uint8_t* mask, Keep k, index n) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
     cdef index i
-    for i in range(first, first + n):
-        y[i] = x[i] * scale if mask[i] else 0
+    cdef real scale = <real>k.scale, shift = <real>k.shift, fill = <real>k.fill
+    for i in range(n):
+        y[i] = x[i] * scale + shift if mask[i] else fill
     restore_denormals(mode)
+
+
+def keep_channels(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, double shift, double fill,
+                  index outer, index channels, index space, bint last, int threads):
+    """The same with a mask of [outer][channels]; x is [outer][channels][space], or [outer][space][channels] if last."""
+    cdef const uint8_t* chosen = <const uint8_t*>cnp.PyArray_DATA(mask)
+    cdef Keep k = Keep(scale, shift, fill)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+        run_channels[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, k, outer, channels,
+                            space, last, threads)
+    else:
+        run_channels[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, k, outer,
+                             channels, space, last, threads)
+
+
+cdef int run_channels(real* y, const real* x, const uint8_t* mask, Keep k, index outer, index channels, index space,
+                      bint last, int threads) except -1:
+    # Tasks are runs of stretches that share a channel or, where channels lie side by side, of pixels.
+    cdef index length = channels if last else space, rows = outer * (space if last else channels)
+    cdef index each = max(<index>1, CHUNK // length), tasks = (rows + each - 1) // each, i
+    with nogil:
+        for i in prange(tasks, schedule="static", num_threads=threads):
+            rows_of_channels(y, x, mask, k, i * each, min(rows, (i + 1) * each), length, space if last else 0)
+    return 0
+
+
+cdef void rows_of_channels(real* y, const real* x, const uint8_t* mask, Keep k, index first, index end, index n,
+                           index pixels) noexcept nogil:
+    """Rows of n elements; ``pixels``: so many of them have one row of the mask, or 0 where each has one value of it."""
+    cdef uint64_t mode
+    cdef index row, i
+    cdef real scale = <real>k.scale, shift = <real>k.shift, fill = <real>k.fill
+    for row in range(first, end):
+        if pixels:
+            keep_chunk(y + row * n, x + row * n, mask + row // pixels * n, k, n)
+            continue
+        mode = flush_denormals()
+        if mask[row]:
+            for i in range(row * n, row * n + n):
+                y[i] = x[i] * scale + shift
+        else:
+            for i in range(row * n, row * n + n):
+                y[i] = fill
+        restore_denormals(mode)

@@ -35,12 +35,39 @@
 /* Sums in two levels, so that their error grows with the square root of their length. */
 #define STRETCH 128
 
+/* The upper half of the first 2n lanes beside the lower: what folds a vector in a few steps. */
+CYCONV_INLINE VEC NAME(half_of)(VEC v, int n)
+{
+    IVEC place;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        place[i] = (i + n) % LANES;
+#if defined(__clang__)
+    VEC turned;
+    for (int i = 0; i < LANES; i++)
+        turned[i] = v[place[i]];
+    return turned;
+#else
+    return __builtin_shuffle(v, place);
+#endif
+}
+
 CYCONV_INLINE T NAME(sum_of)(VEC v)
 {
-    T total = 0;
-    for (int i = 0; i < LANES; i++)
-        total += v[i];
-    return total;
+    CYCONV_UNROLL
+    for (int n = LANES / 2; n > 0; n /= 2)
+        v += NAME(half_of)(v, n);
+    return v[0];
+}
+
+CYCONV_INLINE T NAME(max_of)(VEC v)
+{
+    CYCONV_UNROLL
+    for (int n = LANES / 2; n > 0; n /= 2) {
+        VEC other = NAME(half_of)(v, n);
+        v = NAME(pick)(NAME(better)(v, other), other, v);
+    }
+    return v[0];
 }
 
 /* Returns the sum of exp(x - max x), *top = max x; y, unless NULL, gets the exponentials. */
@@ -55,9 +82,7 @@ static __attribute__((noinline, unused)) T NAME(row_exp)(T *y, const T *x, ptrdi
     }
     VEC rest = NAME(load_filled)(x + whole, n - whole, lowest);
     best = NAME(pick)(NAME(better)(best, rest), rest, best);
-    T m = best[0];
-    for (int k = 1; k < LANES; k++)
-        m = (best[k] > m) | (best[k] != best[k]) ? best[k] : m;
+    T m = NAME(max_of)(best);
     *top = m;
     for (i = 0; i < whole; i += LANES) {
         VEC e = NAME(exp_below)(NAME(load)(x + i) - m);

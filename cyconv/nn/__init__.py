@@ -24,7 +24,7 @@ from cyconv.nn.activation import (
 from cyconv.nn.container import Concat, Residual, Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from cyconv.nn.dropout import Dropout
+from cyconv.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
 from cyconv.nn.loss import (
@@ -93,6 +93,11 @@ __all__ = [
     "LogSoftmax",
     "Flatten",
     "Dropout",
+    "AlphaDropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Identity",
     "Sequential",
     "Residual",

@@ -82,6 +82,7 @@ from ._normalization import (
     local_response_norm_backward,
 )
 from ._pointwise import (
+    alpha_dropout_of_mask,
     dropout,
     dropout_backward,
     flatten,
@@ -115,6 +116,7 @@ from ._pool import (
 )
 
 __all__ = [
+    "alpha_dropout_of_mask",
     "avg_pool1d",
     "avg_pool1d_backward",
     "avg_pool2d",
