@@ -23,10 +23,17 @@ EXP_WORK = 24
 
 def dense(x: Array) -> Array:
     """Return ``x`` in one stretch of memory, whatever the order of its axes; a copy where there are gaps."""
-    if x.flags.c_contiguous or x.strides == np.empty_like(x).strides:
+    if x.flags.c_contiguous or _is_dense(x.shape, x.strides, x.itemsize):
         return x
     _arrays.copies += 1
     return x.copy(order="K")
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    """Whether strides are those that NumPy gives a copy: one stretch of memory, no axis reversed or repeated."""
+    model = np.lib.stride_tricks.as_strided(np.empty((), f"V{itemsize}"), shape, strides)
+    return strides == np.empty_like(model).strides
 
 
 def like(x: Array, model: Array) -> Array:
