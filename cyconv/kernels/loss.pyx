@@ -128,7 +128,7 @@ cdef int run_softmax(real* y, const real* x, bint logarithm, Shape shape, int th
 cdef void softmax_block(const Shape* s, real* y, const real* x, bint logarithm, index i) noexcept nogil:
     cdef Block b = block_at(s, i)
     cdef real top, sum
-    cdef index k
+    cdef index _k
     cdef uint64_t mode = flush_denormals()
     x += b.start
     y += b.start
@@ -140,7 +140,7 @@ cdef void softmax_block(const Shape* s, real* y, const real* x, bint logarithm, 
         restore_denormals(mode)
         return
     # Sample by sample: its exponentials are still in the first-level cache.
-    for k in range(b.samples):
+    for _k in range(b.samples):
         if real is float:
             sum = row_exp_f32(NULL if logarithm else y, x, s.classes, &top)
             if logarithm:
