@@ -37,8 +37,8 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     Examples
     --------
     >>> import numpy as np
-    >>> binary_cross_entropy(np.array([1.0, 0.5, 0.0]), np.array([1.0, 1.0, 1.0]), reduction="none").round(4).tolist()
-    [0.0, 0.6931, 100.0]
+    >>> binary_cross_entropy(np.array([0.5, 0.0]), np.array([1.0, 1.0]), reduction="none").round(4).tolist()
+    [0.6931, 100.0]
     """
     check_reduction("binary_cross_entropy", reduction)
     this = pair("binary_cross_entropy", "binary", input, target, reduction, weight)

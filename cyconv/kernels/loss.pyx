@@ -127,35 +127,35 @@ cdef int run_softmax(real* y, const real* x, bint logarithm, Shape shape, int th
 
 cdef void softmax_block(const Shape* s, real* y, const real* x, bint logarithm, index i) noexcept nogil:
     cdef Block b = block_at(s, i)
-    cdef real top, sum
-    cdef index _k
+    cdef index k
     cdef uint64_t mode = flush_denormals()
     x += b.start
     y += b.start
-    if s.inner > 1:
-        if real is float:
-            column_softmax_f32(logarithm, y, x, s.classes, s.inner, b.samples)
-        else:
-            column_softmax_f64(logarithm, y, x, s.classes, s.inner, b.samples)
-        restore_denormals(mode)
-        return
-    # Sample by sample: its exponentials are still in the first-level cache.
-    for _k in range(b.samples):
-        if real is float:
-            sum = row_exp_f32(NULL if logarithm else y, x, s.classes, &top)
-            if logarithm:
-                row_shift_f32(y, x, s.classes, top, <float>log(sum))
-            else:
-                row_scale_f32(y, s.classes, 1 / sum)
-        else:
-            sum = row_exp_f64(NULL if logarithm else y, x, s.classes, &top)
-            if logarithm:
-                row_shift_f64(y, x, s.classes, top, log(sum))
-            else:
-                row_scale_f64(y, s.classes, 1 / sum)
-        x += s.classes
-        y += s.classes
+    if s.inner == 1:
+        for k in range(b.samples):
+            softmax_row(y + k * s.classes, x + k * s.classes, logarithm, s.classes)
+    elif real is float:
+        column_softmax_f32(logarithm, y, x, s.classes, s.inner, b.samples)
+    else:
+        column_softmax_f64(logarithm, y, x, s.classes, s.inner, b.samples)
     restore_denormals(mode)
+
+
+cdef inline void softmax_row(real* y, const real* x, bint logarithm, index classes) noexcept nogil:
+    """One sample: its exponentials are still in the first-level cache when they are divided."""
+    cdef real top, sum
+    if real is float:
+        sum = row_exp_f32(NULL if logarithm else y, x, classes, &top)
+        if logarithm:
+            row_shift_f32(y, x, classes, top, <float>log(sum))
+        else:
+            row_scale_f32(y, classes, 1 / sum)
+    else:
+        sum = row_exp_f64(NULL if logarithm else y, x, classes, &top)
+        if logarithm:
+            row_shift_f64(y, x, classes, top, log(sum))
+        else:
+            row_scale_f64(y, classes, 1 / sum)
 
 
 def softmax_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, bint logarithm, index outer, index classes,

@@ -82,7 +82,6 @@ from ._normalization import (
     local_response_norm_backward,
 )
 from ._pointwise import (
-    alpha_dropout_of_mask,
     dropout,
     dropout_backward,
     flatten,
@@ -116,7 +115,6 @@ from ._pool import (
 )
 
 __all__ = [
-    "alpha_dropout_of_mask",
     "avg_pool1d",
     "avg_pool1d_backward",
     "avg_pool2d",

@@ -107,6 +107,8 @@ def _loss(
     reduction: str,
     by_weight: bool = False,
 ) -> Array:
+    if reduction not in ("none", "mean", "sum", "batchmean"):
+        raise ValueError(f"reduction must be 'none', 'mean', 'sum' or 'batchmean', got {reduction!r}")
     each = formula[0](wide(input), wide(target), *more)
     if weight is not None:
         each = each * wide(weight)

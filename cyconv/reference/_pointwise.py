@@ -149,13 +149,3 @@ def _keep(x: Array, p: float, mask: Array) -> Array:
     if p == 1:
         return np.zeros_like(x)
     return np.where(mask, wide(x) / (1 - p), 0).astype(x.dtype)
-
-
-def alpha_dropout_of_mask(input: Array, p: float, mask: Array) -> Array:
-    """Alpha dropout of SELU's outputs with the mask given, of elements or of channels (Klambauer et al. 2017).
-
-    What is dropped becomes the limit of SELU; then a x + b brings mean 0 and variance 1 back.
-    """
-    limit = -1.7580993408473766
-    a = (1 - p + p * (1 - p) * limit**2) ** -0.5
-    return (a * np.where(mask, wide(input), limit) - a * p * limit).astype(input.dtype)
