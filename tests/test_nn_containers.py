@@ -500,7 +500,7 @@ def test_concat_refuses_what_does_not_match():
         net.backward(x)
 
 
-# ---------------------------------------------------------------------------------------- gradients that are written over
+# ------------------------------------------------------------------------------------ gradients written over
 
 
 def test_a_relu_writes_over_the_gradient_of_the_layer_behind_it_and_over_nothing_else(monkeypatch):

@@ -400,18 +400,30 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("flatten", [(3, 5, 2)], {"start_dim": 1}),
     ("mse_loss", [(3, 5), (3, 5)], {}),
     ("mse_loss", [(3, 5), (3, 5)], {"reduction": "none"}),
+    ("mse_loss", [(3, 5), (3, 5)], {"weight": np.arange(15.0).reshape(3, 5)}),
+    ("l1_loss", [(3, 5), (3, 5)], {}),
+    ("smooth_l1_loss", [(3, 5), (3, 5)], {"beta": 0.7, "reduction": "sum"}),
+    ("huber_loss", [(3, 5), (3, 5)], {"delta": 0.7, "reduction": "none"}),
+    ("binary_cross_entropy", [np.linspace(0.1, 0.9, 6), np.linspace(0.7, 0.2, 6)], {"weight": np.arange(6.0)}),
+    ("binary_cross_entropy_with_logits", [(3, 5), (3, 5)], {"pos_weight": np.arange(5.0)}),
+    (
+        "kl_div",
+        [np.linspace(-2, -1, 6).reshape(2, 3), np.linspace(0.1, 0.9, 6).reshape(2, 3)],
+        {"reduction": "batchmean"},
+    ),
+    ("kl_div", [(3, 5), (3, 5)], {"log_target": True}),
     ("nll_loss", [(3, 4, 2)], {"target": np.array([[0, 3], [1, 1], [2, -1]]), "ignore_index": -1}),
     ("cross_entropy", [(3, 4)], {"target": np.array([3, -100, 1]), "label_smoothing": 0.1}),
     ("cross_entropy", [(2, 4)], {"target": np.array([3, 0]), "weight": np.array([1, 2, 3, 0.5]), "reduction": "none"}),
-    ("cross_entropy", [(2, 4, 3)], {"target": np.full((2, 4, 3), 0.25), "reduction": "sum", "label_smoothing": 0.1}),
+    ("cross_entropy", [(2, 4, 3), (2, 4, 3)], {"reduction": "sum", "label_smoothing": 0.1}),
     ("cross_entropy", [(4,)], {"target": np.array(2)}),
 ]
 each_case = pytest.mark.parametrize(("name", "shapes", "kwargs"), CASES, ids=[case[0] for case in CASES])
 
 
 def arrays_of(shapes, dtype=np.float64):
-    rng = np.random.default_rng(sum(map(math.prod, shapes)))
-    return [rng.normal(size=shape).astype(dtype) for shape in shapes], rng
+    rng = np.random.default_rng(sum(math.prod(np.shape(s) if isinstance(s, np.ndarray) else s) for s in shapes))
+    return [np.asarray(s if isinstance(s, np.ndarray) else rng.normal(size=s), dtype) for s in shapes], rng
 
 
 def test_every_gradient_has_a_case():

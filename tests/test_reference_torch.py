@@ -216,13 +216,12 @@ def test_class_losses(shape, weighted, reduction):
 def test_cross_entropy_of_probabilities(shape, weighted, reduction):
     rng = np.random.default_rng(9)
     target, weight = rng.random(shape), rng.random(4) if weighted else None
-    t, w = torch.from_numpy(target), None if weight is None else torch.from_numpy(weight)
+    w = None if weight is None else torch.from_numpy(weight)
     for smooth in (0.0, 0.3):
         compare(
             "cross_entropy",
-            lambda i, s=smooth: F.cross_entropy(i, t, w, reduction=reduction, label_smoothing=s),
-            normal(shape),
-            target=target,
+            lambda i, t, s=smooth: F.cross_entropy(i, t, w, reduction=reduction, label_smoothing=s),
+            [*normal(shape), target],
             weight=weight,
             reduction=reduction,
             label_smoothing=smooth,

@@ -27,11 +27,34 @@ from ._conv_transpose import (
     conv_transpose3d,
     conv_transpose3d_backward,
 )
-from ._dropout import dropout, dropout_backward
+from ._distance_loss import (
+    huber_loss,
+    huber_loss_backward,
+    l1_loss,
+    l1_loss_backward,
+    mse_loss,
+    mse_loss_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
+)
+from ._dropout import (
+    alpha_dropout,
+    alpha_dropout_backward,
+    dropout,
+    dropout1d,
+    dropout1d_backward,
+    dropout2d,
+    dropout2d_backward,
+    dropout3d,
+    dropout3d_backward,
+    dropout_backward,
+    feature_alpha_dropout,
+    feature_alpha_dropout_backward,
+)
 from ._expected import conv_expected_time
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
-from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
+from ._loss import cross_entropy, cross_entropy_backward, nll_loss, nll_loss_backward
 from ._normalization import (
     batch_norm,
     batch_norm_backward,
@@ -43,6 +66,14 @@ from ._normalization import (
 )
 from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from ._prelu import prelu, prelu_backward
+from ._probability_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    kl_div,
+    kl_div_backward,
+)
 from ._shape import flatten, flatten_backward
 from ._units import (
     elu,
@@ -70,6 +101,7 @@ from ._units import (
     softsign,
     softsign_backward,
 )
+from ._update import adagrad_step, adam_step, clamp_, rmsprop_step, scale_, sgd_step, total_norm
 
 __all__ = [
     "ConvLayer",
@@ -143,12 +175,41 @@ __all__ = [
     "tanh_backward",
     "dropout",
     "dropout_backward",
+    "dropout1d",
+    "dropout1d_backward",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout3d",
+    "dropout3d_backward",
+    "alpha_dropout",
+    "alpha_dropout_backward",
+    "feature_alpha_dropout",
+    "feature_alpha_dropout_backward",
     "flatten",
     "flatten_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "mse_loss",
     "mse_loss_backward",
+    "l1_loss",
+    "l1_loss_backward",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
+    "huber_loss",
+    "huber_loss_backward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "kl_div",
+    "kl_div_backward",
     "nll_loss",
     "nll_loss_backward",
+    "adagrad_step",
+    "adam_step",
+    "clamp_",
+    "rmsprop_step",
+    "scale_",
+    "sgd_step",
+    "total_norm",
 ]

@@ -86,3 +86,10 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any], last: bool = False) -> A
     if not last:
         return _workspace.empty(shape, dtype.char)
     return np.moveaxis(_workspace.empty((shape[0], *shape[2:], shape[1]), dtype.char), -1, 1)
+
+
+def empty_like(x: Array) -> Array:
+    """Return a new array in the shape, dtype and memory order of ``x``, which is dense and float32 or float64."""
+    if x.flags.c_contiguous:
+        return _workspace.empty(x.shape, x.dtype.char)
+    return np.ndarray(x.shape, x.dtype, _workspace.empty((x.size,), x.dtype.char), strides=x.strides)

@@ -1,6 +1,6 @@
 """Layer objects, in the names and meaning of ``torch.nn``."""
 
-from cyconv.nn import init
+from cyconv.nn import init, utils
 from cyconv.nn.activation import (
     ELU,
     GELU,
@@ -24,10 +24,20 @@ from cyconv.nn.activation import (
 from cyconv.nn.container import Concat, Residual, Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from cyconv.nn.dropout import Dropout
+from cyconv.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from cyconv.nn.flatten import Flatten, Identity
 from cyconv.nn.linear import Linear
-from cyconv.nn.loss import CrossEntropyLoss, MSELoss, NLLLoss
+from cyconv.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from cyconv.nn.module import Module, Parameter
 from cyconv.nn.normalization import (
     BatchNorm1d,
@@ -83,12 +93,24 @@ __all__ = [
     "LogSoftmax",
     "Flatten",
     "Dropout",
+    "AlphaDropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Identity",
     "Sequential",
     "Residual",
     "Concat",
     "CrossEntropyLoss",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "SmoothL1Loss",
     "NLLLoss",
     "MSELoss",
     "init",
+    "utils",
 ]
