@@ -29,6 +29,7 @@ from ._conv_transpose import (
 )
 from ._dropout import dropout, dropout_backward
 from ._expected import conv_expected_time
+from ._join import add, add_backward, cat, cat_backward, multiply, multiply_backward
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
 from ._loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward, nll_loss, nll_loss_backward
@@ -72,6 +73,12 @@ from ._units import (
 )
 
 __all__ = [
+    "add",
+    "add_backward",
+    "cat",
+    "cat_backward",
+    "multiply",
+    "multiply_backward",
     "ConvLayer",
     "conv1d",
     "conv1d_backward",

@@ -26,9 +26,23 @@ from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from cyconv.nn.dropout import Dropout
 from cyconv.nn.flatten import Flatten, Identity
+from cyconv.nn.graph import Graph
+from cyconv.nn.join import Add, Concatenate, Multiply
+from cyconv.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyLinear,
+)
 from cyconv.nn.linear import Linear
 from cyconv.nn.loss import CrossEntropyLoss, MSELoss, NLLLoss
-from cyconv.nn.module import Module, Parameter
+from cyconv.nn.module import Module, Parameter, UninitializedParameter
 from cyconv.nn.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -41,6 +55,7 @@ from cyconv.nn.normalization import (
     LocalResponseNorm,
 )
 from cyconv.nn.pooling import AvgPool2d, MaxPool2d
+from cyconv.nn.separable import SeparableConv1d, SeparableConv2d, SeparableConv3d
 
 __all__ = [
     "Module",
@@ -51,6 +66,9 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "SeparableConv1d",
+    "SeparableConv2d",
+    "SeparableConv3d",
     "Linear",
     "MaxPool2d",
     "AvgPool2d",
@@ -87,6 +105,21 @@ __all__ = [
     "Sequential",
     "Residual",
     "Concat",
+    "Graph",
+    "Add",
+    "Multiply",
+    "Concatenate",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyLinear",
+    "UninitializedParameter",
     "CrossEntropyLoss",
     "NLLLoss",
     "MSELoss",
