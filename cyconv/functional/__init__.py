@@ -29,6 +29,7 @@ from ._conv_transpose import (
 )
 from ._dropout import dropout, dropout_backward
 from ._expected import conv_expected_time
+from ._interpolate import interpolate, interpolate_backward
 from ._join import add, add_backward, cat, cat_backward, multiply, multiply_backward
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
@@ -44,7 +45,15 @@ from ._normalization import (
 )
 from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from ._prelu import prelu, prelu_backward
-from ._shape import flatten, flatten_backward
+from ._shape import flatten, flatten_backward, unflatten, unflatten_backward
+from ._shuffle import (
+    channel_shuffle,
+    channel_shuffle_backward,
+    pixel_shuffle,
+    pixel_shuffle_backward,
+    pixel_unshuffle,
+    pixel_unshuffle_backward,
+)
 from ._units import (
     elu,
     elu_backward,
@@ -95,6 +104,8 @@ __all__ = [
     "conv_transpose3d_backward",
     "conv_engine",
     "conv_expected_time",
+    "interpolate",
+    "interpolate_backward",
     "linear",
     "linear_backward",
     "avg_pool2d",
@@ -152,6 +163,14 @@ __all__ = [
     "dropout_backward",
     "flatten",
     "flatten_backward",
+    "unflatten",
+    "unflatten_backward",
+    "channel_shuffle",
+    "channel_shuffle_backward",
+    "pixel_shuffle",
+    "pixel_shuffle_backward",
+    "pixel_unshuffle",
+    "pixel_unshuffle_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "mse_loss",

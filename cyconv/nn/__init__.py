@@ -56,6 +56,15 @@ from cyconv.nn.normalization import (
 )
 from cyconv.nn.pooling import AvgPool2d, MaxPool2d
 from cyconv.nn.separable import SeparableConv1d, SeparableConv2d, SeparableConv3d
+from cyconv.nn.upsample import (
+    ChannelShuffle,
+    PixelShuffle,
+    PixelUnshuffle,
+    Unflatten,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 
 __all__ = [
     "Module",
@@ -100,6 +109,13 @@ __all__ = [
     "Softmax",
     "LogSoftmax",
     "Flatten",
+    "Unflatten",
+    "Upsample",
+    "UpsamplingNearest2d",
+    "UpsamplingBilinear2d",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "ChannelShuffle",
     "Dropout",
     "Identity",
     "Sequential",
