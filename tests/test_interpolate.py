@@ -240,7 +240,8 @@ def test_layers_are_those_of_torch(layer, arguments):
     kwargs = {"size": mine.size, "scale_factor": mine.scale_factor, "mode": mine.mode}
     expected = F.interpolate_backward(y, x, align_corners=mine.align_corners, **kwargs)[0]
     np.testing.assert_array_equal(dx, expected)
-    assert repr(mine).startswith(f"{layer}(") and f"mode={mine.mode!r}" in repr(mine)
+    assert repr(mine).startswith(f"{layer}(")
+    assert f"mode={mine.mode!r}" in repr(mine)
     mine.eval()(x)
     with pytest.raises(RuntimeError, match="in eval mode forward remembers nothing"):
         mine.backward(y)
