@@ -1,10 +1,11 @@
 """Interpolation along up to three axes by tables: each output is a weighted sum of a few inputs along each axis.
 
-A *line* is a row of a plane (NCHW), or a row of pixels with all their channels (channels-last). Where lines become more,
-they are joined along themselves first, each once, and kept in a ring until the output lines that need them are written;
-where they become fewer, across first. The gradient is the same with the tables transposed. In planes, joining along a
-line means to pick elements from one or two vectors by lanes that the tables hold; where outputs lie too far apart for
-that, elements are joined one by one.
+A *line* is a row of a plane (NCHW), or a row of pixels with all their channels (channels-last). Where lines become
+more, they are joined along themselves first, each once, and kept in a ring until the output lines that need them are
+written; where they become fewer, across first; channels-last pixels of two taps along the line are joined along all
+axes at once. The gradient is the same with the tables transposed. In planes, joining along a line means to pick
+elements from one or two vectors by lanes that the tables hold; where outputs lie too far apart for that, elements are
+joined one by one.
 
 A *task* is some output lines, cut by geometry alone. No two tasks write the same element.
 """
@@ -57,7 +58,7 @@ cdef extern from "resize.h" nogil:
     void pick_row_f64(double* out, const double* out_end, const double* x, index n, const int32_t* base,
                       const double* lane, const double* weight, index many, int two, int moves) noexcept
 
-# Elements of a task, and the most lines across that one output line is joined from at once.
+# Elements of a task: some microseconds of work.
 cdef enum:
     TASK = 32768
 
@@ -97,7 +98,7 @@ cdef struct Picks:
 
 
 cdef struct Call:
-    index images, channels
+    index channels
     bint last
     index line_in, line_out          # elements
     index lines                      # output lines of one plane or image
@@ -162,7 +163,7 @@ cdef int resize(Resize r, real* out, const real* x, index images, index channels
     cdef index tasks, i, per_thread, pieces, vector = 64 // sizeof(real)
     cdef Workspace memory
     cdef char* private
-    c.images, c.channels, c.last = images, channels, last
+    c.channels, c.last = channels, last
     c.line_in, c.line_out = r.axes[2].inputs * pixel, r.axes[2].outputs * pixel
     c.lines = r.axes[0].outputs * r.axes[1].outputs
     c.total_lines = planes * c.lines
