@@ -61,6 +61,8 @@ cdef extern from "resize.h" nogil:
 # Elements of a task: some microseconds of work.
 cdef enum:
     TASK = 32768
+    # A longer ring would not stay near the processor.
+    RING_BYTES = 16 << 20
 
 
 def lanes(int itemsize):
@@ -178,11 +180,12 @@ cdef int resize(Resize r, real* out, const real* x, index images, index channels
     tasks = (c.total_lines + c.task_lines - 1) // c.task_lines
     c.at_once = (last and r.axes[0].even and r.axes[1].even and r.axes[2].even and r.axes[2].taps == 2
                  and r.axes[0].taps * r.axes[1].taps in (1, 2, 4))
-    c.along_first = not c.at_once and not r.axes[2].same and r.axes[1].outputs > r.axes[1].inputs
     c.ring_depth = min(r.axes[0].reach, r.axes[0].inputs)
     c.ring_rows = min(r.axes[1].reach, r.axes[1].inputs)
     # Behind each line of the ring, and of the buffers, room for vectors that cross its end.
     c.pitch = (max(c.line_in, c.line_out) + 3 * vector) // vector * vector
+    c.along_first = (not c.at_once and not r.axes[2].same and r.axes[1].outputs > r.axes[1].inputs
+                     and c.ring_depth * c.ring_rows * c.pitch * <index>sizeof(real) <= RING_BYTES)
     per_thread = (c.ring_depth * c.ring_rows if c.along_first else 1) + 1
     per_thread = per_thread * c.pitch * sizeof(real)
     # Tags of the ring, pointers and weights of the lines that are joined.
