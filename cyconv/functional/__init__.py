@@ -52,6 +52,8 @@ from ._dropout import (
     feature_alpha_dropout_backward,
 )
 from ._expected import conv_expected_time
+from ._interpolate import interpolate, interpolate_backward
+from ._join import add, add_backward, cat, cat_backward, multiply, multiply_backward
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
 from ._loss import cross_entropy, cross_entropy_backward, nll_loss, nll_loss_backward
@@ -74,7 +76,15 @@ from ._probability_loss import (
     kl_div,
     kl_div_backward,
 )
-from ._shape import flatten, flatten_backward
+from ._shape import flatten, flatten_backward, unflatten, unflatten_backward
+from ._shuffle import (
+    channel_shuffle,
+    channel_shuffle_backward,
+    pixel_shuffle,
+    pixel_shuffle_backward,
+    pixel_unshuffle,
+    pixel_unshuffle_backward,
+)
 from ._units import (
     elu,
     elu_backward,
@@ -104,6 +114,12 @@ from ._units import (
 from ._update import adagrad_step, adam_step, clamp_, rmsprop_step, scale_, sgd_step, total_norm
 
 __all__ = [
+    "add",
+    "add_backward",
+    "cat",
+    "cat_backward",
+    "multiply",
+    "multiply_backward",
     "ConvLayer",
     "conv1d",
     "conv1d_backward",
@@ -120,6 +136,8 @@ __all__ = [
     "conv_transpose3d_backward",
     "conv_engine",
     "conv_expected_time",
+    "interpolate",
+    "interpolate_backward",
     "linear",
     "linear_backward",
     "avg_pool2d",
@@ -187,6 +205,14 @@ __all__ = [
     "feature_alpha_dropout_backward",
     "flatten",
     "flatten_backward",
+    "unflatten",
+    "unflatten_backward",
+    "channel_shuffle",
+    "channel_shuffle_backward",
+    "pixel_shuffle",
+    "pixel_shuffle_backward",
+    "pixel_unshuffle",
+    "pixel_unshuffle_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "mse_loss",

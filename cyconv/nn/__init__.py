@@ -26,6 +26,20 @@ from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from cyconv.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from cyconv.nn.flatten import Flatten, Identity
+from cyconv.nn.graph import Graph
+from cyconv.nn.join import Add, Concatenate, Multiply
+from cyconv.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyLinear,
+)
 from cyconv.nn.linear import Linear
 from cyconv.nn.loss import (
     BCELoss,
@@ -38,7 +52,7 @@ from cyconv.nn.loss import (
     NLLLoss,
     SmoothL1Loss,
 )
-from cyconv.nn.module import Module, Parameter
+from cyconv.nn.module import Module, Parameter, UninitializedParameter
 from cyconv.nn.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -51,6 +65,16 @@ from cyconv.nn.normalization import (
     LocalResponseNorm,
 )
 from cyconv.nn.pooling import AvgPool2d, MaxPool2d
+from cyconv.nn.separable import SeparableConv1d, SeparableConv2d, SeparableConv3d
+from cyconv.nn.upsample import (
+    ChannelShuffle,
+    PixelShuffle,
+    PixelUnshuffle,
+    Unflatten,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 
 __all__ = [
     "Module",
@@ -61,6 +85,9 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "SeparableConv1d",
+    "SeparableConv2d",
+    "SeparableConv3d",
     "Linear",
     "MaxPool2d",
     "AvgPool2d",
@@ -92,6 +119,13 @@ __all__ = [
     "Softmax",
     "LogSoftmax",
     "Flatten",
+    "Unflatten",
+    "Upsample",
+    "UpsamplingNearest2d",
+    "UpsamplingBilinear2d",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "ChannelShuffle",
     "Dropout",
     "AlphaDropout",
     "Dropout1d",
@@ -102,6 +136,21 @@ __all__ = [
     "Sequential",
     "Residual",
     "Concat",
+    "Graph",
+    "Add",
+    "Multiply",
+    "Concatenate",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyLinear",
+    "UninitializedParameter",
     "CrossEntropyLoss",
     "BCELoss",
     "BCEWithLogitsLoss",

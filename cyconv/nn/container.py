@@ -30,7 +30,8 @@ class _Children(Module):
     """Children in order, by number or by name; they are ordinary attributes, and `_layers` follows these."""
 
     _layers: tuple[Module, ...] = ()
-    _steps: tuple[Callable[[Any], Any], ...] | None = None
+    # What forward runs, prepared when it is first called.
+    _steps: tuple[Any, ...] | None = None
 
     def __init__(self, *modules: Any) -> None:
         if len(modules) == 1 and isinstance(modules[0], OrderedDict):
