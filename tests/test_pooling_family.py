@@ -510,7 +510,7 @@ INDICES = np.zeros((2, 3, 8, 9), np.int64)
             ValueError,
             "adaptive_max_pool2d_backward: indices must lie in the plane of 8 x 9",
         ),
-        (lambda: F.global_max_pool1d(X[0, :, :0]), ValueError, "the input has no pixels: its length is 0"),
+        (lambda: F.global_max_pool1d(X[0, :, :, :0]), ValueError, "the input has no pixels: its length is 0"),
         (lambda: nn.FractionalMaxPool2d(2), ValueError, "FractionalMaxPool2d: exactly one of output_size and"),
         (lambda: nn.AvgPool3d(2).backward(X), RuntimeError, "AvgPool3d: backward needs a forward pass"),
     ],

@@ -334,7 +334,16 @@ static __attribute__((noinline, unused)) void NAME(split_row)(T *to, ptrdiff_t l
     }
     if (stride == 2) {
         T *first = to + (pad & 1) * length + pad / 2, *second = to + (~pad & 1) * length + (pad + 1) / 2;
-        NAME(split_pairs)(first, second, x, width);
+        ptrdiff_t whole = width / (2 * LANES) * (2 * LANES), rest = width - whole;
+        NAME(split_pairs)(first, second, x, whole);
+        if (rest) { /* what follows in both phases is margin, and -inf as before */
+            VEC a = NAME(load_filled)(x + whole, NAME(least)(rest, LANES), NEUTRAL(CYCONV_MAXIMUM));
+            VEC b = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
+            if (rest > LANES)
+                b = NAME(load_filled)(x + whole + LANES, rest - LANES, NEUTRAL(CYCONV_MAXIMUM));
+            NAME(store)(first + whole / 2, NAME(every_second)(a, b, 0));
+            NAME(store)(second + whole / 2, NAME(every_second)(a, b, 1));
+        }
         return;
     }
     ptrdiff_t phase = pad % stride, place = pad / stride;

@@ -245,6 +245,7 @@ cdef void chosen_row(const Shape* s, const pool_phase* f, real* dx, const real* 
     cdef index* names = places + s.depth
     cdef index k, i, p, r, plane, n = s.rows.belongs[row], width = s.columns.length
     cdef real* to
+    cdef const real* end
     cdef bint add
     for k in range(s.slices.count[slice]):
         plane = s.slices.first[slice] + k * s.slices.dilation
@@ -256,9 +257,14 @@ cdef void chosen_row(const Shape* s, const pool_phase* f, real* dx, const real* 
             p += s.rows.window_step
             r -= s.rows.tap_step
         to = dx + (plane * s.rows.length + row) * width
-        # What is written behind a row is the next one's, if that comes later.
-        take_chosen(to, to + width if add or (row == s.rows.length - 1 and s.slices.length > 1) else dx_end, add,
-                    <const real*>scratch + s.at_gradient, <const real*>scratch + s.at_code, s.phase_start,
+        # What is written behind a row is the next one's, which comes later; but not the next slice's.
+        if add:
+            end = to + width
+        elif s.slices.length > 1:
+            end = dx + (plane + 1) * s.rows.length * width
+        else:
+            end = dx_end
+        take_chosen(to, end, add, <const real*>scratch + s.at_gradient, <const real*>scratch + s.at_code, s.phase_start,
                     s.columns.stride, places, names, n, f, scratch + s.at_line, width)
 
 
