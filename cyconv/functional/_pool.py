@@ -56,9 +56,9 @@ class Plan:
         return _gradient.PoolGradient(*self._windows, self._average)
 
     @functools.cached_property
-    def finder(self) -> Any:
-        """The kernel that knows where maxima stand."""
-        return self.forward if self.forward.finds_places else _places.Windows(*self._windows)
+    def places(self) -> Any:
+        """The kernel that finds maxima of windows of any kind and their places."""
+        return _places.Windows(*self._windows)
 
 
 def _windows_plan(
@@ -129,7 +129,8 @@ def maximum(plan: Plan, x: Array, return_indices: bool) -> Any:
         plan.forward.maximum(out, None, x, plan.batch, plan.channels, last, threads)
         return out if plan.batched else out[0]
     indices = empty(plan.output_shape, INT64, last)
-    plan.finder.maximum(out, indices, x, plan.batch, plan.channels, last, threads)
+    finder = plan.forward if plan.forward.finds_places(last) else plan.places
+    finder.maximum(out, indices, x, plan.batch, plan.channels, last, threads)
     return (out, indices) if plan.batched else (out[0], indices[0])
 
 
@@ -140,12 +141,15 @@ def maximum_backward(operation: str, plan: Plan, x: Array, grad_output: Any, ind
     check_gradient(operation, dy.shape, plan.grad_shape)
     if indices is not None:
         return scatter(operation, x, dy, places(operation, indices, dy.shape, "the output"), plan.geometry.input)
-    if not plan.forward.finds_places:
-        _, found = maximum(plan, x, True)
-        return scatter(operation, x, dy, found, plan.geometry.input)
     if not plan.batched:
         x, dy = x[np.newaxis], dy[np.newaxis]
     x, last = ordered(x)
+    if not plan.forward.finds_places(last):
+        indices = empty(plan.output_shape, INT64, last)
+        threads = _settings.threads_for(plan.work)
+        plan.places.maximum(empty(dy.shape, x.dtype, last), indices, x, plan.batch, plan.channels, last, threads)
+        (dx,) = scatter(operation, x, dy, indices, plan.geometry.input)
+        return (dx if plan.batched else dx[0],)
     dy = in_order(dy, last)
     dx = empty(plan.input_shape, x.dtype, last)
     plan.gradient.maximum(dx, dy, x, plan.batch, plan.channels, last, _settings.threads_for(plan.work))

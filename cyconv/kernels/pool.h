@@ -382,38 +382,113 @@ CYCONV_INLINE void NAME(chosen)(NAME(choice) * c)
     c->top = NAME(pick)(nan, (VEC){0} + (T)__builtin_nan(""), c->top);
 }
 
+/* The same for numbers alone: the sum of all tells by a NaN that there was one (or infinities of both signs), and then
+ * the search is done again with care. Sums have units of their own in most processors. */
+typedef struct {
+    VEC top, sum;
+    IVEC tap;
+} NAME(quick);
+
+CYCONV_INLINE void NAME(choose_quickly)(NAME(quick) * c, VEC v, BITS tap)
+{
+    IVEC larger = v > c->top;
+    c->tap = (larger & tap) | (~larger & c->tap);
+    c->top = NAME(maximum)(c->top, v);
+    c->sum += v;
+}
+CYCONV_INLINE int NAME(any)(IVEC mask)
+{
+#if defined(__AVX512DQ__)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    BITS all = 0;
+    for (int i = 0; i < LANES; i++)
+        all |= mask[i];
+    return all != 0;
+#endif
+}
+
 /* Maximum and its tap for a row of windows over n split rows: row k at row[k], its tap s at tap[s] behind that, called
  * name[k] + s * step. first_column[q] is what the first tap of window q that meets a column adds to a name, or -1: the
  * first pixel wins where nothing is larger than -inf. best, name and first_column have room for whole vectors. */
-CYCONV_INLINE void NAME(best_taps_of)(T *best, BITS *to, const T *base, const BITS *first_column, const ptrdiff_t *row,
-                                      const ptrdiff_t *name, ptrdiff_t n, const ptrdiff_t *tap, const ptrdiff_t taps,
-                                      ptrdiff_t step, ptrdiff_t windows)
+CYCONV_INLINE IVEC NAME(first_tap)(const BITS *first_column, const ptrdiff_t *name, ptrdiff_t n)
+{
+    IVEC which = *(const NAME(uivec) *)first_column;
+    return n > 0 ? which + ((which >= 0) & (BITS)name[0]) : which | -1;
+}
+static __attribute__((noinline, unused)) void NAME(best_taps_or_nan)(T *best, BITS *to, const T *base,
+                                                                     const BITS *first_column, const ptrdiff_t *row,
+                                                                     const ptrdiff_t *name, ptrdiff_t n,
+                                                                     const ptrdiff_t *tap, ptrdiff_t taps,
+                                                                     ptrdiff_t step, ptrdiff_t windows)
 {
     for (ptrdiff_t q = 0; q < windows; q += LANES) {
-        IVEC which = *(const NAME(uivec) *)(first_column + q);
-        which = n > 0 ? which + ((which >= 0) & (BITS)name[0]) : which | -1;
-        NAME(choice) c = NAME(choose_from)(which);
-        for (ptrdiff_t k = 0; k < n; k++) {
-            const T *p = base + row[k] + q;
+        NAME(choice) c = NAME(choose_from)(NAME(first_tap)(first_column + q, name, n));
+        for (ptrdiff_t k = 0; k < n; k++)
             for (ptrdiff_t s = 0; s < taps; s++)
-                NAME(choose)(&c, NAME(load)(p + tap[s]), (BITS)(name[k] + s * step));
-        }
+                NAME(choose)(&c, NAME(load)(base + row[k] + q + tap[s]), (BITS)(name[k] + s * step));
         NAME(chosen)(&c);
         NAME(store)(best + q, c.top);
         *(NAME(uivec) *)(to + q) = c.tap;
     }
+}
+CYCONV_INLINE void NAME(best_taps_of)(T *best, BITS *to, const T *base, const BITS *first_column, const ptrdiff_t *row,
+                                      const ptrdiff_t *name, ptrdiff_t n, const ptrdiff_t *tap, const ptrdiff_t taps,
+                                      ptrdiff_t step, ptrdiff_t windows)
+{
+    IVEC nan = {0};
+    for (ptrdiff_t q = 0; q < windows; q += LANES) {
+        NAME(quick) c = {(VEC){0} + NEUTRAL(CYCONV_MAXIMUM), (VEC){0}, NAME(first_tap)(first_column + q, name, n)};
+        for (ptrdiff_t k = 0; k < n; k++) {
+            const T *p = base + row[k] + q;
+            for (ptrdiff_t s = 0; s < taps; s++)
+                NAME(choose_quickly)(&c, NAME(load)(p + tap[s]), (BITS)(name[k] + s * step));
+        }
+        nan |= c.sum != c.sum;
+        NAME(store)(best + q, c.top);
+        *(NAME(uivec) *)(to + q) = c.tap;
+    }
+    if (NAME(any)(nan))
+        NAME(best_taps_or_nan)(best, to, base, first_column, row, name, n, tap, taps, step, windows);
 }
 static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *to, const T *base,
                                                               const BITS *first_column, const ptrdiff_t *row,
                                                               const ptrdiff_t *name, ptrdiff_t n, const ptrdiff_t *tap,
                                                               ptrdiff_t taps, ptrdiff_t step, ptrdiff_t windows)
 {
-    if (taps == 3)
+    if (taps == 3 && n == 3)
+        NAME(best_taps_of)(best, to, base, first_column, row, name, 3, tap, 3, step, windows);
+    else if (taps == 3)
         NAME(best_taps_of)(best, to, base, first_column, row, name, n, tap, 3, step, windows);
     else if (taps == 2)
         NAME(best_taps_of)(best, to, base, first_column, row, name, n, tap, 2, step, windows);
     else
         NAME(best_taps_of)(best, to, base, first_column, row, name, n, tap, taps, step, windows);
+}
+
+/* Where in n elements the maximum stands: the first of equals, the last of NaNs. */
+static __attribute__((noinline, unused)) ptrdiff_t NAME(best_in_run)(const T *p, const T *x_end, ptrdiff_t n, T *best)
+{
+    VEC v = NAME(join_run)(CYCONV_MAXIMUM, p, x_end, n);
+    T top = v[0];
+    ptrdiff_t i = 0;
+    for (int k = 1; k < LANES; k++)
+        top = NAME(join_one)(CYCONV_MAXIMUM, top, v[k]);
+    if (top != top) {
+        for (i = n - 1; p[i] == p[i]; i--)
+            ;
+    } else {
+        for (; i + LANES <= n && !NAME(any)(NAME(load)(p + i) == top); i += LANES)
+            ;
+        for (; p[i] != top; i++)
+            ;
+    }
+    *best = p[i];
+    return i;
 }
 
 /* The pixels of one window, channels-last: how many along each axis, and how far apart. */
@@ -439,7 +514,7 @@ CYCONV_INLINE const T *NAME(last_pixel)(const T *x, const pool_block *b)
 CYCONV_INLINE void NAME(join_pixels_block)(const int op, const int vectors, T *out, const T *x, const pool_block *b,
                                            T factor)
 {
-    NAME(state) v[CYCONV_PIXEL_VECTORS];
+    NAME(state) v[2 * CYCONV_PIXEL_VECTORS];
     CYCONV_UNROLL
     for (int k = 0; k < vectors; k++)
         v[k] = NAME(begin)(op);
@@ -460,6 +535,9 @@ CYCONV_INLINE void NAME(join_pixels)(const int op, T *out, const T *out_end, con
 {
     const T *last = NAME(last_pixel)(x, b);
     ptrdiff_t c = 0;
+    if (op == CYCONV_SUM) /* which needs one register each */
+        for (; c + 2 * CYCONV_PIXEL_VECTORS * LANES <= n; c += 2 * CYCONV_PIXEL_VECTORS * LANES)
+            NAME(join_pixels_block)(op, 2 * CYCONV_PIXEL_VECTORS, out + c, x + c, b, factor);
     for (; c + CYCONV_PIXEL_VECTORS * LANES <= n; c += CYCONV_PIXEL_VECTORS * LANES)
         NAME(join_pixels_block)(op, CYCONV_PIXEL_VECTORS, out + c, x + c, b, factor);
     for (; c + 2 * LANES <= n; c += 2 * LANES)
@@ -490,10 +568,10 @@ static __attribute__((noinline, unused)) void NAME(sum_pixels)(T *out, const T *
 
 /* Channels-last: maximum and its place for all channels of one output pixel; best (unless it is 0) and place have room
  * for whole vectors. Places count pixels: `first` is that of x, and `step` how they grow. */
-static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *place, const T *x, const T *x_end,
-                                                                const pool_block *b, ptrdiff_t n, ptrdiff_t first,
-                                                                ptrdiff_t slice_places, ptrdiff_t row_places,
-                                                                ptrdiff_t column_places)
+static __attribute__((noinline, unused)) void NAME(best_pixels_or_nan)(T *best, BITS *place, const T *x, const T *x_end,
+                                                                       const pool_block *b, ptrdiff_t n,
+                                                                       ptrdiff_t first, ptrdiff_t slice_places,
+                                                                       ptrdiff_t row_places, ptrdiff_t column_places)
 {
     const T *last = NAME(last_pixel)(x, b);
     for (ptrdiff_t c = 0; c < n; c += LANES) {
@@ -512,6 +590,56 @@ static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *p
             NAME(store)(best + c, best_of.top);
         *(NAME(uivec) *)(place + c) = best_of.tap;
     }
+}
+CYCONV_INLINE IVEC NAME(best_pixels_block)(const int vectors, T *best, BITS *place, const T *x, const pool_block *b,
+                                           ptrdiff_t first, ptrdiff_t slice_places, ptrdiff_t row_places,
+                                           ptrdiff_t column_places)
+{
+    NAME(quick) v[4];
+    IVEC nan = {0};
+    CYCONV_UNROLL
+    for (int k = 0; k < vectors; k++) {
+        v[k].top = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
+        v[k].sum = (VEC){0};
+        v[k].tap = (IVEC){0} + (BITS)first;
+    }
+    for (ptrdiff_t t = 0; t < b->slices; t++)
+        for (ptrdiff_t r = 0; r < b->rows; r++) {
+            const T *p = x + t * b->slice_step + r * b->row_step;
+            ptrdiff_t where = first + t * slice_places + r * row_places;
+            for (ptrdiff_t s = 0; s < b->columns; s++, p += b->column_step, where += column_places) {
+                CYCONV_UNROLL
+                for (int k = 0; k < vectors; k++)
+                    NAME(choose_quickly)(&v[k], NAME(load)(p + k * LANES), (BITS)where);
+            }
+        }
+    CYCONV_UNROLL
+    for (int k = 0; k < vectors; k++) {
+        nan |= v[k].sum != v[k].sum;
+        if (best)
+            NAME(store)(best + k * LANES, v[k].top);
+        *(NAME(uivec) *)(place + k * LANES) = v[k].tap;
+    }
+    return nan;
+}
+static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *place, const T *x, const T *x_end,
+                                                                const pool_block *b, ptrdiff_t n, ptrdiff_t first,
+                                                                ptrdiff_t slice_places, ptrdiff_t row_places,
+                                                                ptrdiff_t column_places)
+{
+    IVEC nan = {0};
+    ptrdiff_t c = 0;
+    for (; c + 4 * LANES <= n; c += 4 * LANES)
+        nan |= NAME(best_pixels_block)(4, best ? best + c : 0, place + c, x + c, b, first, slice_places, row_places,
+                                       column_places);
+    for (; c + LANES <= n; c += LANES)
+        nan |= NAME(best_pixels_block)(1, best ? best + c : 0, place + c, x + c, b, first, slice_places, row_places,
+                                       column_places);
+    if (NAME(any)(nan))
+        c = 0;
+    if (c < n)
+        NAME(best_pixels_or_nan)(best ? best + c : 0, place + c, x + c, x_end, b, n - c, first, slice_places, row_places,
+                                 column_places);
 }
 
 #undef NAME

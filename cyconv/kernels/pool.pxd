@@ -33,6 +33,8 @@ cdef extern from "pool.h" nogil:
     void max_planes_f64(double* out, const double* x, const double* x_end, index area, index n) noexcept
     void sum_planes_f32(float* out, const float* x, const float* x_end, index area, index n, float factor) noexcept
     void sum_planes_f64(double* out, const double* x, const double* x_end, index area, index n, double factor) noexcept
+    index best_in_run_f32(const float* p, const float* x_end, index n, float* best) noexcept
+    index best_in_run_f64(const double* p, const double* x_end, index n, double* best) noexcept
     void max_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
                        index n) noexcept
     void max_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
@@ -133,6 +135,13 @@ cdef inline void sum_planes(real* out, const real* x, const real* x_end, index a
         sum_planes_f32(out, x, x_end, area, n, factor)
     else:
         sum_planes_f64(out, x, x_end, area, n, factor)
+
+
+cdef inline index best_in_run(const real* p, const real* x_end, index n, real* best) noexcept nogil:
+    if real is float:
+        return best_in_run_f32(p, x_end, n, best)
+    else:
+        return best_in_run_f64(p, x_end, n, best)
 
 
 cdef inline void max_pairs(real* out, const real* out_end, const real* x, const real* x_end, index pitch, index rows,

@@ -39,7 +39,6 @@ cdef inline void free_axis(Axis* a) noexcept:
 
 
 cdef inline int allocate_axis(Axis* a) except -1:
-    cdef index i
     a.first = <int32_t*>calloc(3 * a.windows, sizeof(int32_t))
     a.window = <int32_t*>calloc(3 * a.length, sizeof(int32_t))
     a.factor = <double*>calloc(a.windows, sizeof(double))
@@ -53,7 +52,7 @@ cdef inline int allocate_axis(Axis* a) except -1:
 
 
 cdef inline index inside(index start, index low, index high, index taps, index dilation, index* first) noexcept nogil:
-    """How many taps of a window that begins at ``start`` fall into low <= place < high; ``first``: the first of them."""
+    """How many taps of a window that begins at ``start`` fall into low <= place < high; ``first``: the first one."""
     cdef index last
     first[0] = (low - start + dilation - 1) // dilation if start < low else 0
     last = min(taps, (high - start + dilation - 1) // dilation) if high > start else 0

@@ -136,40 +136,6 @@ static __attribute__((noinline, unused)) void NAME(fill_planes)(T *dx, const T *
     }
 }
 
-/* sum over rows k < n and taps t of g[row[k] + i - shift[t]]; where `chosen`, of those whose code (in c, laid out like g)
- * is name[k] + that of the tap. */
-CYCONV_INLINE VEC NAME(gathered)(const int chosen, const T *g, const BITS *c, const ptrdiff_t *row,
-                                 const ptrdiff_t *name, ptrdiff_t n, const pool_phase *f, const ptrdiff_t taps,
-                                 ptrdiff_t i)
-{
-    VEC sum = {0};
-    for (ptrdiff_t k = 0; k < n; k++)
-        for (ptrdiff_t t = 0; t < taps; t++) {
-            ptrdiff_t at = row[k] + i - f->shift[t];
-            VEC v = NAME(load)(g + at);
-            if (chosen) {
-                IVEC mine = *(const NAME(uivec) *)(c + at) == (BITS)(name[k] + f->name[t]);
-                v = (VEC)(mine & (IVEC)v);
-            }
-            sum += v;
-        }
-    return sum;
-}
-CYCONV_INLINE VEC NAME(gathered_by)(const int chosen, const T *g, const BITS *c, const ptrdiff_t *row,
-                                    const ptrdiff_t *name, ptrdiff_t n, const pool_phase *f, ptrdiff_t i)
-{
-    switch (f->taps) {
-    case 1:
-        return NAME(gathered)(chosen, g, c, row, name, n, f, 1, i);
-    case 2:
-        return NAME(gathered)(chosen, g, c, row, name, n, f, 2, i);
-    case 3:
-        return NAME(gathered)(chosen, g, c, row, name, n, f, 3, i);
-    default:
-        return NAME(gathered)(chosen, g, c, row, name, n, f, f->taps, i);
-    }
-}
-
 /* n elements to p, whole vectors below `end`; `add`: to what is there. */
 CYCONV_INLINE void NAME(put)(T *p, const T *end, VEC v, ptrdiff_t n, int add)
 {
@@ -181,43 +147,85 @@ CYCONV_INLINE void NAME(put)(T *p, const T *end, VEC v, ptrdiff_t n, int add)
     }
 }
 
-/* to[i] = what the pixels of one phase take, i < n. Nothing beyond to + n counts, whole vectors go up to `end`. */
-CYCONV_INLINE void NAME(take_phase)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
-                                    const ptrdiff_t *row, const ptrdiff_t *name, ptrdiff_t rows, const pool_phase *f,
-                                    ptrdiff_t n)
+/* to[i] = sum over m < n of g[at[m] + i]; where `chosen`, of those whose code (in c, laid out like g) is name[m]. Whole
+ * vectors go up to `end`. */
+CYCONV_INLINE void NAME(gather_of)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
+                                   const ptrdiff_t *at, const BITS *name, const ptrdiff_t n, ptrdiff_t width)
 {
-    for (ptrdiff_t i = 0; i < n; i += LANES)
-        NAME(put)(to + i, end, NAME(gathered_by)(chosen, g, c, row, name, rows, f, i), n - i, add);
+    for (ptrdiff_t i = 0; i < width; i += LANES) {
+        VEC sum = {0};
+        for (ptrdiff_t m = 0; m < n; m++) {
+            VEC v = NAME(load)(g + at[m] + i);
+            if (chosen) {
+                IVEC mine = *(const NAME(uivec) *)(c + at[m] + i) == name[m];
+                v = (VEC)(mine & (IVEC)v);
+            }
+            sum += v;
+        }
+        NAME(put)(to + i, end, sum, width - i, add);
+    }
 }
 
-/* The same for two phases that alternate: to[2 i] from place start[0] + i of the first, to[2 i + 1] of the second. */
-CYCONV_INLINE void NAME(take_two)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
-                                  const ptrdiff_t *start, const ptrdiff_t *row, const ptrdiff_t *name, ptrdiff_t rows,
-                                  const pool_phase *f, ptrdiff_t n)
+/* The same for the pixels of one phase, from place `start`: at and name of all its rows and taps. A few at a time: what
+ * windows take is a sum of many parts only where there are many. */
+CYCONV_INLINE void NAME(take_phase)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
+                                    ptrdiff_t start, const ptrdiff_t *row, const ptrdiff_t *name, ptrdiff_t rows,
+                                    const pool_phase *f, ptrdiff_t width)
 {
-    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-        VEC a = NAME(gathered_by)(chosen, g, c, row, name, rows, f, start[0] + j / 2);
-        VEC b = NAME(gathered_by)(chosen, g, c, row, name, rows, f + 1, start[1] + j / 2);
-        NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j, add);
-        if (n - j > LANES)
-            NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES, add);
+    enum { MANY = 32 };
+    ptrdiff_t at[MANY], m = 0;
+    BITS names[MANY];
+    for (ptrdiff_t k = 0; k < rows; k++)
+        for (ptrdiff_t t = 0; t < f->taps; t++) {
+            if (m == MANY) {
+                NAME(gather_of)(chosen, to, to + width, add, g, c, at, names, m, width);
+                add = 1;
+                end = to + width;
+                m = 0;
+            }
+            at[m] = row[k] + start - f->shift[t];
+            names[m++] = chosen ? (BITS)(name[k] + f->name[t]) : 0;
+        }
+    switch (m) {
+    case 1:
+        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 1, width);
+        break;
+    case 2:
+        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 2, width);
+        break;
+    case 4:
+        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 4, width);
+        break;
+    case 9:
+        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 9, width);
+        break;
+    default:
+        NAME(gather_of)(chosen, to, end, add, g, c, at, names, m, width);
     }
 }
 
 /* A row of n pixels of `stride` phases, phase k of them at places start[k], start[k] + 1, ... with the taps f[k]; `line`
- * has room for one phase. */
+ * has room for two phases, `line_length` apart. */
 CYCONV_INLINE void NAME(take)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
                               const ptrdiff_t *start, ptrdiff_t stride, const ptrdiff_t *row, const ptrdiff_t *name,
-                              ptrdiff_t rows, const pool_phase *f, T *line, ptrdiff_t n)
+                              ptrdiff_t rows, const pool_phase *f, T *line, ptrdiff_t line_length, ptrdiff_t n)
 {
     if (stride == 1) {
-        NAME(take_phase)(chosen, to, end, add, g + start[0], c + start[0], row, name, rows, f, n);
+        NAME(take_phase)(chosen, to, end, add, g, c, start[0], row, name, rows, f, n);
     } else if (stride == 2) {
-        NAME(take_two)(chosen, to, end, add, g, c, start, row, name, rows, f, n);
+        for (int k = 0; k < 2; k++)
+            NAME(take_phase)(chosen, line + k * line_length, line + (k + 1) * line_length, 0, g, c, start[k], row, name,
+                             rows, f + k, (n + 1) / 2);
+        for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
+            VEC a = NAME(load)(line + j / 2), b = NAME(load)(line + line_length + j / 2);
+            NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j, add);
+            if (n - j > LANES)
+                NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES, add);
+        }
     } else {
         for (ptrdiff_t k = 0; k < stride && k < n; k++) {
             ptrdiff_t many = (n - k + stride - 1) / stride;
-            NAME(take_phase)(chosen, line, line + many, 0, g + start[k], c + start[k], row, name, rows, f + k, many);
+            NAME(take_phase)(chosen, line, line + many, 0, g, c, start[k], row, name, rows, f + k, many);
             for (ptrdiff_t i = 0; i < many; i++)
                 to[k + i * stride] = add ? to[k + i * stride] + line[i] : line[i];
         }
@@ -225,17 +233,18 @@ CYCONV_INLINE void NAME(take)(const int chosen, T *to, const T *end, int add, co
 }
 static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *end, const T *g, const ptrdiff_t *start,
                                                               ptrdiff_t stride, const ptrdiff_t *row, ptrdiff_t rows,
-                                                              const pool_phase *f, T *line, ptrdiff_t n)
+                                                              const pool_phase *f, T *line,
+                                                              ptrdiff_t line_length, ptrdiff_t n)
 {
-    NAME(take)(0, to, end, 0, g, 0, start, stride, row, row, rows, f, line, n);
+    NAME(take)(0, to, end, 0, g, 0, start, stride, row, row, rows, f, line, line_length, n);
 }
 static __attribute__((noinline, unused)) void NAME(take_chosen)(T *to, const T *end, int add, const T *g, const BITS *c,
                                                                 const ptrdiff_t *start, ptrdiff_t stride,
                                                                 const ptrdiff_t *row, const ptrdiff_t *name,
                                                                 ptrdiff_t rows, const pool_phase *f, T *line,
-                                                                ptrdiff_t n)
+                                                                ptrdiff_t line_length, ptrdiff_t n)
 {
-    NAME(take)(1, to, end, add, g, c, start, stride, row, name, rows, f, line, n);
+    NAME(take)(1, to, end, add, g, c, start, stride, row, name, rows, f, line, line_length, n);
 }
 
 /* to[i] = sum over rows of g[row[k] + i] */

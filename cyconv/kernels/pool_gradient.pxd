@@ -29,15 +29,16 @@ cdef extern from "pool_gradient.h" nogil:
     void fill_planes_f64(double* dx, const double* dx_end, const double* dy, index area, index n,
                          double factor) noexcept
     void take_sums_f32(float* to, const float* end, const float* g, const index* start, index stride, const index* row,
-                       index rows, const pool_phase* f, float* line, index n) noexcept
+                       index rows, const pool_phase* f, float* line, index line_length, index n) noexcept
     void take_sums_f64(double* to, const double* end, const double* g, const index* start, index stride,
-                       const index* row, index rows, const pool_phase* f, double* line, index n) noexcept
+                       const index* row, index rows, const pool_phase* f, double* line, index line_length,
+                       index n) noexcept
     void take_chosen_f32(float* to, const float* end, int add, const float* g, const int32_t* c, const index* start,
                          index stride, const index* row, const index* name, index rows, const pool_phase* f,
-                         float* line, index n) noexcept
+                         float* line, index line_length, index n) noexcept
     void take_chosen_f64(double* to, const double* end, int add, const double* g, const int64_t* c, const index* start,
                          index stride, const index* row, const index* name, index rows, const pool_phase* f,
-                         double* line, index n) noexcept
+                         double* line, index line_length, index n) noexcept
     void add_rows_f32(float* to, const float* end, const float* g, const index* row, index rows, index n) noexcept
     void add_rows_f64(double* to, const double* end, const double* g, const index* row, index rows, index n) noexcept
     void scale_rows_f32(float* to, const float* dy, const index* row, const float* weight, index n, const float* factor,
@@ -79,20 +80,20 @@ cdef inline void fill_planes(real* dx, const real* dx_end, const real* dy, index
 
 
 cdef inline void take_sums(real* to, const real* end, const real* g, const index* start, index stride, const index* row,
-                           index rows, const pool_phase* f, real* line, index n) noexcept nogil:
+                           index rows, const pool_phase* f, real* line, index line_length, index n) noexcept nogil:
     if real is float:
-        take_sums_f32(to, end, g, start, stride, row, rows, f, line, n)
+        take_sums_f32(to, end, g, start, stride, row, rows, f, line, line_length, n)
     else:
-        take_sums_f64(to, end, g, start, stride, row, rows, f, line, n)
+        take_sums_f64(to, end, g, start, stride, row, rows, f, line, line_length, n)
 
 
 cdef inline void take_chosen(real* to, const real* end, int add, const real* g, const real* c, const index* start,
                              index stride, const index* row, const index* name, index rows, const pool_phase* f,
-                             real* line, index n) noexcept nogil:
+                             real* line, index line_length, index n) noexcept nogil:
     if real is float:
-        take_chosen_f32(to, end, add, g, <const int32_t*>c, start, stride, row, name, rows, f, line, n)
+        take_chosen_f32(to, end, add, g, <const int32_t*>c, start, stride, row, name, rows, f, line, line_length, n)
     else:
-        take_chosen_f64(to, end, add, g, <const int64_t*>c, start, stride, row, name, rows, f, line, n)
+        take_chosen_f64(to, end, add, g, <const int64_t*>c, start, stride, row, name, rows, f, line, line_length, n)
 
 
 cdef inline void add_rows(real* to, const real* end, const real* g, const index* row, index rows,

@@ -20,7 +20,8 @@ cdef struct Shape:
     Axis slices, rows, columns
     index area, out_area  # pixels of a volume
     index most_rows  # rows of pixels that the largest window meets
-    bint kernel  # windows are a kernel, small enough for buffers made for it
+    bint regular  # windows are a kernel at every stride
+    bint kernel  # ... small enough for buffers made for it
     bint pairs  # 2 x 2 windows at stride 2 within the input, of single slices
     bint whole  # one window, of all pixels
     # The joined rows of a window, with margins (or without, where there is no kernel)
@@ -66,9 +67,11 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
             paired = (paired and a.taps == 2 and a.stride == 2 and a.low == 0 and a.dilation == 1
                       and 2 * a.windows <= a.length)
     s.pairs, s.whole = paired, covered
-    s.kernel = kernel is not None and suits(s)
+    s.regular = kernel is not None
+    s.kernel = s.regular and suits(s)
     s.margin_before = s.columns.low if s.kernel else 0
     s.buffer = s.columns.length + 2 * LANES_f32
+    s.depth = s.rows.windows
     if s.kernel:
         lay_out(s)
         fill_tables(s)
@@ -116,7 +119,7 @@ cdef inline void lay_out(Shape* s) noexcept:
     s.at_gradient = s.at_code + s.depth * s.length
     s.at_spread = s.at_gradient + s.depth * s.length
     s.at_line = s.at_spread + s.depth * s.length
-    s.scratch = s.at_line + max(s.phase, s.length)
+    s.scratch = s.at_line + max(s.phase, 2 * s.length)
 
 
 cdef inline int fill_tables(Shape* s) except -1:
@@ -172,7 +175,7 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
     have reached the cache.
     """
     cdef const Axis* a = &s.rows
-    cdef index start = p * a.stride - a.low, row, k, r, at, n = 0, count = s.slices.count[slice]
+    cdef index start = p * a.stride - a.low, row, k, r, _r, at, n = 0, count = s.slices.count[slice]
     cdef index ahead = min(start + s.ring, a.length)  # the next row of windows' too
     cdef index* rows = indices_in(s, scratch)
     cdef index* names = rows + s.most_rows
@@ -192,7 +195,7 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
         # Divisions cost as much as vectors of a row here, so there is but one.
         row = a.first[p] % s.ring
         at = ((s.slices.tap[slice] + k) * s.slices.dilation * a.length + a.tap[p] * a.dilation) * s.columns.length
-        for r in range(a.count[p]):
+        for _r in range(a.count[p]):
             rows[n] = (k * s.ring + row) * s.slot
             names[n] = at
             n += 1

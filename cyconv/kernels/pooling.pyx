@@ -17,6 +17,7 @@ cimport numpy as cnp
 
 from cyconv.kernels._workspace cimport Workspace, take
 from cyconv.kernels.pool cimport (
+    best_in_run,
     best_pixels,
     integer_at,
     max_columns,
@@ -34,7 +35,7 @@ from cyconv.kernels.pool cimport (
     sum_spans,
 )
 from cyconv.kernels.pool_axis cimport Axis, factors, index
-from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, indices_in, open_shape, scratch_length
+from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, open_shape, scratch_length
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -64,10 +65,9 @@ cdef class Pool:
     def __dealloc__(self):
         close_shape(&self.shape)
 
-    @property
-    def finds_places(self):
-        """Whether ``maximum`` can say where the maxima stand."""
-        return bool(self.shape.kernel)
+    def finds_places(self, bint last):
+        """Whether ``maximum`` can say where the maxima stand, in this memory order."""
+        return bool(last or self.shape.kernel or self.shape.whole)
 
     def maximum(self, cnp.ndarray out, indices, cnp.ndarray x, index images, index channels, bint last, int threads):
         """out = maxima of x's windows; indices: None, or an int64 array for where they stand; last: channels-last."""
@@ -103,10 +103,10 @@ cdef void cut(const Shape* s, Call* c, bint places) noexcept nogil:
     else:
         c.task = max(1, TASK // s.area)
         c.tasks = (c.planes + c.task - 1) // c.task
-        if places:
-            c.per_thread = scratch_length(s)
-        elif s.pairs or s.whole:
+        if s.whole or (s.pairs and not places):
             c.per_thread = 0
+        elif places:
+            c.per_thread = scratch_length(s)
         else:
             c.per_thread = 2 * s.buffer + 2 * s.most_rows + 16
 
@@ -150,7 +150,10 @@ cdef void forward_task(const Shape* s, const Call* c, real* out, int64_t* places
                    min(CHANNEL_BLOCK, c.channels - block) if c.blocks > 1 else c.channels)
     else:
         end = min(first + c.task, c.planes)
-        if places != NULL:
+        if s.whole and places != NULL:
+            for plane in range(first, end):
+                places[plane] = best_in_run(x + plane * s.area, x_end, s.area, out + plane)
+        elif places != NULL:
             for i in range(s.at_best):
                 scratch[i] = <real>-INFINITY
             for plane in range(first, end):
@@ -191,10 +194,10 @@ cdef void pair_planes(const Shape* s, const Call* c, real* out, const real* x, c
 
 cdef index window_rows(const Shape* s, index slice, index p, index* rows) noexcept nogil:
     """Where the rows begin that row p of the windows at ``slice`` meets; returns how many there are."""
-    cdef index k, r, n = 0, at
+    cdef index k, _r, n = 0, at
     for k in range(s.slices.count[slice]):
         at = ((s.slices.first[slice] + k * s.slices.dilation) * s.rows.length + s.rows.first[p]) * s.columns.length
-        for r in range(s.rows.count[p]):
+        for _r in range(s.rows.count[p]):
             rows[n] = at
             n += 1
             at += s.rows.dilation * s.columns.length

@@ -129,8 +129,8 @@ cdef inline int64_t largest(const Spans* s, const real* x, index step, index pla
     cdef const Span* a = &s.axis[0]
     cdef const Span* b = &s.axis[1]
     cdef const Span* c = &s.axis[2]
-    cdef index depth = counted(a, t), rows = counted(b, p), columns = counted(c, q), i, j, k, row, place
-    cdef int64_t found = -1
+    cdef index depth = counted(a, t), rows = counted(b, p), columns = counted(c, q), i, j, _k, row, place
+    cdef int64_t found = -1, better
     cdef real best = value[0], v
     if depth * rows * columns == 0:
         return -1
@@ -139,11 +139,12 @@ cdef inline int64_t largest(const Spans* s, const real* x, index step, index pla
         for j in range(rows):
             row = (a.first[plane * a.own + t] + i * a.dilation) * b.length + b.first[plane * b.own + p] + j * b.dilation
             place = row * c.length + c.first[plane * c.own + q]
-            for k in range(columns):
+            for _k in range(columns):
                 v = x[place * step]
-                if v > best or v != v:
-                    best = v
-                    found = place
+                # No branch: whether a number is the largest so far nobody can foresee.
+                better = -<int64_t>((v > best) | (v != v))
+                best = v if better else best
+                found ^= (found ^ place) & better
                 place += c.dilation
     value[0] = best
     return found
