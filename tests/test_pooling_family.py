@@ -50,7 +50,11 @@ MAXIMA = [
     ("global_max_pool3d", (2, 17, 3, 4, 5), ()),
 ]
 MEANS = [
-    *((name.replace("max", "avg"), shape, how[:3]) for name, shape, how in MAXIMA if name[:4] == "max_"),
+    *(
+        (name.replace("max", "avg"), shape, (*how[:3], False, True, None, *how[3:4]) if how[3:] else how)
+        for name, shape, how in MAXIMA
+        if name[:4] == "max_"
+    ),
     *((name.replace("max", "avg"), shape, how) for name, shape, how in MAXIMA if name[:4] != "max_"),
     ("avg_pool1d", (2, 3, 41), (4, 3, 2, True)),
     ("avg_pool1d", (2, 3, 41), (4, 3, ((3, 0),), True, False, None, 2)),
@@ -130,18 +134,18 @@ def test_maxima_of_equals_nan_and_infinities(case, order, kind):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [c for c in MEANS if 2**31 - 1 not in c[2]], ids=str)
+@pytest.mark.parametrize("case", [c for c in MEANS if 2**31 - 1 not in c[2] and 2**29 not in c[2]], ids=str)
 def test_means(case, dtype, order):
     name, shape, how = case
     x = values_of(shape, dtype)
     x = in_order(np.abs(x) if name[0] == "l" else x, order, batched(name, x))
     wanted = getattr(reference, name)(x, *how)
     got = getattr(F, name)(x, *how)
-    assert_close(got, wanted, algorithm="pointwise" if name[0] == "x" else "sum", scale=max(1.0, np.abs(wanted).max()))
+    assert_close(got, wanted, algorithm="sum", scale=max(1.0, np.abs(wanted).max(initial=0)))
     grad = in_order(values_of(wanted.shape, dtype, seed=1), order, batched(name, x))
     (dx,) = getattr(reference, f"{name}_backward")(grad, x, *how)
     (ours,) = getattr(F, f"{name}_backward")(grad, x, *how)
-    assert_close(ours, dx, algorithm="normalization", scale=max(1.0, np.abs(dx).max()))
+    assert_close(ours, dx, algorithm="normalization", scale=max(1.0, np.abs(dx).max(initial=0)))
     if x.size > 1 and min(x.shape) > 1:
         assert ours.flags.c_contiguous == x.flags.c_contiguous
 
@@ -205,7 +209,7 @@ def test_fractional_windows_are_random_but_for_their_seed():
     one, other = (F.fractional_max_pool2d(x, 2, 9, rng=seed, return_indices=True)[1] for seed in (1, 2))
     assert (one != other).any()
     np.testing.assert_array_equal(one, F.fractional_max_pool2d(x, 2, 9, rng=1, return_indices=True)[1])
-    layer = nn.FractionalMaxPool2d(2, output_ratio=0.5, rng=1)
+    layer = nn.FractionalMaxPool2d(2, 9, rng=1)
     y = layer(x)
     assert (layer(x) != y).any()
     assert layer.backward(y).shape == x.shape
@@ -311,7 +315,9 @@ def test_gradients_by_directional_differences(case, order):
     assert np.vdot(dx, direction) == pytest.approx(np.vdot(grad, difference), rel=1e-7, abs=1e-7)
 
 
-@pytest.mark.parametrize("case", [c for c in MEANS if c[0][0] != "l" and c[1][0] and 2**31 - 1 not in c[2]], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in MEANS if c[0][0] != "l" and c[1][0] and 2**31 - 1 not in c[2] and 2**29 not in c[2]], ids=str
+)
 def test_means_are_linear_and_their_gradient_the_adjoint(case):
     name, shape, how = case
     x = values_of(shape, "float64")
