@@ -1,5 +1,5 @@
-/* The vector parts of pooling: rows of windows in planes (NCHW), pixels of channels (channels-last). Their gradients
- * are in pool_gradient.h.
+/* The vector parts of pooling: rows of windows in planes (NCHW). Pixels of channels (channels-last) are in
+ * pool_pixels.h, gradients in pool_gradient.h.
  *
  * `op` is MAXIMUM or SUM and a constant wherever these are inlined. Reads stay below `x_end`, writes below `out_end`:
  * a vector that would cross is done in part. Before these, a vector may read and write beyond the end of its row:
@@ -11,9 +11,6 @@
 #include "vecmath.h"
 
 enum { CYCONV_MAXIMUM, CYCONV_SUM };
-
-/* Vectors of channels that one pass over a window's pixels takes: half of the registers, a value and its NaNs each. */
-#define CYCONV_PIXEL_VECTORS (CYCONV_TILE_PIXELS == 14 ? 8 : 4)
 
 #define T float
 #define BITS int32_t
@@ -491,161 +488,9 @@ static __attribute__((noinline, unused)) ptrdiff_t NAME(best_in_run)(const T *p,
     return i;
 }
 
-/* The pixels of one window, channels-last: how many along each axis, and how far apart. */
-#ifndef CYCONV_POOL_BLOCK
-#define CYCONV_POOL_BLOCK
-typedef struct {
-    ptrdiff_t slices, rows, columns, slice_step, row_step, column_step;
-} pool_block;
-#endif
-#define BLOCK_PIXELS(b, x, p)                                                                                           \
-    for (ptrdiff_t t = 0; t < (b)->slices; t++)                                                                         \
-        for (ptrdiff_t r = 0; r < (b)->rows; r++)                                                                       \
-            for (const T *p = (x) + t * (b)->slice_step + r * (b)->row_step, *end_ = p + (b)->columns * (b)->column_step; \
-                 p != end_; p += (b)->column_step)
-
-/* The last pixel of a window whose first is x. */
-CYCONV_INLINE const T *NAME(last_pixel)(const T *x, const pool_block *b)
-{
-    return x + (b->slices - 1) * b->slice_step + (b->rows - 1) * b->row_step + (b->columns - 1) * b->column_step;
-}
-
-/* `vectors` vectors of channels of one output pixel; a constant after inlining. */
-CYCONV_INLINE void NAME(join_pixels_block)(const int op, const int vectors, T *out, const T *x, const pool_block *b,
-                                           T factor)
-{
-    NAME(state) v[2 * CYCONV_PIXEL_VECTORS];
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++)
-        v[k] = NAME(begin)(op);
-    BLOCK_PIXELS(b, x, p)
-    {
-        CYCONV_UNROLL
-        for (int k = 0; k < vectors; k++)
-            NAME(join)(op, &v[k], NAME(load)(p + k * LANES));
-    }
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++)
-        NAME(store)(out + k * LANES, NAME(end)(op, v[k]) * (op == CYCONV_SUM ? factor : 1));
-}
-
-/* Channels-last: all n channels of one output pixel from the pixels of its window. */
-CYCONV_INLINE void NAME(join_pixels)(const int op, T *out, const T *out_end, const T *x, const T *x_end,
-                                     const pool_block *b, ptrdiff_t n, T factor)
-{
-    const T *last = NAME(last_pixel)(x, b);
-    ptrdiff_t c = 0;
-    if (op == CYCONV_SUM) /* which needs one register each */
-        for (; c + 2 * CYCONV_PIXEL_VECTORS * LANES <= n; c += 2 * CYCONV_PIXEL_VECTORS * LANES)
-            NAME(join_pixels_block)(op, 2 * CYCONV_PIXEL_VECTORS, out + c, x + c, b, factor);
-    for (; c + CYCONV_PIXEL_VECTORS * LANES <= n; c += CYCONV_PIXEL_VECTORS * LANES)
-        NAME(join_pixels_block)(op, CYCONV_PIXEL_VECTORS, out + c, x + c, b, factor);
-    for (; c + 2 * LANES <= n; c += 2 * LANES)
-        NAME(join_pixels_block)(op, 2, out + c, x + c, b, factor);
-    for (; c < n; c += LANES) {
-        ptrdiff_t left = NAME(least)(n - c, LANES);
-        NAME(state) v = NAME(begin)(op);
-        if (last + c + LANES <= x_end) {
-            BLOCK_PIXELS(b, x + c, p)
-                NAME(join)(op, &v, NAME(load)(p));
-        } else {
-            BLOCK_PIXELS(b, x + c, p)
-                NAME(join)(op, &v, NAME(load_part)(p, left));
-        }
-        NAME(store_below)(out + c, out_end, NAME(end)(op, v) * (op == CYCONV_SUM ? factor : 1), left);
-    }
-}
-static __attribute__((noinline, unused)) void NAME(max_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
-                                                               const pool_block *b, ptrdiff_t n)
-{
-    NAME(join_pixels)(CYCONV_MAXIMUM, out, out_end, x, x_end, b, n, 1);
-}
-static __attribute__((noinline, unused)) void NAME(sum_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
-                                                               const pool_block *b, ptrdiff_t n, T factor)
-{
-    NAME(join_pixels)(CYCONV_SUM, out, out_end, x, x_end, b, n, factor);
-}
-
-/* Channels-last: maximum and its place for all channels of one output pixel; best (unless it is 0) and place have room
- * for whole vectors. Places count pixels: `first` is that of x, and `step` how they grow. */
-static __attribute__((noinline, unused)) void NAME(best_pixels_or_nan)(T *best, BITS *place, const T *x, const T *x_end,
-                                                                       const pool_block *b, ptrdiff_t n,
-                                                                       ptrdiff_t first, ptrdiff_t slice_places,
-                                                                       ptrdiff_t row_places, ptrdiff_t column_places)
-{
-    const T *last = NAME(last_pixel)(x, b);
-    for (ptrdiff_t c = 0; c < n; c += LANES) {
-        ptrdiff_t left = NAME(least)(n - c, LANES);
-        NAME(choice) best_of = NAME(choose_from)((IVEC){0} + (BITS)first);
-        int whole = last + c + LANES <= x_end;
-        for (ptrdiff_t t = 0; t < b->slices; t++)
-            for (ptrdiff_t r = 0; r < b->rows; r++) {
-                const T *p = x + t * b->slice_step + r * b->row_step + c;
-                ptrdiff_t where = first + t * slice_places + r * row_places;
-                for (ptrdiff_t s = 0; s < b->columns; s++, p += b->column_step, where += column_places)
-                    NAME(choose)(&best_of, whole ? NAME(load)(p) : NAME(load_part)(p, left), (BITS)where);
-            }
-        NAME(chosen)(&best_of);
-        if (best)
-            NAME(store)(best + c, best_of.top);
-        *(NAME(uivec) *)(place + c) = best_of.tap;
-    }
-}
-CYCONV_INLINE IVEC NAME(best_pixels_block)(const int vectors, T *best, BITS *place, const T *x, const pool_block *b,
-                                           ptrdiff_t first, ptrdiff_t slice_places, ptrdiff_t row_places,
-                                           ptrdiff_t column_places)
-{
-    NAME(quick) v[4];
-    IVEC nan = {0};
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++) {
-        v[k].top = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
-        v[k].sum = (VEC){0};
-        v[k].tap = (IVEC){0} + (BITS)first;
-    }
-    for (ptrdiff_t t = 0; t < b->slices; t++)
-        for (ptrdiff_t r = 0; r < b->rows; r++) {
-            const T *p = x + t * b->slice_step + r * b->row_step;
-            ptrdiff_t where = first + t * slice_places + r * row_places;
-            for (ptrdiff_t s = 0; s < b->columns; s++, p += b->column_step, where += column_places) {
-                CYCONV_UNROLL
-                for (int k = 0; k < vectors; k++)
-                    NAME(choose_quickly)(&v[k], NAME(load)(p + k * LANES), (BITS)where);
-            }
-        }
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++) {
-        nan |= v[k].sum != v[k].sum;
-        if (best)
-            NAME(store)(best + k * LANES, v[k].top);
-        *(NAME(uivec) *)(place + k * LANES) = v[k].tap;
-    }
-    return nan;
-}
-static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *place, const T *x, const T *x_end,
-                                                                const pool_block *b, ptrdiff_t n, ptrdiff_t first,
-                                                                ptrdiff_t slice_places, ptrdiff_t row_places,
-                                                                ptrdiff_t column_places)
-{
-    IVEC nan = {0};
-    ptrdiff_t c = 0;
-    for (; c + 4 * LANES <= n; c += 4 * LANES)
-        nan |= NAME(best_pixels_block)(4, best ? best + c : 0, place + c, x + c, b, first, slice_places, row_places,
-                                       column_places);
-    for (; c + LANES <= n; c += LANES)
-        nan |= NAME(best_pixels_block)(1, best ? best + c : 0, place + c, x + c, b, first, slice_places, row_places,
-                                       column_places);
-    if (NAME(any)(nan))
-        c = 0;
-    if (c < n)
-        NAME(best_pixels_or_nan)(best ? best + c : 0, place + c, x + c, x_end, b, n - c, first, slice_places, row_places,
-                                 column_places);
-}
-
 #undef NAME
 #undef LANES
 #undef VEC
 #undef IVEC
 #undef NEUTRAL
-#undef BLOCK_PIXELS
 #endif

@@ -1,11 +1,11 @@
-"""What the pooling kernels take from pool.h; integers beside real numbers have their size and go by their type."""
+"""What the pooling kernels take from pool.h and pool_pixels.h; integers beside reals have their size, and their type."""
 
 from libc.stdint cimport int32_t, int64_t
 
 from cyconv.kernels.pool_axis cimport index
 from cyconv.kernels.simd cimport real
 
-cdef extern from "pool.h" nogil:
+cdef extern from "pool_pixels.h" nogil:
     ctypedef struct pool_block:
         index slices, rows, columns, slice_step, row_step, column_step
 

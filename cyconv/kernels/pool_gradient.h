@@ -7,7 +7,7 @@
 #ifndef T /* the first time: once for each element type */
 #ifndef CYCONV_POOL_GRADIENT_H
 #define CYCONV_POOL_GRADIENT_H
-#include "pool.h"
+#include "pool_pixels.h"
 
 /* The taps of one phase of an axis: pixels that are as far from a stride's begin. Tap t is called name[t] within its
  * row, and meets window i - shift[t] in place i. */
