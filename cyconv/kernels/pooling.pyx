@@ -35,7 +35,7 @@ from cyconv.kernels.pool cimport (
     sum_spans,
 )
 from cyconv.kernels.pool_axis cimport Axis, factors, index
-from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, open_shape, scratch_length
+from cyconv.kernels.pool_shape cimport MOST_SCRATCH, Shape, close_shape, find_taps, open_shape, scratch_length
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -66,8 +66,10 @@ cdef class Pool:
         close_shape(&self.shape)
 
     def finds_places(self, bint last):
-        """Whether ``maximum`` can say where the maxima stand, in this memory order."""
-        return bool(last or self.shape.kernel or self.shape.whole)
+        """Whether ``maximum`` can say where the maxima stand, and its gradient find them, in this memory order."""
+        # Channels-last, the gradient of windows of any kind keeps the places of a slice, for a block of channels.
+        cdef double kept = <double>self.shape.rows.windows * self.shape.columns.windows * 64
+        return bool(self.shape.kernel or self.shape.whole or (last and kept < MOST_SCRATCH))
 
     def maximum(self, cnp.ndarray out, indices, cnp.ndarray x, index images, index channels, bint last, int threads):
         """out = maxima of x's windows; indices: None, or an int64 array for where they stand; last: channels-last."""
