@@ -43,6 +43,7 @@ class Plan:
         self.input_shape, self.output_shape = g.input_shape, g.output_shape
         self.grad_shape = g.output_shape if g.batched else g.output_shape[1:]
         self.work = WORK * g.batch * g.channels * max(int(np.prod(g.input)), int(np.prod(g.output)))
+        self._windows: tuple[Any, ...]
         if isinstance(g, PoolGeometry):
             self._windows = (g.input, g.output, g.kernel, g.stride, g.padding, g.dilation)
         else:

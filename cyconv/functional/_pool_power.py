@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .._geometry import check_gradient
-from .._pool_geometry import check_norm
+from .._pool_geometry import PoolGeometry, check_norm
 from ._arrays import Array, array, same_dtype
-from ._pool import PoolGeometry, average, average_backward, plan
+from ._pool import average, average_backward, plan
 
 
 def _powers(x: Array, exponent: float) -> Array:
@@ -18,16 +18,19 @@ def _powers(x: Array, exponent: float) -> Array:
         return x
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
         if exponent == 2:
-            return np.square(x)
-        if exponent == 0.5:
-            return np.sqrt(x)
-        return np.power(x, x.dtype.type(exponent))
+            powers: Array = np.square(x)
+        elif exponent == 0.5:
+            powers = np.sqrt(x)
+        else:
+            powers = np.power(x, x.dtype.type(exponent))
+    return powers
 
 
 def _sums(operation: str, rank: int, x: Array, norm_type: Any, how: tuple[Any, ...]) -> tuple[Any, float, Array, float]:
     """Return the plan, the exponent, the sums of the powers over the windows, and the places of a whole window."""
     p = check_norm(operation, norm_type)
-    pool = plan(operation, rank, x.shape, *how, (True, 0))
+    kernel_size, stride, padding, dilation, ceil_mode = how
+    pool = plan(operation, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode, (True, 0))
     assert isinstance(pool.geometry, PoolGeometry)
     whole = float(np.prod(np.array(pool.geometry.kernel, float)))
     # What hangs over by ceil_mode is made up for: a mean over the places, times the places of a whole window.

@@ -92,6 +92,11 @@ class _AvgPool(WindowPool):
         self.divisor_override = divisor_override
         self.dilation = dilation
 
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        shown = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        return shown if self.dilation == 1 else f"{shown}, dilation={self.dilation}"
+
     def _arguments(self) -> tuple[Any, ...]:
         return (
             self.kernel_size,

@@ -170,7 +170,8 @@ def _divisor(w: _Windows, count_include_pad: bool, divisor_override: int | None)
     for size, start, r, d, (low, high) in zip(w.sizes, w.starts, w.kernel, w.dilations, w.padding, strict=True):
         inside = range(-low, size + high) if count_include_pad else range(size)
         counts.append(np.array([sum(first + i * d in inside for i in range(r)) for first in start], float))
-    return np.maximum(functools.reduce(np.multiply, np.ix_(*counts)), 1)
+    places: Array = np.maximum(functools.reduce(np.multiply, np.ix_(*counts)), 1)
+    return places
 
 
 def avg_pool(

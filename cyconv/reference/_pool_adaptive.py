@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,27 +26,32 @@ def _adaptive(sizes: Sequence[int], output_size: Any) -> Ranges:
     ]
 
 
-def _largest(input: Array, ranges: Ranges, out: Array, places: Array) -> None:
+def _each(ranges: Ranges) -> Iterator[tuple[Any, Any, int]]:
+    """Yield of each window where it stands in the output, which pixels it has, and how many."""
+    for at in itertools.product(*(range(len(axis)) for axis in ranges)):
+        spans = [axis[i] for axis, i in zip(ranges, at, strict=True)]
+        yield (..., *at), (..., *(slice(*span) for span in spans)), math.prod(end - begin for begin, end in spans)
+
+
+def _largest(input: Array, ranges: Ranges, out: Any, places: Any) -> None:
     """Maximum of each window, and its place in the flattened input: the first of equals, the last of NaNs."""
     ndim = len(ranges)
     place = np.arange(math.prod(input.shape[-ndim:])).reshape(input.shape[-ndim:])
-    for at in itertools.product(*(range(len(axis)) for axis in ranges)):
-        cut = (..., *(slice(*axis[i]) for axis, i in zip(ranges, at, strict=True)))
+    for at, cut, _ in _each(ranges):
         window = input[cut].reshape(*input.shape[:-ndim], -1)
         nan = np.isnan(window)
         last = window.shape[-1] - 1 - nan[..., ::-1].argmax(-1)
         winner = np.where(nan.any(-1), last, np.where(nan, -np.inf, window).argmax(-1))
-        out[(..., *at)] = np.take_along_axis(window, winner[..., np.newaxis], -1)[..., 0]
-        places[(..., *at)] = place[cut].ravel()[winner]
+        out[at] = np.take_along_axis(window, winner[..., np.newaxis], -1)[..., 0]
+        places[at] = place[cut].ravel()[winner]
 
 
 def adaptive_avg_pool(ndim: int, input: Array, output_size: Any) -> Array:
     """Mean over each of `output_size` windows that cover the input."""
     ranges, x = _adaptive(input.shape[-ndim:], output_size), wide(input)
     out = np.empty((*x.shape[:-ndim], *map(len, ranges)), x.dtype)
-    for at in itertools.product(*(range(len(axis)) for axis in ranges)):
-        cut = (..., *(slice(*axis[i]) for axis, i in zip(ranges, at, strict=True)))
-        out[(..., *at)] = x[cut].mean(tuple(range(-ndim, 0)))
+    for at, cut, _ in _each(ranges):
+        out[at] = x[cut].mean(tuple(range(-ndim, 0)))
     return out.astype(input.dtype)
 
 
@@ -54,10 +59,8 @@ def adaptive_avg_pool_backward(ndim: int, grad_output: Array, input: Array, outp
     """Return (d_input,): each gradient, divided by the window's pixels, is added to all of them."""
     ranges = _adaptive(input.shape[-ndim:], output_size)
     dx = np.zeros(input.shape, np.promote_types(input.dtype, np.float64))
-    for at in itertools.product(*(range(len(axis)) for axis in ranges)):
-        spans = [axis[i] for axis, i in zip(ranges, at, strict=True)]
-        share = wide(grad_output)[(..., *at)] / math.prod(end - begin for begin, end in spans)
-        dx[(..., *(slice(*span) for span in spans))] += share[(..., *[np.newaxis] * ndim)]
+    for at, cut, pixels in _each(ranges):
+        dx[cut] += (wide(grad_output)[at] / pixels)[(..., *[np.newaxis] * ndim)]
     return (dx.astype(input.dtype),)
 
 
