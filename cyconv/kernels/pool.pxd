@@ -1,4 +1,4 @@
-"""What the pooling kernels take from pool.h and pool_pixels.h; integers beside reals have their size and go by type."""
+"""What the pooling kernels take from pool.h and pool_pixels.h; integers beside reals have their size, go by type."""
 
 from libc.stdint cimport int32_t, int64_t
 

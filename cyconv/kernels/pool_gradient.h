@@ -1,7 +1,7 @@
 /* The vector parts of the gradients of pooling: what each pixel takes from the windows that it belongs to.
  *
- * Gradients are gathered, not scattered: a pixel adds up the gradients of its windows, of maxima those whose winning tap
- * it is, in an order that geometry alone decides, and is written once. As in pool.h, a vector may be written beyond the
+ * Gradients of averages, and channels-last those of maxima whose windows overlap, are gathered: a pixel adds up
+ * what it takes from its windows, and is written once. Other gradients of maxima are scattered, window by window. As in pool.h, a vector may be written beyond the
  * end of its row, where what follows is written afterwards, but not beyond `dx_end`.
  */
 #ifndef T /* the first time: once for each element type */
@@ -9,10 +9,10 @@
 #define CYCONV_POOL_GRADIENT_H
 #include "pool_pixels.h"
 
-/* The taps of one phase of an axis: pixels that are as far from a stride's begin. Tap t is called name[t] within its
- * row, and meets window i - shift[t] in place i. */
+/* The taps of one phase of an axis: pixels that are as far from a stride's begin. Tap t meets window i - shift[t] in
+ * place i. */
 typedef struct {
-    const ptrdiff_t *name, *shift;
+    const ptrdiff_t *shift;
     ptrdiff_t taps;
 } pool_phase;
 
@@ -136,127 +136,94 @@ static __attribute__((noinline, unused)) void NAME(fill_planes)(T *dx, const T *
     }
 }
 
-/* n elements to p, whole vectors below `end`; `add`: to what is there. */
-CYCONV_INLINE void NAME(put)(T *p, const T *end, VEC v, ptrdiff_t n, int add)
+/* n elements to p, whole vectors below `end`. */
+CYCONV_INLINE void NAME(put)(T *p, const T *end, VEC v, ptrdiff_t n)
 {
     if (p + LANES <= end)
-        NAME(store)(p, add ? v + NAME(load)(p) : v);
-    else if (n > 0) {
-        n = NAME(least)(n, LANES);
-        NAME(store_part)(p, add ? v + NAME(load_part)(p, n) : v, n);
-    }
+        NAME(store)(p, v);
+    else if (n > 0)
+        NAME(store_part)(p, v, NAME(least)(n, LANES));
 }
 
-/* to[i] = sum over m < n of g[at[m] + i]; where `chosen`, of those whose code (in c, laid out like g) is name[m]. Whole
- * vectors go up to `end`. */
-CYCONV_INLINE void NAME(gather_of)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
-                                   const ptrdiff_t *at, const BITS *name, const ptrdiff_t n, ptrdiff_t width)
+/* to[i] = sum over taps t of g[start + i - shift[t]]: what the pixels of one phase take. Whole vectors go up to `end`. */
+CYCONV_INLINE void NAME(take_phase_of)(T *to, const T *end, const T *g, const pool_phase *f, const ptrdiff_t taps,
+                                       ptrdiff_t width)
 {
     for (ptrdiff_t i = 0; i < width; i += LANES) {
         VEC sum = {0};
-        for (ptrdiff_t m = 0; m < n; m++) {
-            VEC v = NAME(load)(g + at[m] + i);
-            if (chosen) {
-                IVEC mine = *(const NAME(uivec) *)(c + at[m] + i) == name[m];
-                v = (VEC)(mine & (IVEC)v);
-            }
-            sum += v;
-        }
-        NAME(put)(to + i, end, sum, width - i, add);
+        for (ptrdiff_t t = 0; t < taps; t++)
+            sum += NAME(load)(g + i - f->shift[t]);
+        NAME(put)(to + i, end, sum, width - i);
     }
 }
-
-/* The same for the pixels of one phase, from place `start`: at and name of all its rows and taps. A few at a time: what
- * windows take is a sum of many parts only where there are many. */
-CYCONV_INLINE void NAME(take_phase)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
-                                    ptrdiff_t start, const ptrdiff_t *row, const ptrdiff_t *name, ptrdiff_t rows,
-                                    const pool_phase *f, ptrdiff_t width)
+CYCONV_INLINE void NAME(take_phase)(T *to, const T *end, const T *g, const pool_phase *f, ptrdiff_t width)
 {
-    enum { MANY = 32 };
-    ptrdiff_t at[MANY], m = 0;
-    BITS names[MANY];
-    for (ptrdiff_t k = 0; k < rows; k++)
-        for (ptrdiff_t t = 0; t < f->taps; t++) {
-            if (m == MANY) {
-                NAME(gather_of)(chosen, to, to + width, add, g, c, at, names, m, width);
-                add = 1;
-                end = to + width;
-                m = 0;
-            }
-            at[m] = row[k] + start - f->shift[t];
-            names[m++] = chosen ? (BITS)(name[k] + f->name[t]) : 0;
-        }
-    switch (m) {
-    case 1:
-        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 1, width);
-        break;
-    case 2:
-        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 2, width);
-        break;
-    case 4:
-        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 4, width);
-        break;
-    case 9:
-        NAME(gather_of)(chosen, to, end, add, g, c, at, names, 9, width);
-        break;
-    default:
-        NAME(gather_of)(chosen, to, end, add, g, c, at, names, m, width);
-    }
+    if (f->taps == 3)
+        NAME(take_phase_of)(to, end, g, f, 3, width);
+    else if (f->taps == 2)
+        NAME(take_phase_of)(to, end, g, f, 2, width);
+    else
+        NAME(take_phase_of)(to, end, g, f, f->taps, width);
 }
 
 /* A row of n pixels of `stride` phases, phase k of them at places start[k], start[k] + 1, ... with the taps f[k]; `line`
  * has room for two phases, `line_length` apart. */
-CYCONV_INLINE void NAME(take)(const int chosen, T *to, const T *end, int add, const T *g, const BITS *c,
-                              const ptrdiff_t *start, ptrdiff_t stride, const ptrdiff_t *row, const ptrdiff_t *name,
-                              ptrdiff_t rows, const pool_phase *f, T *line, ptrdiff_t line_length, ptrdiff_t n)
+static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *end, const T *g, const ptrdiff_t *start,
+                                                              ptrdiff_t stride, const pool_phase *f, T *line,
+                                                              ptrdiff_t line_length, ptrdiff_t n)
 {
     if (stride == 1) {
-        NAME(take_phase)(chosen, to, end, add, g, c, start[0], row, name, rows, f, n);
+        NAME(take_phase)(to, end, g + start[0], f, n);
     } else if (stride == 2) {
         for (int k = 0; k < 2; k++)
-            NAME(take_phase)(chosen, line + k * line_length, line + (k + 1) * line_length, 0, g, c, start[k], row, name,
-                             rows, f + k, (n + 1) / 2);
+            NAME(take_phase)(line + k * line_length, line + (k + 1) * line_length, g + start[k], f + k, (n + 1) / 2);
         for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
             VEC a = NAME(load)(line + j / 2), b = NAME(load)(line + line_length + j / 2);
-            NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j, add);
+            NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j);
             if (n - j > LANES)
-                NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES, add);
+                NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES);
         }
     } else {
         for (ptrdiff_t k = 0; k < stride && k < n; k++) {
             ptrdiff_t many = (n - k + stride - 1) / stride;
-            NAME(take_phase)(chosen, line, line + many, 0, g, c, start[k], row, name, rows, f + k, many);
+            NAME(take_phase)(line, line + many, g + start[k], f + k, many);
             for (ptrdiff_t i = 0; i < many; i++)
-                to[k + i * stride] = add ? to[k + i * stride] + line[i] : line[i];
+                to[k + i * stride] = line[i];
         }
     }
 }
-static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *end, const T *g, const ptrdiff_t *start,
-                                                              ptrdiff_t stride, const ptrdiff_t *row, ptrdiff_t rows,
-                                                              const pool_phase *f, T *line,
-                                                              ptrdiff_t line_length, ptrdiff_t n)
+
+/* dx[q * stride + place[q]] += dy[q], unless place[q] is negative. */
+static __attribute__((noinline, unused)) void NAME(scatter_row)(T *restrict dx, const T *restrict dy,
+                                                                const BITS *restrict place, ptrdiff_t stride,
+                                                                ptrdiff_t n)
 {
-    NAME(take)(0, to, end, 0, g, 0, start, stride, row, row, rows, f, line, line_length, n);
-}
-static __attribute__((noinline, unused)) void NAME(take_chosen)(T *to, const T *end, int add, const T *g, const BITS *c,
-                                                                const ptrdiff_t *start, ptrdiff_t stride,
-                                                                const ptrdiff_t *row, const ptrdiff_t *name,
-                                                                ptrdiff_t rows, const pool_phase *f, T *line,
-                                                                ptrdiff_t line_length, ptrdiff_t n)
-{
-    NAME(take)(1, to, end, add, g, c, start, stride, row, name, rows, f, line, line_length, n);
+    for (ptrdiff_t q = 0; q < n; q++, dx += stride)
+        if (place[q] >= 0)
+            dx[place[q]] += dy[q];
 }
 
 /* to[i] = sum over rows of g[row[k] + i] */
-static __attribute__((noinline, unused)) void NAME(add_rows)(T *to, const T *end, const T *g, const ptrdiff_t *row,
-                                                             ptrdiff_t rows, ptrdiff_t n)
+CYCONV_INLINE void NAME(add_rows_of)(T *to, const T *end, const T *g, const ptrdiff_t *row, const ptrdiff_t rows,
+                                     ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         VEC sum = {0};
         for (ptrdiff_t k = 0; k < rows; k++)
             sum += NAME(load)(g + row[k] + i);
-        NAME(put)(to + i, end, sum, n - i, 0);
+        NAME(put)(to + i, end, sum, n - i);
     }
+}
+
+static __attribute__((noinline, unused)) void NAME(add_rows)(T *to, const T *end, const T *g, const ptrdiff_t *row,
+                                                             ptrdiff_t rows, ptrdiff_t n)
+{
+    if (rows == 3)
+        NAME(add_rows_of)(to, end, g, row, 3, n);
+    else if (rows == 2)
+        NAME(add_rows_of)(to, end, g, row, 2, n);
+    else
+        NAME(add_rows_of)(to, end, g, row, rows, n);
 }
 
 /* to[q] = factor[q] * sum over k < n of weight[k] dy[row[k] + q] */
@@ -366,6 +333,40 @@ static __attribute__((noinline, unused)) void NAME(chosen_pixels)(T *dx, int add
             sum += (VEC)(here & (IVEC)NAME(load_part)(dy + w->dy[r] + s * w->dy_step + c, n - c));
         }
     NAME(store_part)(dx + c, sum, n - c);
+}
+
+/* The gradient of one window whose first pixel is x: find the tap of each channel, add its gradient there. */
+CYCONV_INLINE void NAME(scatter_vector)(T *dx, const T *dy, const T *x, const pool_block *b, ptrdiff_t part)
+{
+    VEC g = part == LANES ? NAME(load)(dy) : NAME(load_part)(dy, part);
+    NAME(choice) c = NAME(choose_from)((IVEC){0});
+    BITS tap = 0;
+    BLOCK_PIXELS(b, x, p)
+    {
+        NAME(choose)(&c, part == LANES ? NAME(load)(p) : NAME(load_part)(p, part), tap);
+        tap++;
+    }
+    NAME(chosen)(&c);
+    tap = 0;
+    BLOCK_PIXELS(b, x, p)
+    {
+        T *to = dx + (p - x);
+        VEC share = (VEC)((c.tap == tap) & (IVEC)g);
+        if (part == LANES)
+            NAME(store)(to, NAME(load)(to) + share);
+        else
+            NAME(store_part)(to, NAME(load_part)(to, part) + share, part);
+        tap++;
+    }
+}
+static __attribute__((noinline, unused)) void NAME(scatter_pixels)(T *dx, const T *dy, const T *x, const pool_block *b,
+                                                                   ptrdiff_t n)
+{
+    ptrdiff_t c = 0;
+    for (; c + LANES <= n; c += LANES)
+        NAME(scatter_vector)(dx + c, dy + c, x + c, b, LANES);
+    if (c < n)
+        NAME(scatter_vector)(dx + c, dy + c, x + c, b, n - c);
 }
 
 #undef NAME

@@ -8,7 +8,6 @@ from cyconv.kernels.simd cimport real
 
 cdef extern from "pool_gradient.h" nogil:
     ctypedef struct pool_phase:
-        const index* name
         const index* shift
         index taps
 
@@ -28,17 +27,14 @@ cdef extern from "pool_gradient.h" nogil:
     void fill_planes_f32(float* dx, const float* dx_end, const float* dy, index area, index n, float factor) noexcept
     void fill_planes_f64(double* dx, const double* dx_end, const double* dy, index area, index n,
                          double factor) noexcept
-    void take_sums_f32(float* to, const float* end, const float* g, const index* start, index stride, const index* row,
-                       index rows, const pool_phase* f, float* line, index line_length, index n) noexcept
+    void take_sums_f32(float* to, const float* end, const float* g, const index* start, index stride,
+                       const pool_phase* f, float* line, index line_length, index n) noexcept
     void take_sums_f64(double* to, const double* end, const double* g, const index* start, index stride,
-                       const index* row, index rows, const pool_phase* f, double* line, index line_length,
-                       index n) noexcept
-    void take_chosen_f32(float* to, const float* end, int add, const float* g, const int32_t* c, const index* start,
-                         index stride, const index* row, const index* name, index rows, const pool_phase* f,
-                         float* line, index line_length, index n) noexcept
-    void take_chosen_f64(double* to, const double* end, int add, const double* g, const int64_t* c, const index* start,
-                         index stride, const index* row, const index* name, index rows, const pool_phase* f,
-                         double* line, index line_length, index n) noexcept
+                       const pool_phase* f, double* line, index line_length, index n) noexcept
+    void scatter_row_f32(float* dx, const float* dy, const int32_t* place, index stride, index n) noexcept
+    void scatter_row_f64(double* dx, const double* dy, const int64_t* place, index stride, index n) noexcept
+    void scatter_pixels_f32(float* dx, const float* dy, const float* x, const pool_block* b, index n) noexcept
+    void scatter_pixels_f64(double* dx, const double* dy, const double* x, const pool_block* b, index n) noexcept
     void add_rows_f32(float* to, const float* end, const float* g, const index* row, index rows, index n) noexcept
     void add_rows_f64(double* to, const double* end, const double* g, const index* row, index rows, index n) noexcept
     void scale_rows_f32(float* to, const float* dy, const index* row, const float* weight, index n, const float* factor,
@@ -79,21 +75,26 @@ cdef inline void fill_planes(real* dx, const real* dx_end, const real* dy, index
         fill_planes_f64(dx, dx_end, dy, area, n, factor)
 
 
-cdef inline void take_sums(real* to, const real* end, const real* g, const index* start, index stride, const index* row,
-                           index rows, const pool_phase* f, real* line, index line_length, index n) noexcept nogil:
+cdef inline void take_sums(real* to, const real* end, const real* g, const index* start, index stride,
+                           const pool_phase* f, real* line, index line_length, index n) noexcept nogil:
     if real is float:
-        take_sums_f32(to, end, g, start, stride, row, rows, f, line, line_length, n)
+        take_sums_f32(to, end, g, start, stride, f, line, line_length, n)
     else:
-        take_sums_f64(to, end, g, start, stride, row, rows, f, line, line_length, n)
+        take_sums_f64(to, end, g, start, stride, f, line, line_length, n)
 
 
-cdef inline void take_chosen(real* to, const real* end, int add, const real* g, const real* c, const index* start,
-                             index stride, const index* row, const index* name, index rows, const pool_phase* f,
-                             real* line, index line_length, index n) noexcept nogil:
+cdef inline void scatter_row(real* dx, const real* dy, const real* place, index stride, index n) noexcept nogil:
     if real is float:
-        take_chosen_f32(to, end, add, g, <const int32_t*>c, start, stride, row, name, rows, f, line, line_length, n)
+        scatter_row_f32(dx, dy, <const int32_t*>place, stride, n)
     else:
-        take_chosen_f64(to, end, add, g, <const int64_t*>c, start, stride, row, name, rows, f, line, line_length, n)
+        scatter_row_f64(dx, dy, <const int64_t*>place, stride, n)
+
+
+cdef inline void scatter_pixels(real* dx, const real* dy, const real* x, const pool_block* b, index n) noexcept nogil:
+    if real is float:
+        scatter_pixels_f32(dx, dy, x, b, n)
+    else:
+        scatter_pixels_f64(dx, dy, x, b, n)
 
 
 cdef inline void add_rows(real* to, const real* end, const real* g, const index* row, index rows,

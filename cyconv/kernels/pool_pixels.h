@@ -12,6 +12,13 @@ typedef struct {
     ptrdiff_t slices, rows, columns, slice_step, row_step, column_step;
 } pool_block;
 
+/* Each pixel p of window b whose first is x. */
+#define BLOCK_PIXELS(b, x, p) \
+    for (ptrdiff_t t = 0; t < (b)->slices; t++) \
+        for (ptrdiff_t r = 0; r < (b)->rows; r++) \
+            for (const T *p = (x) + t * (b)->slice_step + r * (b)->row_step, *end = p + (b)->columns * (b)->column_step; \
+                 p != end; p += (b)->column_step)
+
 #define T float
 #define BITS int32_t
 #define SUFFIX f32
@@ -36,13 +43,6 @@ typedef struct {
 #define VEC NAME(vec)
 #define IVEC NAME(ivec)
 #define NEUTRAL(op) ((op) == CYCONV_MAXIMUM ? (T)-__builtin_inf() : (T)0)
-
-/* Each pixel p of window b whose first is x. */
-#define BLOCK_PIXELS(b, x, p) \
-    for (ptrdiff_t t = 0; t < (b)->slices; t++) \
-        for (ptrdiff_t r = 0; r < (b)->rows; r++) \
-            for (const T *p = (x) + t * (b)->slice_step + r * (b)->row_step, *end = p + (b)->columns * (b)->column_step; \
-                 p != end; p += (b)->column_step)
 
 /* The last pixel of a window whose first is x. */
 CYCONV_INLINE const T *NAME(last_pixel)(const T *x, const pool_block *b)
@@ -187,5 +187,4 @@ static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *p
 #undef VEC
 #undef IVEC
 #undef NEUTRAL
-#undef BLOCK_PIXELS
 #endif

@@ -32,9 +32,8 @@ cdef struct Shape:
     index depth, margin, length
     # Where things stand in the scratch memory, in elements; behind it 2 * most_rows indices
     index at_best, at_code, at_gradient, at_spread, at_line, scratch
-    # Of each column tap where it stands in a split row; and by phase: names, shifts, begins
+    # Of each column tap where it stands in a split row; and by phase: shifts, begins
     index* tap_place
-    index* phase_name
     index* phase_shift
     index* phase_first
     index* phase_start
@@ -125,13 +124,12 @@ cdef inline void lay_out(Shape* s) noexcept:
 cdef inline int fill_tables(Shape* s) except -1:
     cdef Axis* a = &s.columns
     cdef index c, f, q, at = 0
-    s.tap_place = <index*>calloc(3 * a.taps + 2 * a.stride + 1, sizeof(index))
+    s.tap_place = <index*>calloc(2 * a.taps + 2 * a.stride + 1, sizeof(index))
     s.first_column32 = <int32_t*>calloc(s.padded_out, sizeof(int32_t))
     s.first_column64 = <int64_t*>calloc(s.padded_out, sizeof(int64_t))
     if s.tap_place == NULL or s.first_column32 == NULL or s.first_column64 == NULL:
         raise MemoryError("cyconv: no memory for the tables of a pooling layer")
-    s.phase_name = s.tap_place + a.taps
-    s.phase_shift = s.phase_name + a.taps
+    s.phase_shift = s.tap_place + a.taps
     s.phase_start = s.phase_shift + a.taps
     s.phase_first = s.phase_start + a.stride
     for c in range(a.taps):
@@ -142,7 +140,6 @@ cdef inline int fill_tables(Shape* s) except -1:
         s.phase_first[f] = at
         for c in range(a.taps):
             if c * a.dilation % a.stride == (f + a.low) % a.stride:
-                s.phase_name[at] = c * a.dilation
                 s.phase_shift[at] = c * a.dilation // a.stride
                 at += 1
     s.phase_first[a.stride] = at
