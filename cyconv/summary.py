@@ -11,27 +11,27 @@ from typing import Any
 import numpy as np
 
 from cyconv._geometry import ConvGeometry
-from cyconv._pool_geometry import PoolGeometry, pool_geometry
+from cyconv._pool_geometry import AdaptiveGeometry, PoolGeometry, adaptive_geometry, pool_geometry
 from cyconv._transposed_geometry import ConvTransposeGeometry
 from cyconv.nn import (
     Add,
-    AvgPool2d,
     Concat,
     Concatenate,
     Graph,
     Linear,
-    MaxPool2d,
     Module,
     Multiply,
     Residual,
     Sequential,
 )
+from cyconv.nn.adaptive_pooling import CoveringPool
 from cyconv.nn.conv import Convolution
+from cyconv.nn.pooling import WindowPool
 
 __all__ = ["Row", "Summary", "summary"]
 
 Shape = tuple[int, ...]
-Geometry = ConvGeometry | ConvTransposeGeometry | PoolGeometry
+Geometry = ConvGeometry | ConvTransposeGeometry | PoolGeometry | AdaptiveGeometry
 Inside = Callable[[Any, str, Shape], tuple[Shape, tuple[str, ...]]]
 
 
@@ -308,8 +308,9 @@ class _Walk:
             raise ValueError(f"summary: layer {name} ({kind}), given one example {shape}: {error}") from error
         size: tuple[str, ...] = ()
         if geometry is not None:
-            kind += f" {'×'.join(map(str, geometry.kernel))}"
-            size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(len(geometry.kernel))))
+            if not isinstance(geometry, AdaptiveGeometry):
+                kind += f" {'×'.join(map(str, geometry.kernel))}"
+            size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(geometry.rank)))
         if isinstance(module, Convolution) and module.groups > 1:
             kind += f", {module.groups} groups"
         self.rows.append(Row(name, kind, output, size, *self._count(module)))
@@ -344,7 +345,7 @@ def _per_output(module: Convolution | Linear) -> str:
 def _formula(geometry: Geometry, axis: int) -> str:
     """Write down (H + 2P − D(K−1) − 1)/S + 1 in numbers; brackets say which way a division was rounded. The transposed
     convolution solves it for H."""
-    if isinstance(geometry, ConvTransposeGeometry):
+    if isinstance(geometry, ConvTransposeGeometry | AdaptiveGeometry):
         return geometry.formula(axis)
     length, (low, high), stride = geometry.input[axis], geometry.padding[axis], geometry.stride[axis]
     dilation, kernel, output = geometry.dilation[axis], geometry.kernel[axis], geometry.output[axis]
@@ -361,9 +362,17 @@ def _geometry(module: Module, shape: Shape) -> Geometry | None:
     """Return the sizes of a layer with a window; None for any other."""
     if isinstance(module, Convolution):
         return module._conv.geometry(shape, module.weight.shape, module.bias is not None)
-    if isinstance(module, MaxPool2d | AvgPool2d):
-        dilation = module.dilation if isinstance(module, MaxPool2d) else 1
+    if isinstance(module, WindowPool):
         return pool_geometry(
-            "pool", 2, shape, module.kernel_size, module.stride, module.padding, dilation, module.ceil_mode
+            "pool",
+            module._rank,
+            shape,
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.ceil_mode,
         )
+    if isinstance(module, CoveringPool):
+        return adaptive_geometry("pool", module._rank, shape, module.output_size)
     return None

@@ -21,6 +21,22 @@ from cyconv.nn.activation import (
     Softsign,
     Tanh,
 )
+from cyconv.nn.adaptive_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+    GlobalAvgPool1d,
+    GlobalAvgPool2d,
+    GlobalAvgPool3d,
+    GlobalMaxPool1d,
+    GlobalMaxPool2d,
+    GlobalMaxPool3d,
+)
 from cyconv.nn.container import Concat, Residual, Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -64,7 +80,20 @@ from cyconv.nn.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
-from cyconv.nn.pooling import AvgPool2d, MaxPool2d
+from cyconv.nn.pooling import (
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from cyconv.nn.separable import SeparableConv1d, SeparableConv2d, SeparableConv3d
 from cyconv.nn.upsample import (
     ChannelShuffle,
@@ -89,8 +118,32 @@ __all__ = [
     "SeparableConv2d",
     "SeparableConv3d",
     "Linear",
-    "MaxPool2d",
+    "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "GlobalAvgPool1d",
+    "GlobalAvgPool2d",
+    "GlobalAvgPool3d",
+    "GlobalMaxPool1d",
+    "GlobalMaxPool2d",
+    "GlobalMaxPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
