@@ -11,6 +11,12 @@
 #include "simd.h"
 
 #define DEPTHWISE_ROWS 7
+/* Output pixels of the longest strip: beside their sums, 7 weights and a pixel fit the registers. */
+#if CYCONV_TILE_PIXELS == 14
+#define STRIP_PIXELS 14
+#else
+#define STRIP_PIXELS 8
+#endif
 
 #define T float
 #define SUFFIX f32
