@@ -236,6 +236,33 @@ def test_the_table_reaches_every_cut_of_a_depthwise_gradient(fresh_engines, monk
     assert [what for what, was in reached.items() if not was] == []
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_table_reaches_every_cut_of_a_depthwise_convolution(fresh_engines, monkeypatch, dtype):
+    kernel, made, lanes = kernels.load("depthwise"), [], target(dtype).lanes
+    real = kernel.Depthwise
+    monkeypatch.setattr(kernel, "Depthwise", lambda **plan: made.append(SimpleNamespace(**plan)) or real(**plan))
+    for case in awkward(dtype).values():
+        if suits(case, "depthwise", "C"):
+            x, weight, bias, _ = case.arrays(dtype, "C")
+            F.conv2d(x, weight, bias, *case.how, algorithm="depthwise")
+    planes, blocks = ([p for p in made if bool(p.block_rows) == which] for which in (False, True))
+    shapes = {(p.kernel[0], p.stride[0]) for p in blocks}
+    reached = {
+        "planes one by one": planes,
+        "blocks of planes for every kernel and stride": len(shapes) == 6,
+        "a band of rows": any(p.block_rows == p.out[1] for p in blocks),
+        "several bands of rows": any(p.block_rows < p.out[1] for p in blocks),
+        "the last band is shorter": any(p.out[1] % p.block_rows for p in blocks),
+        "several chunks of a band": any(p.block_rows > 1 and p.block_rows * p.out[2] >= 512 for p in blocks),
+        "channels that fill no block": any(p.out[0] % lanes for p in blocks),
+        "several blocks": any(p.out[0] > lanes for p in blocks),
+        "two outputs for each channel": any(p.out[0] == 2 * p.source[0] for p in blocks),
+        "fewer pixels than a vector": any(p.source[1] * p.source[2] < lanes for p in blocks),
+        "fewer results than a vector": any(p.out[1] * p.out[2] < lanes for p in blocks),
+    }
+    assert [what for what, was in reached.items() if not was] == []
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_pixel_that_a_tap_never_meets_leaves_its_gradient_alone(stride):
     """Vectors of windows end behind the last one, where its zeros must not meet an infinity."""

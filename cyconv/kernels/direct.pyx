@@ -26,6 +26,7 @@ from cyconv.kernels.simd cimport (
     LANES_f64,
     PIXEL_CHANNELS,
     PIXEL_VECTORS,
+    fetching_tile,
     flush_denormals,
     lanes,
     pixel_tile,
@@ -486,6 +487,8 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
     cdef int height
     cdef const real* q
     cdef real* o
+    # Planes that are read where they lie: the pixels of every channel come from a place of their own, from memory perhaps.
+    cdef bint fetch = rows == 1 and start != NULL and step == 1 and not s.source.packed
     while i < rows:
         height = <int>min(pairs, rows - i)
         left = columns
@@ -493,7 +496,10 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
         o = to + i * out_second
         for j in range(pieces):
             pixels = (left + pieces - j - 1) // (pieces - j)
-            if start != NULL:
+            if fetch:
+                fetching_tile(<int>pixels, vectors, q, step, table, length, weights, channels, start, 0, o, ldo,
+                              2 * most)
+            elif start != NULL:
                 tile(height, <int>pixels, vectors, q, step, second, table, length, weights, channels, start, 0, o, ldo,
                      out_second)
             else:
