@@ -21,9 +21,9 @@ CYCONV_INLINE VEC NAME(load)(const T *p) { return *(const NAME(uvec) *)p; }
 CYCONV_INLINE void NAME(store)(T *p, VEC v) { *(NAME(uvec) *)p = v; }
 
 /* rows = row_pairs x columns scalars: `columns` at distance `step` from each other, and the same again at distance
- * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). `fetch`: ask for later weights, and for the
+ * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). `far`: ask for later weights, and for the
  * scalars `ahead` behind those of each step, which a later tile will read. Constants after inlining. */
-CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int vectors, const int fetch, const T *a,
+CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int vectors, const int far, const T *a,
                                    ptrdiff_t step, ptrdiff_t second, const int32_t *table, ptrdiff_t n, const T *b,
                                    ptrdiff_t ldb, const T *init, ptrdiff_t ldi, T *out, ptrdiff_t ldo,
                                    ptrdiff_t out_second, ptrdiff_t ahead)
@@ -38,7 +38,7 @@ CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int 
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++)
             w[j] = NAME(load)(b + j * LANES);
-        if (fetch) {
+        if (far) {
             CYCONV_UNROLL
             for (int i = 0; i < columns * (int)sizeof(T); i += 64)
                 __builtin_prefetch((const char *)(q + ahead) + i);
