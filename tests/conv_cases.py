@@ -269,7 +269,9 @@ def awkward(dtype: str) -> dict[str, Case]:
     cases["depthwise, blocks, padding > kernel, stride"] = Case(
         1, lanes, lanes, (5, 3), (3, 3), (2, 2), ((7, 3), (4, 21)), groups=lanes
     )
-    cases["depthwise, rows too long for blocks"] = Case(1, lanes, lanes, (3, 4100 // lanes * 16), padding=1, groups=lanes)
+    cases["depthwise, rows too long for blocks"] = Case(
+        1, lanes, lanes, (3, 4100 // lanes * 16), padding=1, groups=lanes
+    )
     cases["depthwise, small planes of several tasks"] = Case(3, 70, 70, (2, 3), padding=1, groups=70)
     cases["depthwise, chunks of rows"] = Case(5, 2, 2, (23, 19), (2, 2), (1, 1), 1, groups=2)
     cases["depthwise, wide kernel"] = Case(2, 5, 5, (4, 31), (2, 19), padding=(0, 9), groups=5)

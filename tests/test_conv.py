@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
 
+import cyconv
 from cyconv import _plan, _settings, kernels, reference
 from cyconv import functional as F
 from cyconv.functional import _conv, _conv_im2col
@@ -261,6 +262,19 @@ def test_the_table_reaches_every_cut_of_a_depthwise_convolution(fresh_engines, m
         "fewer results than a vector": any(p.out[1] * p.out[2] < lanes for p in blocks),
     }
     assert [what for what, was in reached.items() if not was] == []
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "depthwise"])
+def test_blocks_of_planes_that_exceed_the_workspace_are_walked_plane_by_plane(algorithm):
+    case = Case(1, 64, 64, (40, 40), (5, 5), padding=2, groups=64)
+    x, weight, bias, _ = case.arrays("float32")
+    wanted = F.conv2d(x, weight, bias, *case.how, algorithm=algorithm)
+    least = _conv.engine(case.geometry(), np.dtype("f"), False, algorithm).workspace()
+    assert least > 1 << 16
+    with cyconv.configure(max_workspace=1 << 16):
+        work = _conv.engine(case.geometry(), np.dtype("f"), False, algorithm)
+        assert (work.name, work.workspace()) == ("depthwise", 0)
+        assert_close(F.conv2d(x, weight, bias, *case.how, algorithm=algorithm), wanted, algorithm="depthwise")
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -98,7 +98,12 @@ def _block_rows(geometry: ConvGeometry, target: Target, arguments: dict[str, Any
     if min(rows, columns, channels) == 0 or most < 1:
         return 0
     many = target.pixels > 8  # registers
-    full = rows / (math.ceil(rows / PLANE_ROWS) * PLANE_ROWS) * columns / (math.ceil(columns / target.lanes) * target.lanes)
+    full = (
+        rows
+        / (math.ceil(rows / PLANE_ROWS) * PLANE_ROWS)
+        * columns
+        / (math.ceil(columns / target.lanes) * target.lanes)
+    )
     blocks = math.ceil(channels / target.lanes)
     cost = BLOCK_PRODUCT * kernel**2 + BLOCK_TRANSPOSED[many] * (1 + height * width / (rows * columns))
     # Lanes of a row are masked by hand where vectors are short.

@@ -57,10 +57,11 @@ CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, cons
 #define PLANES_ARGUMENTS                                                                                                \
     const T *x, const T *zeros, ptrdiff_t height, ptrdiff_t width, const T *weights, const T *bias, T floor,            \
         ptrdiff_t top, ptrdiff_t left, T *y, ptrdiff_t out_height, ptrdiff_t out_width, ptrdiff_t channels,             \
-        ptrdiff_t each, ptrdiff_t begin, ptrdiff_t end
+        ptrdiff_t each, int far, ptrdiff_t begin, ptrdiff_t end
 
 /* Output planes begin .. end (of all images; `channels` in one, `each` from one input plane) by pieces of DEPTHWISE_ROWS
- * rows x one vector. The last vector of a row ends with the row: what it shares with the one before is computed twice. */
+ * rows x one vector. The last vector of a row ends with the row: what it shares with the one before is computed twice.
+ * `far`: the results go to memory beyond the caches, which is asked for ahead. */
 CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int stride, PLANES_ARGUMENTS)
 {
     const int rows_under = (DEPTHWISE_ROWS - 1) * stride + kernel;
@@ -79,7 +80,7 @@ CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int strid
         for (ptrdiff_t p = 0; p < out_height; p += DEPTHWISE_ROWS) {
             int rows = out_height - p < DEPTHWISE_ROWS ? (int)(out_height - p) : DEPTHWISE_ROWS;
             const T *line[(DEPTHWISE_ROWS - 1) * 2 + 7];
-            NAME(fetch_ahead)(from + p * stride * width, rows * stride * width, to, rows * out_width);
+            NAME(fetch_ahead)(from + p * stride * width, rows * stride * width, to, far ? rows * out_width : 0);
             CYCONV_UNROLL
             for (int i = 0; i < rows_under; i++) {
                 ptrdiff_t row = p * stride - top + i;
@@ -111,7 +112,7 @@ CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int strid
     static __attribute__((noinline, unused)) void NAME(depthwise_planes_##kernel##_##stride)(PLANES_ARGUMENTS)          \
     {                                                                                                                   \
         NAME(depthwise_planes_body)(kernel, stride, x, zeros, height, width, weights, bias, floor, top, left, y,        \
-                                    out_height, out_width, channels, each, begin, end);                                 \
+                                    out_height, out_width, channels, each, far, begin, end);                            \
     }
 PLANES(3, 1)
 PLANES(3, 2)
@@ -126,7 +127,7 @@ static __attribute__((unused)) void NAME(depthwise_planes)(int kernel, int strid
 #define CASE(k, s)                                                                                                      \
     if (kernel == k && stride == s)                                                                                     \
         NAME(depthwise_planes_##k##_##s)(x, zeros, height, width, weights, bias, floor, top, left, y, out_height,       \
-                                         out_width, channels, each, begin, end);
+                                         out_width, channels, each, far, begin, end);
     CASE(3, 1) CASE(3, 2) CASE(5, 1) CASE(5, 2) CASE(7, 1) CASE(7, 2)
 #undef CASE
 }
