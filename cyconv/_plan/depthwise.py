@@ -112,7 +112,11 @@ def _block_rows(geometry: ConvGeometry, target: Target, arguments: dict[str, Any
         return 0
     # Bands of few rows fetch those that they share with the next ones twice.
     wanted = math.ceil(TASKS / max(geometry.batch * blocks, 1))
-    return even(rows, min(most, max(rows // wanted, 4 * kernel)))
+    found = even(rows, min(most, max(rows // wanted, 4 * kernel)))
+    # Where planes begin with a cache line, so shall the vectors of every band.
+    whole = target.lanes // math.gcd(columns, target.lanes)
+    aligned = math.ceil(found / whole) * whole
+    return aligned if aligned <= min(most, rows) else found
 
 
 def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool, *, gradient: bool = False) -> dict[str, Any]:
