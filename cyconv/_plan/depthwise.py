@@ -13,12 +13,13 @@ from ._common import TASKS, Target, even
 PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)
 #: Cost of one vector of results over planes, with vectors that are full, by (kernel, stride), in multiply-adds of a
 #: vector: with 32 registers and with 16. Measured in the first-level cache, a core of an AMD EPYC (Zen 5).
-PLANE_COST = {
+PLANE_COST: dict[bool, dict[tuple[int, int], float]] = {
     True: {(3, 1): 23, (3, 2): 36, (5, 1): 45, (5, 2): 85, (7, 1): 85, (7, 2): 149},
     False: {(3, 1): 15.5, (3, 2): 46, (5, 1): 42, (5, 2): 90, (7, 1): 78, (7, 2): 163},
 }
 #: The same for blocks of a vector of channels: each product, and each vector of pixels transposed.
-BLOCK_PRODUCT, BLOCK_TRANSPOSED = 1.05, {True: 9.0, False: 4.0}
+BLOCK_PRODUCT = 1.05
+BLOCK_TRANSPOSED = {True: 9.0, False: 4.0}
 #: Output rows that one walk over planes computes together.
 PLANE_ROWS = 7
 #: Bytes of the pixels under a band of a block, in private memory: a second-level cache holds them.
@@ -112,11 +113,7 @@ def _block_rows(geometry: ConvGeometry, target: Target, arguments: dict[str, Any
         return 0
     # Bands of few rows fetch those that they share with the next ones twice.
     wanted = math.ceil(TASKS / max(geometry.batch * blocks, 1))
-    found = even(rows, min(most, max(rows // wanted, 4 * kernel)))
-    # Where planes begin with a cache line, so shall the vectors of every band.
-    whole = target.lanes // math.gcd(columns, target.lanes)
-    aligned = math.ceil(found / whole) * whole
-    return aligned if aligned <= min(most, rows) else found
+    return even(rows, min(most, max(rows // wanted, 4 * kernel)))
 
 
 def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool, *, gradient: bool = False) -> dict[str, Any]:

@@ -6,8 +6,6 @@ or rows that fill no vector, are transposed in blocks of one vector of channels,
 depthwise.h).
 """
 
-from math import gcd
-
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
@@ -142,10 +140,6 @@ cdef class Depthwise:
             s.bands = (s.out_height + block_rows - 1) // block_rows
             s.blocks = (s.out_channels + width - 1) // width
             s.chunk = min(block_rows, max(1, CHUNK_PIXELS // max(s.out_width, 1)))
-            # Where planes begin with a cache line, so shall the vectors of every chunk.
-            whole = width // gcd(s.out_width, width)
-            if s.chunk > whole:
-                s.chunk -= s.chunk % whole
             s.private = width * (min(s.height, (block_rows - 1) * s.stride_row + s.kernel_rows) * s.width
                                  + s.chunk * s.out_width)
             self.packed_size = s.blocks * width * s.kernel_rows * s.kernel_columns
