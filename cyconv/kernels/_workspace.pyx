@@ -86,8 +86,8 @@ cdef Workspace take(Py_ssize_t nbytes):
         kept[best] = NULL
         kept_total -= block.nbytes
         return block
-    # A larger one takes the place of the largest that is too small, and will serve those that this one served: a pool of
-    # one block for each size that was ever wished for would hold several times what is in use at any time.
+    # A larger one takes the place of the largest that is too small, and will serve those that this one served: a pool
+    # of one block for each size that was ever wished for would hold several times what is in use at any time.
     best = -1
     for i in range(SLOTS):
         if HUGE_PAGE <= kept_bytes[i] and kept[i] != NULL and 4 * kept_bytes[i] >= nbytes > kept_bytes[i]:
