@@ -49,7 +49,7 @@ class TiledGradient(Direct):
 
 
 class Winograd(TiledGradient):
-    """One convolution of stride 1 by Winograd's algorithm."""
+    """One convolution of stride 1 or 2 by Winograd's algorithm; the gradients at stride 2 by direct summation."""
 
     m = 4
     _pack_work = 16
@@ -65,6 +65,8 @@ class Winograd(TiledGradient):
 
     def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the input gradient, which is the transposed convolution."""
+        if _plan.winograd_gradient_obstacle(self.geometry, self.m):
+            return super().transposed_walk(rectified)
         found = self._transposed.get(rectified)
         if found is None:
             images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m, gradient=True)
