@@ -92,7 +92,7 @@ def tiling(geometry: AnyConvGeometry, m: int) -> Tiling:
 def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
     if isinstance(geometry, ConvTransposeGeometry) and any(s != 1 for s in geometry.stride):
-        return f"the stride of the transposed convolution is {geometry.stride}, not 1"
+        return f"the stride is {geometry.stride}, not 1"
     v = volume(geometry)
     if max(v.stride[1:]) > 2:
         return f"the stride is {geometry.stride}, not 1 or 2 in height and width"

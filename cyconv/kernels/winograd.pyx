@@ -35,6 +35,7 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    copy_row,
     fetch,
     fetching_tile,
     flush_denormals,
@@ -373,8 +374,8 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     if s.channels_last:
         for r in range(height):
             for j in range(across):
-                memcpy(out + ((top + r) * s.out_width + left + j) * all + first,
-                       scratch + r * pitch + j * ld, channels * sizeof(real))
+                copy_row(out + ((top + r) * s.out_width + left + j) * all + first, scratch + r * pitch + j * ld,
+                         channels)
     elif across == s.out_width and across == columns * wide:
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
     else:

@@ -1,11 +1,12 @@
 """The tiles of Winograd's algorithm: how a convolution is cut, and the source pixels of a block, transformed."""
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from cyconv.kernels.simd cimport lanes, real, transpose
+from cyconv.kernels.simd cimport copy_row, lanes, real, transpose
 from cyconv.kernels.source cimport index
 
 cdef extern from "winograd.h" nogil:
+    void fetch_rows(const void* source, index rows, index pitch, index nbytes) noexcept
     void winograd_input_f32(int m, int er, int ec, const float* x, index row, index column, index tiles, float* to,
                             index plane) noexcept
     void winograd_input_f64(int m, int er, int ec, const double* x, index row, index column, index tiles, double* to,
@@ -18,6 +19,8 @@ cdef extern from "winograd.h" nogil:
 
 # Elements along an axis of a tile, at most.
 DEF EDGE = 9
+# Rows of planes ahead of that which is brought into order, and asked for meanwhile.
+DEF FETCHED = 2
 
 
 cdef struct Shape:
@@ -146,9 +149,13 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
     cdef index depth = image % s.out_depth * s.stride_depth + s.first_depth + slice * s.dilation_depth
     cdef bint outside = depth < 0 or depth >= s.depth
     cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
+    # Distances of neighbouring pixels and channels.
+    cdef index pixel = channels if s.channels_last else 1, plane = 1 if s.channels_last else s.depth * area
     cdef index c, r, j, have
     cdef real* to
-    source += image // s.out_depth * channels * s.depth * area + depth * area * (channels if s.channels_last else 1)
+    cdef const real* line
+    cdef const real* ahead
+    source += image // s.out_depth * channels * s.depth * area + depth * area * pixel
     for c in range(first, last):
         have = min(width, s.channels - c * width)
         for r in range(rows):
@@ -159,13 +166,17 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
             if have < width:
                 memset(to, 0, columns * width * sizeof(real))
             memset(to, 0, left * width * sizeof(real))
+            line = source + ((row + r) * s.width + column + left) * pixel + c * width * plane
+            ahead = line + FETCHED * s.width * pixel
             if s.channels_last:
-                for j in range(left, right):
-                    memcpy(to + j * width, source + ((row + r) * s.width + column + j) * channels + c * width,
-                           have * sizeof(real))
+                if row + r + FETCHED < s.height:
+                    fetch_rows(ahead, right - left, pixel * sizeof(real), width * sizeof(real))
+                for j in range(right - left):
+                    copy_row(to + (left + j) * width, line + j * pixel, have)
             else:
-                transpose(source + c * width * s.depth * area + (row + r) * s.width + column + left, s.depth * area,
-                          have, right - left, to + left * width, width)
+                if row + r + FETCHED < s.height:
+                    fetch_rows(ahead, have, plane * sizeof(real), (right - left) * sizeof(real))
+                transpose(line, plane, have, right - left, to + left * width, width)
             memset(to + right * width, 0, (columns - right) * width * sizeof(real))
 
 

@@ -339,6 +339,8 @@ CYCONV_INLINE void NAME(sums_tile)(const int m, const int er, const int ec, cons
 #define STRIDED_TILES(each)                                                                                             \
     each(2, 5, 5) each(2, 1, 5) each(2, 5, 1) each(2, 4, 5) each(2, 5, 4) each(4, 9, 9) each(4, 1, 9) each(4, 9, 1)     \
         each(4, 6, 9) each(4, 9, 6)
+/* Those whose one-tap axis may have a stride of 2 while the other has none. */
+#define STEPPED_TILES(each) each(2, 1, 4) each(2, 4, 1) each(4, 1, 6) each(4, 6, 1)
 
 /* All of them for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
 static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er, int ec, const T *from, ptrdiff_t row,
@@ -376,6 +378,7 @@ static __attribute__((noinline, unused)) void NAME(winograd_strided_input)(int m
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
             NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane, places);
     STRIDED_TILES(EACH)
+    STEPPED_TILES(EACH)
 #undef EACH
 }
 
@@ -409,6 +412,7 @@ NAME(winograd_strided_output)(int m, int er, int ec, const T *from, ptrdiff_t ld
                 NAME(output_tile)(a, b, c, from + t * ld + v, plane, places, NAME(load)(bias + v), floor,               \
                                   to + t * step + v, row, column);
     STRIDED_TILES(EACH)
+    STEPPED_TILES(EACH)
 #undef EACH
 }
 
@@ -461,6 +465,7 @@ static __attribute__((noinline, unused)) void NAME(winograd_sums)(int m, int er,
 
 #undef TILES
 #undef STRIDED_TILES
+#undef STEPPED_TILES
 #undef NAME
 #undef VEC
 #undef LANES
