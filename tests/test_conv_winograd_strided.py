@@ -24,9 +24,7 @@ CASES = [
 
 def geometry(n, c, k, size, stride=2, padding=1, dilation=1, kernel=3):
     shape, weight = (n, c, *size), (k, c, *(kernel,) * len(size))
-    return conv_geometry(
-        f"conv{len(size)}d", len(size), shape, weight, None, stride, padding, dilation, 1, "zeros"
-    )
+    return conv_geometry(f"conv{len(size)}d", len(size), shape, weight, None, stride, padding, dilation, 1, "zeros")
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -76,7 +76,7 @@ class Winograd(TiledGradient):
 
 
 class WinogradF2(Winograd):
-    """F(2 x 2, 3 x 3): as accurate as direct summation. F(2 x 2, 5 x 5) for kernels of five taps."""
+    """F(2 x 2, 3 x 3): accurate as direct summation. F(2 x 2, 5 x 5) for kernels of five taps, F(2, 2) at stride 2."""
 
     name = "winograd_f2"
     m = 2
@@ -90,7 +90,7 @@ class WinogradF2Auto(WinogradF2):
 
 
 class WinogradF4(Winograd):
-    """F(4 x 4, 3 x 3): four times fewer multiplications, and a few times the error."""
+    """F(4 x 4, 3 x 3): four times fewer multiplications, and a few times the error. F(4, 2) at stride 2."""
 
     name = "winograd_f4"
     m = 4

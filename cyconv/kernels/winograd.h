@@ -1,5 +1,5 @@
-/* Winograd's transforms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), and those of stride 2, one vector of channels at a time,
- * for float and double.
+/* Winograd's transforms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), and those of stride 2, one vector of channels at a
+ * time, for float and double.
  *
  * A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.  With interpolation points p_i:
  *
@@ -25,7 +25,7 @@
 #define WINOGRAD_SA2 (WINOGRAD_SA * WINOGRAD_SA)
 #define WINOGRAD_SB2 (WINOGRAD_SB * WINOGRAD_SB)
 
-/* Ask for `bytes` of each of `rows`, which will be read soon: too short, and too far apart, for the processor to guess. */
+/* Ask for `bytes` of each of `rows`, which will be read soon: too short and too far apart for the processor to guess. */
 CYCONV_INLINE void fetch_rows(const void *from, ptrdiff_t rows, ptrdiff_t pitch, ptrdiff_t bytes)
 {
     for (ptrdiff_t r = 0; r < rows; r++)

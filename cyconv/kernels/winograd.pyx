@@ -16,10 +16,10 @@ the kernel has one tap, a tile is one pixel high or wide, and nothing is transfo
 A dilated convolution is many of them side by side: the pixels whose row and column leave the same remainders when
 divided by the dilation (a *phase*) meet only each other. A block holds the tiles of all its phases.
 
-At stride 2 pixels at even places meet two taps of three, those at odd places the third (winograd.h): of 81 elements of a
-tile of 4x4 outputs, 25 are transformed in both directions, 40 in one, and 16 are pixels as they are. Elements at odd
-places share their weights, 36 for each pair of channels, and those that only outputs behind the last one would take are
-left out: V[xi] and M[xi] hold the tiles that have element xi, without gaps.
+At stride 2 pixels at even places meet two taps of three, those at odd places the third (winograd.h): of the 81 elements
+of a tile of 4x4 outputs, 25 are transformed in both directions, 40 in one, and 16 are pixels as they are. Elements at
+odd places share their weights, 36 for each pair of channels, and those that only outputs behind the last one would take
+are left out: V[xi] and M[xi] hold the tiles that have element xi, without gaps.
 """
 
 from cython.parallel cimport prange, threadid
@@ -262,8 +262,8 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
                 run_task(&s, plan.table, plan.order, out, source, packed, start, <real*>private, held, i)
         else:
             for i in prange(tasks, schedule="dynamic", num_threads=threads):
-                run_task(&s, plan.table, plan.order, out, source, packed, start, <real*>(private + threadid() * per_thread),
-                         held + 8 * threadid(), i)
+                run_task(&s, plan.table, plan.order, out, source, packed, start,
+                         <real*>(private + threadid() * per_thread), held + 8 * threadid(), i)
     return 0
 
 
@@ -276,7 +276,7 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
     cdef index image = place // s.column_blocks // s.row_blocks * s.block_images
     cdef index images = min(s.block_images, s.images - image)
     cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
-    cdef index phases = s.dilation_row * s.dilation_column, tiles = rows * columns * phases, width = lanes(source), i, b
+    cdef index phases = s.dilation_row * s.dilation_column, width = lanes(source), i, b
     cdef index high[EDGE]
     cdef index wide[EDGE]
     cdef index last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
