@@ -48,7 +48,7 @@ class Tiling:
 
     @property
     def elements(self) -> int:
-        """Products of a tile for each pair of channels: at stride 2 one for each output, and one more than outputs."""
+        """Products of a tile for each pair of channels: at stride 2 one for each output, and as many and one more."""
         return math.prod(
             2 * edge + 1 if half else edge + r - 1
             for edge, r, half in zip(self.edges, self.piece, self.halved, strict=True)
@@ -63,7 +63,7 @@ class Tiling:
         )
 
     def products(self, output: tuple[int, int]) -> int:
-        """Return the products of an output for each pair of channels; at stride 2 the last tiles leave some out."""
+        """Return the products of a whole map for each pair of channels; at stride 2 the last tiles leave some out."""
         found = 1
         for size, edge, r, half, d in zip(output, self.edges, self.piece, self.halved, self.dilation, strict=True):
             tiles = math.ceil(size / (edge * d))
