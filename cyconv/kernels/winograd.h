@@ -25,14 +25,6 @@
 #define WINOGRAD_SA2 (WINOGRAD_SA * WINOGRAD_SA)
 #define WINOGRAD_SB2 (WINOGRAD_SB * WINOGRAD_SB)
 
-/* Ask for `bytes` of each of `rows`, which will be read soon: too short and too far apart for the processor to guess. */
-CYCONV_INLINE void fetch_rows(const void *from, ptrdiff_t rows, ptrdiff_t pitch, ptrdiff_t bytes)
-{
-    for (ptrdiff_t r = 0; r < rows; r++)
-        for (ptrdiff_t i = 0; i < bytes; i += 64)
-            __builtin_prefetch((const char *)from + r * pitch + i);
-}
-
 #define T float
 #define SUFFIX f32
 #include "winograd_transforms.h"
