@@ -50,8 +50,17 @@ def spread_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     return mirrored_obstacle(geometry)
 
 
+def repeats(geometry: AnyConvGeometry) -> bool:
+    """Whether a convolution reads pixels again where it leaves the input."""
+    if isinstance(geometry, ConvTransposeGeometry):
+        return geometry.convolution.output_edges is not None
+    return geometry.edges is not None
+
+
 def depthwise_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     """Return why the depthwise kernels cannot compute a convolution, or an empty string."""
+    if repeats(geometry):
+        return f"the padding is {geometry.padding_mode!r}, and its walks read zeros there"
     if isinstance(geometry, ConvTransposeGeometry) and (against := spread_obstacle(geometry, channels_last)):
         return against
     if geometry.rank != 2:

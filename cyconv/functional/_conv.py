@@ -84,10 +84,12 @@ def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_l
     # Its gradients are a convolution's forward pass and weight gradient, which may want another algorithm.
     convolution = geometry.convolution
     back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
+    part = Reference if name == "reference" else Direct
     return Transposed(
         geometry,
         engines[name](convolution, dtype, channels_last),
         functools.partial(engine, convolution, dtype, channels_last, back),
+        lambda small: part(small, dtype, channels_last),
     )
 
 

@@ -31,6 +31,8 @@ class Reference:
         self._back = (geometry.stride, geometry.padding, more, geometry.groups, geometry.dilation)
         # A transposed convolution may have rows behind those that it reaches, where more windows would fit.
         self._met = (..., *(slice(size) for size in geometry.output))
+        self._mode = "zeros" if geometry.edges is None else geometry.padding_mode
+        self._mode_back = "zeros" if geometry.output_edges is None else geometry.padding_mode
 
     def pack(self, weight: Array) -> Array:
         """Return ``weight`` itself."""
@@ -40,7 +42,7 @@ class Reference:
         self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
     ) -> Array:
         """Return the output."""
-        y = self._forward(x, weight, bias, *self._how)[self._met]
+        y = self._forward(x, weight, bias, *self._how, self._mode)[self._met]
         return in_order(reference.relu(y) if rectified else y, self.channels_last)
 
     pack_transposed = pack
@@ -49,17 +51,21 @@ class Reference:
         self, x: Array, weight: Array, bias: Array | None, packed: Array | None = None, rectified: bool = False
     ) -> Array:
         """Return the transposed convolution of ``x``."""
-        y = self._transposed(x, weight, bias, *self._back)
+        y = self._transposed(x, weight, bias, *self._back, self._mode_back)
         return in_order(reference.relu(y) if rectified else y, self.channels_last)
 
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
-        return self.transposed(grad, weight, None)
+        if self._mode == "zeros":
+            return self.transposed(grad, weight, None)
+        x = np.zeros(self.geometry.input_shape, grad.dtype)
+        dx: Any = self._backward(grad, x, weight, None, *self._how, self._mode)[0]
+        return in_order(dx, self.channels_last)
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
         weight = np.zeros(self.geometry.weight_shape, x.dtype)
-        dw: Any = self._backward(grad, x, weight, None, *self._how, input_grad=False)[1]
+        dw: Any = self._backward(grad, x, weight, None, *self._how, self._mode, input_grad=False)[1]
         return dw, grad.sum((0, *range(2, grad.ndim)), dtype=np.float64).astype(x.dtype) if bias else None
 
     def workspace(self) -> int:

@@ -1,0 +1,237 @@
+"""Gradients at padding that repeats pixels: what they add to the pixels that are repeated.
+
+Forward passes and weight gradients read such padding as part of their walks. An input gradient is the other way round:
+what arrives at a place of the padding belongs to the pixel that stands there, and several places add up in one pixel.
+The walks of input gradients give each pixel what arrives at its own place. The padding itself is cut into slabs, for two
+dimensions above, below, left and right; what arrives at one is the input gradient of a small convolution (of the few
+output pixels and taps that meet it), and its rows and columns are added to those that they repeat. So no array of the
+size of the padded input is made, and the order of all sums follows from the geometry alone.
+
+A transposed convolution reads pixels again around its input, and its gradients go the same way, with the convolution's
+forward pass in place of its input gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._geometry import ConvGeometry, Edges
+from ._arrays import Array
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """One axis of a slab: the convolution that leads to it or away from it, as numbers of that axis."""
+
+    input: slice  #: of the convolution's input, where it is not the slab itself
+    taps: slice
+    output: slice  #: of the convolution's output, where it is not the slab itself
+    sizes: tuple[int, int, int]  #: lengths of input, kernel and output
+    low: int  #: padding
+    high: int
+
+
+def _stretch(first: tuple[int, int, int], length: int, taps: int, count: int, stride: int, dilation: int) -> Any:
+    """Return (taps that meet, what is left of ``low``, padding behind), None where none meet.
+
+    ``first``: (low padding, first place of input, first place of output) of a convolution from ``length`` pixels to
+    ``count``.
+    """
+    low, start, begin = first
+    # Tap i of output pixel p meets the input at p S + i D - low.
+    least = max(0, min(-(-(low - (count - 1) * stride) // dilation), low // dilation))
+    most = min(taps, (low + length - 1) // dilation + 1)
+    if most <= least:
+        return None
+    low -= least * dilation
+    high = max(0, (count - 1) * stride + dilation * (most - least - 1) + 1 - low - length)
+    return _Stretch(
+        slice(start, start + length),
+        slice(least, most),
+        slice(begin, begin + count),
+        (length, most - least, count),
+        low,
+        high,
+    )
+
+
+def _of_input(geometry: ConvGeometry, axis: int, place: int, length: int) -> _Stretch | None:
+    """Return the convolution from ``length`` places of the padded input, from ``place`` on, to what they lead to."""
+    stride, dilation, taps = geometry.stride[axis], geometry.dilation[axis], geometry.kernel[axis]
+    low = place + geometry.padding[axis][0]
+    first = max(0, min(-(-(low - dilation * (taps - 1)) // stride), low // stride))
+    last = min(geometry.output[axis], (low + length - 1) // stride + 1)
+    if last <= first:
+        return None
+    found: _Stretch | None = _stretch((low - first * stride, 0, first), length, taps, last - first, stride, dilation)
+    return found
+
+
+def _of_output(geometry: ConvGeometry, axis: int, place: int, length: int) -> _Stretch | None:
+    """Return the convolution to ``length`` places of the extended output, from ``place`` on, from what they read."""
+    stride, dilation, taps = geometry.stride[axis], geometry.dilation[axis], geometry.kernel[axis]
+    low = geometry.padding[axis][0] - place * stride
+    first = max(0, -low)
+    reach = (place + length - 1) * stride + dilation * (taps - 1) - geometry.padding[axis][0]
+    last = min(geometry.input[axis], reach + 1)
+    if last <= first:
+        return None
+    found: _Stretch | None = _stretch((max(low, 0), first, 0), last - first, taps, length, stride, dilation)
+    return found
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """A part of the padding, and the small convolution that it has part in."""
+
+    geometry: ConvGeometry
+    engine: Any
+    input: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    output: tuple[slice, ...]
+    axis: int  #: along which it lies outside; it is as long as the array along those before, and padded behind
+    repeated: tuple[int, ...]  #: the pixels along that axis that its places repeat
+
+
+def _slabs(
+    geometry: ConvGeometry,
+    edges: Edges,
+    lengths: tuple[int, ...],
+    stretch: Callable[[ConvGeometry, int, int, int], _Stretch | None],
+    engine: Callable[[ConvGeometry], Any],
+) -> Iterator[_Slab]:
+    """Cut what lies around an array of ``lengths`` into slabs; those that meet nothing are left out."""
+    for axis, (before, behind) in enumerate(edges):
+        for place, repeated in ((-len(before), before), (lengths[axis], behind)):
+            if not repeated:
+                continue
+            spans = [(0, length) for length in lengths[:axis]]
+            spans.append((place, len(repeated)))
+            spans += [
+                (-len(low), len(low) + length + len(high))
+                for (low, high), length in zip(edges[axis + 1 :], lengths[axis + 1 :], strict=True)
+            ]
+            found = [stretch(geometry, i, *span) for i, span in enumerate(spans)]
+            cut = [part for part in found if part is not None]
+            if len(cut) < len(found):
+                continue
+            part = replace(
+                geometry,
+                input=tuple(s.sizes[0] for s in cut),
+                kernel=tuple(s.sizes[1] for s in cut),
+                output=tuple(s.sizes[2] for s in cut),
+                padding=tuple((s.low, s.high) for s in cut),
+                padding_mode="zeros",
+                edges=None,
+                output_edges=None,
+            )
+            taps, inputs, outputs = (tuple(getattr(s, what) for s in cut) for what in ("taps", "input", "output"))
+            yield _Slab(part, engine(part), inputs, taps, outputs, axis, repeated)
+
+
+class _Surroundings:
+    """What padding that repeats pixels adds to the gradients of one convolution, or transposed convolution."""
+
+    def __init__(self, edges: Edges | None, channels_last: bool, slabs: Callable[[], Iterator[_Slab]]) -> None:
+        self._edges = edges
+        self._channels_last = channels_last
+        self._cut = slabs
+        self._slabs: list[_Slab] | None = None
+
+    def __iter__(self) -> Iterator[_Slab]:
+        if self._edges is None:
+            return iter(())
+        if self._slabs is None:
+            self._slabs = list(self._cut())
+        return iter(self._slabs)
+
+    def _piece(self, x: Array, where: tuple[Any, ...]) -> Array:
+        """Return a copy of a part of ``x`` in the memory order of the engine."""
+        part = x[(slice(None), slice(None), *where)]
+        if not self._channels_last:
+            return np.ascontiguousarray(part)
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(part, 1, -1)), -1, 1)
+
+    def _fold(self, part: Array, slab: _Slab, x: Array) -> None:
+        """Add a slab to the pixels of ``x`` that it repeats; along the axes behind its own its ends come in first."""
+        assert self._edges is not None
+        for axis in range(slab.axis + 1, len(self._edges)):
+            before, behind = self._edges[axis]
+            places = np.moveaxis(part, axis + 2, 0)
+            inner = places[len(before) : len(places) - len(behind)]
+            for place, repeated in enumerate(before):
+                inner[repeated] += places[place]
+            for place, repeated in enumerate(behind, len(places) - len(behind)):
+                inner[repeated] += places[place]
+            part = np.moveaxis(inner, 0, axis + 2)
+        to, rows = np.moveaxis(x, slab.axis + 2, 0), np.moveaxis(part, slab.axis + 2, 0)
+        for place, repeated in enumerate(slab.repeated):
+            to[repeated] += rows[place]
+
+
+class PaddingGradient(_Surroundings):
+    """The part of a convolution's input gradient that arrives at its padding.
+
+    Parameters
+    ----------
+    geometry : ConvGeometry
+    engine : callable
+        Returns what computes the small convolution of a slab.
+    channels_last : bool
+        Memory order of the arrays.
+    """
+
+    def __init__(self, geometry: ConvGeometry, engine: Callable[[ConvGeometry], Any], channels_last: bool) -> None:
+        edges = geometry.edges
+        super().__init__(
+            edges, channels_last, lambda: _slabs(geometry, edges or (), geometry.input, _of_input, engine)
+        )
+
+    def add_to(self, dx: Array, grad: Array, weight: Array) -> None:
+        """Add it to ``dx``, which has what arrives at the pixels themselves."""
+        for slab in self:
+            taps = np.ascontiguousarray(weight[(slice(None), slice(None), *slab.taps)])
+            self._fold(slab.engine.transposed(self._piece(grad, slab.output), taps, None), slab, dx)
+
+
+class ExtensionGradient(_Surroundings):
+    """The part of a transposed convolution's gradients that its input has where it is read beyond its ends.
+
+    Parameters
+    ----------
+    geometry : ConvGeometry
+        Of the convolution from the output of the transposed convolution to its input.
+    engine, channels_last
+        As for :class:`PaddingGradient`.
+    """
+
+    def __init__(self, geometry: ConvGeometry, engine: Callable[[ConvGeometry], Any], channels_last: bool) -> None:
+        edges = geometry.output_edges
+        super().__init__(
+            edges, channels_last, lambda: _slabs(geometry, edges or (), geometry.output, _of_output, engine)
+        )
+
+    def add_to(self, dx: Array, grad: Array, weight: Array) -> None:
+        """Add to the gradient of the input, ``dx``, what its repeated pixels have part in."""
+        for slab in self:
+            taps = np.ascontiguousarray(weight[(slice(None), slice(None), *slab.taps)])
+            self._fold(slab.engine.forward(self._piece(grad, slab.input), taps, None), slab, dx)
+
+    def add_to_weight(self, dw: Array, grad: Array, x: Array) -> None:
+        """Add to the gradient of the weight, ``dw``, what the repeated pixels of ``x`` have part in."""
+        assert self._edges is not None or not list(self)
+        for slab in self:
+            part = x
+            for axis, ends in enumerate(self._edges or ()):
+                if axis >= slab.axis:
+                    inner = range(x.shape[axis + 2])
+                    index = slab.repeated if axis == slab.axis else (*ends[0], *inner, *ends[1])
+                    part = part.take(index, axis + 2)
+            grad_of_taps, _ = slab.engine.weight_gradient(
+                self._piece(part, ()), self._piece(grad, slab.input), False
+            )
+            dw[(slice(None), slice(None), *slab.taps)] += grad_of_taps
