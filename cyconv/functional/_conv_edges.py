@@ -35,11 +35,12 @@ class _Stretch:
     high: int
 
 
-def _stretch(first: tuple[int, int, int], length: int, taps: int, count: int, stride: int, dilation: int) -> Any:
-    """Return (taps that meet, what is left of ``low``, padding behind), None where none meet.
+def _stretch(
+    first: tuple[int, int, int], length: int, taps: int, count: int, stride: int, dilation: int, whole: bool
+) -> _Stretch | None:
+    """Return the convolution from ``length`` pixels to ``count`` with those of the taps that meet, None if none do.
 
-    ``first``: (low padding, first place of input, first place of output) of a convolution from ``length`` pixels to
-    ``count``.
+    ``first``: its low padding, and where its input and its output begin; ``whole``: all taps, for the sake of the shape.
     """
     low, start, begin = first
     # Tap i of output pixel p meets the input at p S + i D - low.
@@ -47,6 +48,8 @@ def _stretch(first: tuple[int, int, int], length: int, taps: int, count: int, st
     most = min(taps, (low + length - 1) // dilation + 1)
     if most <= least:
         return None
+    if whole:
+        least, most = 0, taps
     low -= least * dilation
     high = max(0, (count - 1) * stride + dilation * (most - least - 1) + 1 - low - length)
     return _Stretch(
@@ -59,7 +62,7 @@ def _stretch(first: tuple[int, int, int], length: int, taps: int, count: int, st
     )
 
 
-def _of_input(geometry: ConvGeometry, axis: int, place: int, length: int) -> _Stretch | None:
+def _of_input(geometry: ConvGeometry, axis: int, whole: bool, place: int, length: int) -> _Stretch | None:
     """Return the convolution from ``length`` places of the padded input, from ``place`` on, to what they lead to."""
     stride, dilation, taps = geometry.stride[axis], geometry.dilation[axis], geometry.kernel[axis]
     low = place + geometry.padding[axis][0]
@@ -67,11 +70,10 @@ def _of_input(geometry: ConvGeometry, axis: int, place: int, length: int) -> _St
     last = min(geometry.output[axis], (low + length - 1) // stride + 1)
     if last <= first:
         return None
-    found: _Stretch | None = _stretch((low - first * stride, 0, first), length, taps, last - first, stride, dilation)
-    return found
+    return _stretch((low - first * stride, 0, first), length, taps, last - first, stride, dilation, whole)
 
 
-def _of_output(geometry: ConvGeometry, axis: int, place: int, length: int) -> _Stretch | None:
+def _of_output(geometry: ConvGeometry, axis: int, whole: bool, place: int, length: int) -> _Stretch | None:
     """Return the convolution to ``length`` places of the extended output, from ``place`` on, from what they read."""
     stride, dilation, taps = geometry.stride[axis], geometry.dilation[axis], geometry.kernel[axis]
     low = geometry.padding[axis][0] - place * stride
@@ -80,13 +82,15 @@ def _of_output(geometry: ConvGeometry, axis: int, place: int, length: int) -> _S
     last = min(geometry.input[axis], reach + 1)
     if last <= first:
         return None
-    found: _Stretch | None = _stretch((max(low, 0), first, 0), last - first, taps, length, stride, dilation)
-    return found
+    return _stretch((max(low, 0), first, 0), last - first, taps, length, stride, dilation, whole)
 
 
 @dataclass(frozen=True)
 class _Slab:
-    """A part of the padding, and the small convolution that it has part in."""
+    """A part of the padding, and the small convolution that it has part in.
+
+    Its thin axis comes first in that convolution, since walks go along rows.
+    """
 
     geometry: ConvGeometry
     engine: Any
@@ -101,7 +105,8 @@ def _slabs(
     geometry: ConvGeometry,
     edges: Edges,
     lengths: tuple[int, ...],
-    stretch: Callable[[ConvGeometry, int, int, int], _Stretch | None],
+    whole: bool,
+    stretch: Callable[[ConvGeometry, int, bool, int, int], _Stretch | None],
     engine: Callable[[ConvGeometry], Any],
 ) -> Iterator[_Slab]:
     """Cut what lies around an array of ``lengths`` into slabs; those that meet nothing are left out."""
@@ -115,16 +120,19 @@ def _slabs(
                 (-len(low), len(low) + length + len(high))
                 for (low, high), length in zip(edges[axis + 1 :], lengths[axis + 1 :], strict=True)
             ]
-            found = [stretch(geometry, i, *span) for i, span in enumerate(spans)]
+            found = [stretch(geometry, i, whole, *span) for i, span in enumerate(spans)]
             cut = [part for part in found if part is not None]
             if len(cut) < len(found):
                 continue
+            first = [cut[axis], *cut[:axis], *cut[axis + 1 :]]
             part = replace(
                 geometry,
-                input=tuple(s.sizes[0] for s in cut),
-                kernel=tuple(s.sizes[1] for s in cut),
-                output=tuple(s.sizes[2] for s in cut),
-                padding=tuple((s.low, s.high) for s in cut),
+                input=tuple(s.sizes[0] for s in first),
+                kernel=tuple(s.sizes[1] for s in first),
+                output=tuple(s.sizes[2] for s in first),
+                stride=(geometry.stride[axis], *geometry.stride[:axis], *geometry.stride[axis + 1 :]),
+                dilation=(geometry.dilation[axis], *geometry.dilation[:axis], *geometry.dilation[axis + 1 :]),
+                padding=tuple((s.low, s.high) for s in first),
                 padding_mode="zeros",
                 edges=None,
                 output_edges=None,
@@ -149,16 +157,28 @@ class _Surroundings:
             self._slabs = list(self._cut())
         return iter(self._slabs)
 
-    def _piece(self, x: Array, where: tuple[Any, ...]) -> Array:
-        """Return a copy of a part of ``x`` in the memory order of the engine."""
-        part = x[(slice(None), slice(None), *where)]
+    def _piece(self, x: Array, slab: _Slab, where: tuple[Any, ...] = ()) -> Array:
+        """Return a copy of a part of ``x`` as the engine takes it."""
+        part = np.moveaxis(x[(slice(None), slice(None), *where)], slab.axis + 2, 2)
         if not self._channels_last:
             return np.ascontiguousarray(part)
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(part, 1, -1)), -1, 1)
 
+    def _taps(self, weight: Array, slab: _Slab) -> Array:
+        """Return a copy of the taps that meet a slab."""
+        part = np.moveaxis(weight[(slice(None), slice(None), *slab.taps)], slab.axis + 2, 2)
+        if slab.geometry.taps > 64:
+            return np.ascontiguousarray(part)
+        # Tap by tap: NumPy is slow with many short rows.
+        taps = np.empty(part.shape, part.dtype)
+        for tap in np.ndindex(part.shape[2:]):
+            taps[(slice(None), slice(None), *tap)] = part[(slice(None), slice(None), *tap)]
+        return taps
+
     def _fold(self, part: Array, slab: _Slab, x: Array) -> None:
         """Add a slab to the pixels of ``x`` that it repeats; along the axes behind its own its ends come in first."""
         assert self._edges is not None
+        part = np.moveaxis(part, 2, slab.axis + 2)
         for axis in range(slab.axis + 1, len(self._edges)):
             before, behind = self._edges[axis]
             places = np.moveaxis(part, axis + 2, 0)
@@ -183,19 +203,23 @@ class PaddingGradient(_Surroundings):
         Returns what computes the small convolution of a slab.
     channels_last : bool
         Memory order of the arrays.
+    whole : bool
+        The engine wants the whole kernel, also of taps that do not meet a slab.
     """
 
-    def __init__(self, geometry: ConvGeometry, engine: Callable[[ConvGeometry], Any], channels_last: bool) -> None:
+    def __init__(
+        self, geometry: ConvGeometry, engine: Callable[[ConvGeometry], Any], channels_last: bool, whole: bool = False
+    ) -> None:
         edges = geometry.edges
         super().__init__(
-            edges, channels_last, lambda: _slabs(geometry, edges or (), geometry.input, _of_input, engine)
+            edges, channels_last, lambda: _slabs(geometry, edges or (), geometry.input, whole, _of_input, engine)
         )
 
     def add_to(self, dx: Array, grad: Array, weight: Array) -> None:
         """Add it to ``dx``, which has what arrives at the pixels themselves."""
         for slab in self:
-            taps = np.ascontiguousarray(weight[(slice(None), slice(None), *slab.taps)])
-            self._fold(slab.engine.transposed(self._piece(grad, slab.output), taps, None), slab, dx)
+            arrived = slab.engine.transposed(self._piece(grad, slab, slab.output), self._taps(weight, slab), None)
+            self._fold(arrived, slab, dx)
 
 
 class ExtensionGradient(_Surroundings):
@@ -212,14 +236,14 @@ class ExtensionGradient(_Surroundings):
     def __init__(self, geometry: ConvGeometry, engine: Callable[[ConvGeometry], Any], channels_last: bool) -> None:
         edges = geometry.output_edges
         super().__init__(
-            edges, channels_last, lambda: _slabs(geometry, edges or (), geometry.output, _of_output, engine)
+            edges, channels_last, lambda: _slabs(geometry, edges or (), geometry.output, False, _of_output, engine)
         )
 
     def add_to(self, dx: Array, grad: Array, weight: Array) -> None:
         """Add to the gradient of the input, ``dx``, what its repeated pixels have part in."""
         for slab in self:
-            taps = np.ascontiguousarray(weight[(slice(None), slice(None), *slab.taps)])
-            self._fold(slab.engine.forward(self._piece(grad, slab.input), taps, None), slab, dx)
+            arrived = slab.engine.forward(self._piece(grad, slab, slab.input), self._taps(weight, slab), None)
+            self._fold(arrived, slab, dx)
 
     def add_to_weight(self, dw: Array, grad: Array, x: Array) -> None:
         """Add to the gradient of the weight, ``dw``, what the repeated pixels of ``x`` have part in."""
@@ -231,7 +255,5 @@ class ExtensionGradient(_Surroundings):
                     inner = range(x.shape[axis + 2])
                     index = slab.repeated if axis == slab.axis else (*ends[0], *inner, *ends[1])
                     part = part.take(index, axis + 2)
-            grad_of_taps, _ = slab.engine.weight_gradient(
-                self._piece(part, ()), self._piece(grad, slab.input), False
-            )
-            dw[(slice(None), slice(None), *slab.taps)] += grad_of_taps
+            taps, _ = slab.engine.weight_gradient(self._piece(part, slab), self._piece(grad, slab, slab.input), False)
+            dw[(slice(None), slice(None), *slab.taps)] += np.moveaxis(taps, 2, slab.axis + 2)

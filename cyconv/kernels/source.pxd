@@ -223,6 +223,16 @@ cdef inline void copy_plane_with_edges(const Source* s, const real* source, real
         to += s.pitch
 
 
+cdef inline void lay_out_plane(Source* s, index height, index width, out, kernel, stride) except *:
+    """A source of single planes, and as block the whole of one with all padding that windows meet."""
+    s.depth = s.group_channels = s.slices = s.depth_step = s.depth_divisor = 1
+    s.height, s.width, s.packed = height, width, True
+    s.rows = (out[1] - 1) * stride[0] + kernel[0]
+    s.columns = (out[2] - 1) * stride[1] + kernel[1]
+    s.pitch, s.pixel = s.columns, 1
+    s.plane = s.rows * s.pitch
+
+
 cdef inline void copy_slice(const Source* s, const real* source, index channels, real* to, index row,
                             index column) noexcept nogil:
     """One slice of a channels-last block; NULL: zeros."""
