@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conv_cases import in_order, target
+from conv_cases import MODES, in_order, target
 from tolerances import assert_close
 
 from cyconv import _plan, reference
@@ -29,7 +29,7 @@ def has_order(x, order, rank):
     return (x if order == "C" else np.moveaxis(x, -rank - 1, -1)).flags.c_contiguous
 
 
-def geometry_of(x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, output_size=None):
+def geometry_of(x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, padding_mode="zeros", output_size=None):
     rank = len(weight) - 2
     return conv_transpose_geometry(
         f"conv_transpose{rank}d",
@@ -42,7 +42,7 @@ def geometry_of(x, weight, stride=1, padding=0, output_padding=0, groups=1, dila
         output_padding,
         groups,
         dilation,
-        "zeros",
+        padding_mode,
         output_size,
     )
 
@@ -80,6 +80,21 @@ def suits(x, weight, how, algorithm, order):
     """Whether an algorithm computes this one in that memory order."""
     both = weight[0] == 1 or np.prod(x[2 - len(weight) :]) == 1  # contiguous in either sense, and taken as C
     return not _plan.obstacle(algorithm, geometry_of(x, weight, **how), order != "C" and not both)
+
+
+def in_modes(dtype):
+    """Return the cases whose input is read beyond its ends, each in one of the modes that repeat pixels, in turn."""
+    found = {}
+    for name, (x, weight, how) in table(dtype).items():
+        for mode in (MODES[len(found) % 3 :] + MODES)[:3]:
+            how = {**how, "padding_mode": mode}
+            try:
+                if geometry_of(x, weight, **how).convolution.output_edges is not None:
+                    found[f"{name}, {mode}"] = (x, weight, how)
+                    break
+            except ValueError as error:
+                assert "repeats at most" in str(error)
+    return found
 
 
 def table(dtype):

@@ -16,7 +16,7 @@ from ._conv_adjoint import Transposed
 from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
-from ._conv_reference import Reference
+from ._conv_reference import Reference, ReferenceTransposed
 from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4
 
 ENGINES: dict[str, Any] = {
@@ -81,15 +81,16 @@ def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_l
     engines = ENGINES if asked or _settings.precision() == "strict" else FREE_ENGINES
     if not isinstance(geometry, ConvTransposeGeometry):
         return engines[name](geometry, dtype, channels_last)
+    if name == "reference":
+        return ReferenceTransposed(geometry, channels_last)
     # Its gradients are a convolution's forward pass and weight gradient, which may want another algorithm.
     convolution = geometry.convolution
     back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
-    part = Reference if name == "reference" else Direct
     return Transposed(
         geometry,
         engines[name](convolution, dtype, channels_last),
         functools.partial(engine, convolution, dtype, channels_last, back),
-        lambda small: part(small, dtype, channels_last),
+        lambda part: Direct(part, dtype, channels_last),
     )
 
 
