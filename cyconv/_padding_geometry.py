@@ -15,21 +15,23 @@ PAD_MODES = ("constant", "reflect", "replicate", "circular")
 
 
 class PaddedAxis(NamedTuple):
-    """One axis of an array, padded: the pixels of the input that stand along that of the output.
+    """One axis of an array, padded: what stands along that of the output.
 
-    ``before`` the first place that is inside, ``inside`` pixels from ``first`` on, and ``behind`` them; -1: the value.
+    ``before`` places of padding, ``inside`` pixels of the input from ``first`` on, ``behind`` places of padding; the
+    pixels that all places of padding repeat, or none if they hold a value.
     """
 
     length: int
-    before: tuple[int, ...]
+    before: int
     first: int
     inside: int
-    behind: tuple[int, ...]
+    behind: int
+    repeated: tuple[int, ...]
 
     @property
     def output(self) -> int:
         """Length in the output."""
-        return len(self.before) + self.inside + len(self.behind)
+        return self.before + self.inside + self.behind
 
     @property
     def plain(self) -> bool:
@@ -64,7 +66,7 @@ class PadGeometry:
         for axis in axes:
             if joined and axis.plain and joined[-1].plain:
                 length = joined.pop().length * axis.length
-                axis = PaddedAxis(length, (), 0, length, ())
+                axis = PaddedAxis(length, 0, 0, length, 0, ())
             joined.append(axis)
         return tuple(joined), block
 
@@ -116,11 +118,6 @@ def check_pad_layer(owner: str, padding: Any, rank: int) -> tuple[int, ...]:
 
 
 def _padded_axis(operation: str, axis: int, length: int, low: int, high: int, mode: str) -> PaddedAxis:
-    output = length + low + high
-    if output < 0:
-        raise ValueError(
-            f"{operation}: pad takes more off dimension {axis} than there is: {length} + {low} + {high} = {output}"
-        )
     most = {"reflect": length - 1, "circular": length}.get(mode)
     if most is not None and max(low, high) > max(most, 0):
         raise ValueError(
@@ -129,18 +126,18 @@ def _padded_axis(operation: str, axis: int, length: int, low: int, high: int, mo
         )
     if mode == "replicate" and length == 0 and max(low, high) > 0:
         raise ValueError(f"{operation}: mode 'replicate' finds nothing to repeat: dimension {axis} is empty")
-    if mode == "constant":
-        before, behind = (-1,) * max(low, 0), (-1,) * max(high, 0)
-    else:
-        before, behind = repeated(length, max(low, 0), max(high, 0), mode)
-    # Negative widths take off, also of the padding at the other end.
+    # Places begin to end of the padded axis remain, where 0 is the first pixel: negative widths take off, also of the
+    # padding at the other end.
     begin, end = -low, length + high
-    before = before[: max(0, end + len(before))] if end < 0 else before
-    behind = behind[max(0, begin - length) :] if begin > length else behind
     first, last = max(begin, 0), min(end, length)
+    before, behind = max(min(end, 0) - begin, 0), max(end - max(begin, length), 0)
+    places: tuple[int, ...] = ()
+    if mode != "constant":
+        lows, highs = repeated(length, max(low, 0), max(high, 0), mode)
+        places = lows[:before] + highs[len(highs) - behind :]
     if last <= first:
-        first, last = 0, 0
-    return PaddedAxis(length, before, first, last - first, behind)
+        first = last = 0
+    return PaddedAxis(length, before, first, last - first, behind, places)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -152,14 +149,20 @@ def _pad_geometry(operation: str, shape: tuple[int, ...], pad: tuple[int, ...], 
     widths = [(0, 0)] * len(shape)
     for i in range(len(pad) // 2):
         widths[-1 - i] = (pad[2 * i], pad[2 * i + 1])
+    output = tuple(length + low + high for length, (low, high) in zip(shape, widths, strict=True))
+    for axis, (length, (low, high)) in enumerate(zip(shape, widths, strict=True)):
+        if output[axis] < 0:
+            raise ValueError(
+                f"{operation}: pad takes more off dimension {axis} than there is: "
+                f"{length} + {low} + {high} = {output[axis]}"
+            )
+    check_total(operation, "the output", output)
+    if math.prod(output) and max(output, default=0) > LARGEST:
+        raise ValueError(f"{operation}: no dimension of the output may be longer than {LARGEST}, got {output}")
     axes = tuple(
         _padded_axis(operation, axis, length, *sides, mode)
         for axis, (length, sides) in enumerate(zip(shape, widths, strict=True))
     )
-    output = tuple(axis.output for axis in axes)
-    check_total(operation, "the output", output)
-    if math.prod(output) and max(output) > LARGEST:
-        raise ValueError(f"{operation}: no dimension of the output may be longer than {LARGEST}, got {output}")
     return PadGeometry(shape, output, axes)
 
 

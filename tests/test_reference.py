@@ -605,7 +605,10 @@ def test_transposed_convolution_is_the_adjoint():
     """Of the convolution with zeros; of a circular one where the output is stride times as long as the input."""
     rng = np.random.default_rng(4)
     y, w = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 2, 4, 3))
-    for mode, paddings in (("zeros", (1, ((2, 0), (1, 1)), "same", "same_lower")), ("circular", ("same", "same_lower"))):
+    for mode, paddings in (
+        ("zeros", (1, ((2, 0), (1, 1)), "same", "same_lower")),
+        ("circular", ("same", "same_lower")),
+    ):
         for padding in paddings:
             x = rng.normal(size=ref.conv_transpose2d(y, w, stride=2, padding=padding, padding_mode=mode).shape)
             convolved = ref.conv2d(x, w, stride=2, padding=padding, padding_mode=mode)

@@ -29,7 +29,9 @@ def has_order(x, order, rank):
     return (x if order == "C" else np.moveaxis(x, -rank - 1, -1)).flags.c_contiguous
 
 
-def geometry_of(x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, padding_mode="zeros", output_size=None):
+def geometry_of(
+    x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, padding_mode="zeros", output_size=None
+):
     rank = len(weight) - 2
     return conv_transpose_geometry(
         f"conv_transpose{rank}d",

@@ -1,11 +1,11 @@
 """Gradients at padding that repeats pixels: what they add to the pixels that are repeated.
 
-Forward passes and weight gradients read such padding as part of their walks. An input gradient is the other way round:
-what arrives at a place of the padding belongs to the pixel that stands there, and several places add up in one pixel.
-The walks of input gradients give each pixel what arrives at its own place. The padding itself is cut into slabs, for two
-dimensions above, below, left and right; what arrives at one is the input gradient of a small convolution (of the few
-output pixels and taps that meet it), and its rows and columns are added to those that they repeat. So no array of the
-size of the padded input is made, and the order of all sums follows from the geometry alone.
+Forward passes and weight gradients read such padding as part of their walks. An input gradient is the other way
+round: what arrives at a place of the padding belongs to the pixel that stands there, and several places add up in one
+pixel. The walks of input gradients give each pixel what arrives at its own place. The padding itself is cut into
+slabs, for two dimensions above, below, left and right; what arrives at one is the input gradient of a small convolution
+(of the few output pixels and taps that meet it), and its rows and columns are added to those that they repeat. So no
+array of the size of the padded input is made, and the order of all sums follows from the geometry alone.
 
 A transposed convolution reads pixels again around its input, and its gradients go the same way, with the convolution's
 forward pass in place of its input gradient.
@@ -15,12 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .._geometry import ConvGeometry, Edges
 from ._arrays import Array
+
+#: What stands in brackets behind an array.
+Index: TypeAlias = tuple[slice | int, ...]
+#: Products of channels from which on the taps of a kernel are copied one by one.
+MANY = 4096
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def _stretch(
 ) -> _Stretch | None:
     """Return the convolution from ``length`` pixels to ``count`` with those of the taps that meet, None if none do.
 
-    ``first``: its low padding, and where its input and its output begin; ``whole``: all taps, for the sake of the shape.
+    ``first``: its low padding, and where its input and its output begin; ``whole``: all taps, to keep their shape.
     """
     low, start, begin = first
     # Tap i of output pixel p meets the input at p S + i D - low.
@@ -99,6 +104,8 @@ class _Slab:
     output: tuple[slice, ...]
     axis: int  #: along which it lies outside; it is as long as the array along those before, and padded behind
     repeated: tuple[int, ...]  #: the pixels along that axis that its places repeat
+    within: tuple[tuple[Index, Index], ...]  #: where, along the axes behind, the pixels at its ends are added to it
+    onto: tuple[tuple[Index, Index], ...]  #: where in the whole array its places are added
 
 
 def _slabs(
@@ -138,7 +145,30 @@ def _slabs(
                 output_edges=None,
             )
             taps, inputs, outputs = (tuple(getattr(s, what) for s in cut) for what in ("taps", "input", "output"))
-            yield _Slab(part, engine(part), inputs, taps, outputs, axis, repeated)
+            within, onto = _sums(edges, lengths, axis, repeated)
+            yield _Slab(part, engine(part), inputs, taps, outputs, axis, repeated, within, onto)
+
+
+def _sums(
+    edges: Edges, lengths: tuple[int, ...], axis: int, repeated: tuple[int, ...]
+) -> tuple[tuple[tuple[Index, Index], ...], tuple[tuple[Index, Index], ...]]:
+    """Return (to, from) of the additions within a slab, its thin axis first, and of those from it onto the array."""
+    everything = slice(None)
+    within: list[tuple[Index, Index]] = []
+    inner: list[slice | int] = [everything] * (len(edges) + 2)
+    for other in range(axis + 1, len(edges)):
+        before, behind = edges[other]
+        first, last = len(before), len(before) + lengths[other]
+        for place, pixel in (*enumerate(before), *enumerate(behind, last)):
+            to, source = inner.copy(), inner.copy()
+            to[other + 2], source[other + 2] = first + pixel, place
+            within.append((tuple(to), tuple(source)))
+        inner[other + 2] = slice(first, last)
+    onto: list[tuple[Index, Index]] = []
+    for place, pixel in enumerate(repeated):
+        to = [everything] * (axis + 2) + [pixel]
+        onto.append((tuple(to), (*inner[:2], place, *inner[3:])))
+    return tuple(within), tuple(onto)
 
 
 class _Surroundings:
@@ -157,17 +187,17 @@ class _Surroundings:
             self._slabs = list(self._cut())
         return iter(self._slabs)
 
-    def _piece(self, x: Array, slab: _Slab, where: tuple[Any, ...] = ()) -> Array:
+    def _piece(self, x: Array, slab: _Slab, where: Index = ()) -> Array:
         """Return a copy of a part of ``x`` as the engine takes it."""
-        part = np.moveaxis(x[(slice(None), slice(None), *where)], slab.axis + 2, 2)
+        part = _thin_first(x[(slice(None), slice(None), *where)], slab.axis)
         if not self._channels_last:
             return np.ascontiguousarray(part)
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(part, 1, -1)), -1, 1)
 
     def _taps(self, weight: Array, slab: _Slab) -> Array:
-        """Return a copy of the taps that meet a slab."""
-        part = np.moveaxis(weight[(slice(None), slice(None), *slab.taps)], slab.axis + 2, 2)
-        if slab.geometry.taps > 64:
+        """Return the taps that meet a slab."""
+        part = _thin_first(weight[(slice(None), slice(None), *slab.taps)], slab.axis)
+        if part.shape[0] * part.shape[1] < MANY or slab.geometry.taps > 64:
             return np.ascontiguousarray(part)
         # Tap by tap: NumPy is slow with many short rows.
         taps = np.empty(part.shape, part.dtype)
@@ -177,20 +207,17 @@ class _Surroundings:
 
     def _fold(self, part: Array, slab: _Slab, x: Array) -> None:
         """Add a slab to the pixels of ``x`` that it repeats; along the axes behind its own its ends come in first."""
-        assert self._edges is not None
-        part = np.moveaxis(part, 2, slab.axis + 2)
-        for axis in range(slab.axis + 1, len(self._edges)):
-            before, behind = self._edges[axis]
-            places = np.moveaxis(part, axis + 2, 0)
-            inner = places[len(before) : len(places) - len(behind)]
-            for place, repeated in enumerate(before):
-                inner[repeated] += places[place]
-            for place, repeated in enumerate(behind, len(places) - len(behind)):
-                inner[repeated] += places[place]
-            part = np.moveaxis(inner, 0, axis + 2)
-        to, rows = np.moveaxis(x, slab.axis + 2, 0), np.moveaxis(part, slab.axis + 2, 0)
-        for place, repeated in enumerate(slab.repeated):
-            to[repeated] += rows[place]
+        for to, source in slab.within:
+            part[to] += part[source]
+        for to, source in slab.onto:
+            x[to] += part[source]
+
+
+def _thin_first(x: Array, axis: int) -> Array:
+    """Return a view with a spatial axis before the others."""
+    if axis == 0:
+        return x
+    return x.transpose(0, 1, axis + 2, *(i + 2 for i in range(x.ndim - 2) if i != axis))
 
 
 class PaddingGradient(_Surroundings):

@@ -1,7 +1,7 @@
 """The columns of im2col.pyx: copied from the source (im2col), and added back to it (col2im).
 
-A column holds the source pixels that one output pixel reads, for those in the padding what it holds. Columns of a block of
-output pixels lie [c][r][s][pixel] for NCHW and [pixel][r][s][c] for channels-last arrays.
+A column holds the source pixels that one output pixel reads, for those in the padding what it holds. Columns of a
+block of output pixels lie [c][r][s][pixel] for NCHW and [pixel][r][s][c] for channels-last arrays.
 """
 
 from libc.string cimport memcpy, memset

@@ -3,7 +3,7 @@
 The caller gives the axes in the order of memory, neighbouring axes without padding joined, and the last of them as a
 *block* of contiguous elements: 1 for images that are padded along their rows, the channels for channels-last ones.
 A row of the output is the last axis of the others; the rest of them count rows. What a place of the padding repeats is
-listed for each axis: the places before the first that is inside, and behind the last; -1 stands for the value.
+listed for each axis: the places before the first that is inside, and behind the last; no list stands for a value.
 
 Both directions write each row of their result once. In the gradient a row is the sum of the rows that repeat it, in
 the order of their places, so that the number of threads changes no bit.
@@ -31,7 +31,8 @@ cdef struct Axis:
     index length, out_length
     index before, inside, behind  # places of the output: padding, pixels of the input, padding
     index first  # the first of these pixels
-    int32_t* places  # of both paddings
+    int32_t* places  # of both paddings; NULL: they hold a value
+    int32_t* tables  # where all three lists begin
     # The gradient: the places of the output that read pixel i are readers[heads[i]] .. readers[heads[i + 1] - 1]
     int32_t* heads
     int32_t* readers
@@ -48,9 +49,10 @@ cdef class Pad:
         self.axes = NULL
 
     def __init__(self, axes, index block):
-        """``axes``: (length, places before, first pixel inside, pixels inside, places behind) each."""
+        """``axes``: (length, places before, first pixel inside, pixels inside, places behind, what these places
+        repeat) each."""
         cdef Axis* a
-        cdef index i, j, at
+        cdef index i, j
         self.count, self.block = len(axes), block
         if self.count > MOST_AXES:
             raise ValueError("cyconv: padding of more than 32 axes")
@@ -58,44 +60,30 @@ cdef class Pad:
         if self.axes == NULL:
             raise MemoryError("cyconv: no memory for the axes of a padding")
         self.rows = self.out_rows = 1
-        for i, (length, before, first, inside, behind) in enumerate(axes):
+        for i, (length, before, first, inside, behind, repeated) in enumerate(axes):
             a = &self.axes[i]
-            a.length, a.before, a.first, a.inside, a.behind = length, len(before), first, inside, len(behind)
+            a.length, a.before, a.first, a.inside, a.behind = length, before, first, inside, behind
             a.out_length = a.before + a.inside + a.behind
             if i < self.count - 1:
                 self.rows *= a.length
                 self.out_rows *= a.out_length
             # One allocation: places, heads, readers.
-            a.places = <int32_t*>calloc(a.before + a.behind + a.length + 1 + a.out_length, sizeof(int32_t))
-            if a.places == NULL:
+            a.tables = <int32_t*>calloc(2 * len(repeated) + a.length + 1 + a.inside, sizeof(int32_t))
+            if a.tables == NULL:
                 raise MemoryError("cyconv: no memory for the places of a padding")
-            a.heads = a.places + a.before + a.behind
+            a.heads = a.tables + len(repeated)
             a.readers = a.heads + a.length + 1
-            for j, place in enumerate((*before, *behind)):
+            if repeated:
+                a.places = a.tables
+            for j, place in enumerate(repeated):
                 a.places[j] = place
-            for j in range(a.out_length):
-                at = source_place(a, j)
-                if at >= 0:
-                    a.heads[at + 1] += 1
-            for j in range(a.length):
-                a.heads[j + 1] += a.heads[j]
-            # Filled from behind, each head moves to the first of its readers.
-            for j in range(a.out_length - 1, -1, -1):
-                at = source_place(a, j)
-                if at >= 0:
-                    a.heads[at + 1] -= 1
-                    a.readers[a.heads[at + 1]] = <int32_t>j
-            for j in range(a.length):
-                a.heads[j] = a.heads[j + 1]
-            a.heads[a.length] = 0
-            for j in range(a.out_length):
-                a.heads[a.length] += source_place(a, j) >= 0
+            list_readers(a)
 
     def __dealloc__(self):
         cdef int i
         if self.axes != NULL:
             for i in range(self.count):
-                free(self.axes[i].places)
+                free(self.axes[i].tables)
             free(self.axes)
 
     def run(self, cnp.ndarray out, cnp.ndarray source, double value, int threads):
@@ -117,11 +105,31 @@ cdef class Pad:
                                  <const double*>cnp.PyArray_DATA(grad_out), threads)
 
 
+cdef void list_readers(Axis* a) noexcept:
+    """Fill in heads and readers: which places of the output read each pixel, in their order."""
+    cdef index begin = a.before if a.places == NULL else 0, j, at
+    cdef index end = a.before + a.inside if a.places == NULL else a.out_length
+    for j in range(begin, end):
+        a.heads[source_place(a, j) + 1] += 1
+    for j in range(a.length):
+        a.heads[j + 1] += a.heads[j]
+    # Filled from behind, each end moves to where its readers begin, which is where those before end.
+    for j in range(end - 1, begin - 1, -1):
+        at = source_place(a, j)
+        a.heads[at + 1] -= 1
+        a.readers[a.heads[at + 1]] = <int32_t>j
+    for j in range(a.length):
+        a.heads[j] = a.heads[j + 1]
+    a.heads[a.length] = <int32_t>(end - begin)
+
+
 cdef inline index source_place(const Axis* a, index i) noexcept nogil:
     """The pixel of the input that stands at place ``i`` of the output, or -1."""
-    if i < a.before:
-        return a.places[i]
-    return a.first + i - a.before if i < a.before + a.inside else a.places[i - a.inside]
+    if a.before <= i < a.before + a.inside:
+        return a.first + i - a.before
+    if a.places == NULL:
+        return -1
+    return a.places[i if i < a.before else i - a.inside]
 
 
 cdef inline index task_rows(index row) noexcept nogil:
@@ -176,10 +184,15 @@ cdef inline void fill(real* to, real value, index n) noexcept nogil:
 
 cdef inline void pad_row(const Axis* a, index block, real* to, const real* row, real value) noexcept nogil:
     """One row: its pixels, and at both ends what the padding holds."""
-    edge(a.places, a.before, block, to, row, value)
-    to += a.before * block
-    copy(to, row + a.first * block, a.inside * block)
-    edge(a.places + a.before, a.behind, block, to + a.inside * block, row, value)
+    cdef real* inner = to + a.before * block
+    cdef real* behind = inner + a.inside * block
+    copy(inner, row + a.first * block, a.inside * block)
+    if a.places == NULL:
+        fill(to, value, a.before * block)
+        fill(behind, value, a.behind * block)
+    else:
+        edge(a.places, a.before, block, to, row)
+        edge(a.places + a.before, a.behind, block, behind, row)
 
 
 cdef inline void copy(real* to, const real* row, index n) noexcept nogil:
@@ -190,18 +203,14 @@ cdef inline void copy(real* to, const real* row, index n) noexcept nogil:
         memcpy(to, row, n * sizeof(real))
 
 
-cdef inline void edge(const int32_t* places, index n, index block, real* to, const real* row,
-                      real value) noexcept nogil:
+cdef inline void edge(const int32_t* places, index n, index block, real* to, const real* row) noexcept nogil:
     cdef index j
     if block == 1:
         for j in range(n):
-            to[j] = row[places[j]] if places[j] >= 0 else value
+            to[j] = row[places[j]]
         return
     for j in range(n):
-        if places[j] >= 0:
-            memcpy(to + j * block, row + places[j] * block, block * sizeof(real))
-        else:
-            fill(to + j * block, value, block)
+        memcpy(to + j * block, row + places[j] * block, block * sizeof(real))
 
 
 # ------------------------------------------------------------------------------------------------------------ gradient
@@ -270,13 +279,13 @@ cdef inline void gradient_row(const Axis* a, index block, real* to, const real* 
     else:
         for i in range(n):
             to[skip + i] += inner[i]
-    add_edge(a.places, a.before, block, to, row)
-    add_edge(a.places + a.before, a.behind, block, to, inner + n)
+    if a.places != NULL:
+        add_edge(a.places, a.before, block, to, row)
+        add_edge(a.places + a.before, a.behind, block, to, inner + n)
 
 
 cdef inline void add_edge(const int32_t* places, index n, index block, real* to, const real* row) noexcept nogil:
     cdef index i, j
     for j in range(n):
-        if places[j] >= 0:
-            for i in range(block):
-                to[places[j] * block + i] += row[j * block + i]
+        for i in range(block):
+            to[places[j] * block + i] += row[j * block + i]

@@ -138,8 +138,9 @@ class ConvTranspose2d(_ConvTranspose):
         Number of independent transposed convolutions side by side.
     bias : bool
         False leaves out the bias; ``layer.bias`` is None then.
-    padding_mode : str
-        "zeros".
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands around the input: nothing, or pixels mirrored at its edge, that of the edge, those at the other end,
+        as far as they reach the output; see :func:`cyconv.functional.conv_transpose2d`.
     algorithm : str
         What computes: "auto", or one by name as in :func:`cyconv.functional.conv_transpose2d`.
     dtype : dtype

@@ -72,7 +72,8 @@ class ZeroPad1d(_Pad):
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 1
@@ -97,7 +98,8 @@ class ZeroPad2d(_Pad):
 
     Notes
     -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
 
     Examples
     --------
@@ -129,7 +131,8 @@ class ZeroPad3d(_Pad):
 
     Notes
     -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 3
@@ -156,7 +159,8 @@ class ConstantPad1d(_ConstantPad):
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 1
@@ -182,7 +186,8 @@ class ConstantPad2d(_ConstantPad):
 
     Notes
     -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
 
     Examples
     --------
@@ -215,7 +220,8 @@ class ConstantPad3d(_ConstantPad):
 
     Notes
     -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 3
@@ -228,7 +234,8 @@ class ReflectionPad1d(_Pad):
     Parameters
     ----------
     padding : int or 2 ints
-        The same width on all sides, or (left, right); fewer than the pixels along that dimension. A negative width takes off.
+        The same width on all sides, or (left, right); fewer than
+        the pixels along that dimension. A negative width takes off.
 
     Raises
     ------
@@ -239,7 +246,8 @@ class ReflectionPad1d(_Pad):
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 1
@@ -253,7 +261,8 @@ class ReflectionPad2d(_Pad):
     Parameters
     ----------
     padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom); fewer than the pixels along that dimension. A negative width takes off.
+        The same width on all sides, or (left, right, top, bottom); fewer than
+        the pixels along that dimension. A negative width takes off.
 
     Raises
     ------
@@ -264,7 +273,8 @@ class ReflectionPad2d(_Pad):
 
     Notes
     -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
 
     Examples
     --------
@@ -285,7 +295,8 @@ class ReflectionPad3d(_Pad):
     Parameters
     ----------
     padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back); fewer than the pixels along that dimension. A negative width takes off.
+        The same width on all sides, or (left, right, top, bottom, front, back); fewer than
+        the pixels along that dimension. A negative width takes off.
 
     Raises
     ------
@@ -296,7 +307,8 @@ class ReflectionPad3d(_Pad):
 
     Notes
     -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 3
@@ -321,7 +333,8 @@ class ReplicationPad1d(_Pad):
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 1
@@ -346,7 +359,8 @@ class ReplicationPad2d(_Pad):
 
     Notes
     -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
 
     Examples
     --------
@@ -378,7 +392,8 @@ class ReplicationPad3d(_Pad):
 
     Notes
     -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 3
@@ -392,7 +407,8 @@ class CircularPad1d(_Pad):
     Parameters
     ----------
     padding : int or 2 ints
-        The same width on all sides, or (left, right); at most as many as the pixels along that dimension. A negative width takes off.
+        The same width on all sides, or (left, right); at most as many as
+        the pixels along that dimension. A negative width takes off.
 
     Raises
     ------
@@ -403,7 +419,8 @@ class CircularPad1d(_Pad):
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 1
@@ -417,7 +434,8 @@ class CircularPad2d(_Pad):
     Parameters
     ----------
     padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom); at most as many as the pixels along that dimension. A negative width takes off.
+        The same width on all sides, or (left, right, top, bottom); at most as many as
+        the pixels along that dimension. A negative width takes off.
 
     Raises
     ------
@@ -428,7 +446,8 @@ class CircularPad2d(_Pad):
 
     Notes
     -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
 
     Examples
     --------
@@ -449,7 +468,8 @@ class CircularPad3d(_Pad):
     Parameters
     ----------
     padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back); at most as many as the pixels along that dimension. A negative width takes off.
+        The same width on all sides, or (left, right, top, bottom, front, back); at most as many as
+        the pixels along that dimension. A negative width takes off.
 
     Raises
     ------
@@ -460,7 +480,8 @@ class CircularPad3d(_Pad):
 
     Notes
     -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype. The layer of :func:`cyconv.functional.pad`.
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
+    The layer of :func:`cyconv.functional.pad`.
     """
 
     _rank = 3
