@@ -84,10 +84,10 @@ def conv_transpose2d(
     The sum is over 0 ≤ p < P with "zeros". In the other modes p is any whole number: those from
     −⌊(dilation · (R − 1) − padding) / stride⌋ to ⌊(H − 1 + padding) / stride⌋ reach the output, and what lies outside
     of the input holds what the mode says: the output is what padding the input with :func:`pad` and cutting off all
-    that is too much would give. So an input that is the same everywhere has an output without borders, and "circular" makes
-    a period of P pixels one of stride · P where the output has as many. It is the input gradient of :func:`conv2d` in
-    the same mode for "zeros", and for "circular" of that length; "reflect" and "replicate" would there add up at the
-    border what was read twice, and brighten it.
+    that is too much would give. So an input that is the same everywhere has an output without borders, and "circular"
+    makes a period of P pixels one of stride · P where the output has as many. It is the input gradient of
+    :func:`conv2d` in the same mode for "zeros", and for "circular" of that length; for "reflect" and "replicate" that
+    gradient adds up at the border what was read twice, which would brighten it.
 
     No zeros are inserted between pixels, as pictures of it have it: output pixels that the same taps reach (those of
     one remainder of the row and column by the stride) are computed together, each as a small convolution.
