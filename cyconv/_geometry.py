@@ -332,8 +332,8 @@ def _conv_geometry(
     mode = check_padding_mode(operation, padding_mode)
     pads = _padding_pairs(check_padding_argument(operation, padding, rank), spatial, kernel, strides, dilations)
     output = _checked_output(operation, axes, spatial, kernel, strides, pads, dilations)
-    edges = padding_edges(operation, spatial, pads, mode)
     check_total(operation, "the output", (batch, out_channels, *output))
+    edges = padding_edges(operation, spatial, pads, mode)
     return ConvGeometry(
         operation,
         batch,

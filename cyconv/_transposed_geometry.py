@@ -289,6 +289,7 @@ def _conv_transpose_geometry(
     extension = tuple(map(reach, spatial, kernel, strides, lows, dilations, output))
     edges = None
     if min(output) > 0:
+        check_total(operation, "the output", (batch, out_channels, *output))
         edges = padding_edges(operation, spatial, extension, mode, "reach of the kernel beyond the input")
     # Around this convolution's input there are zeros: what is taken off the output has no part in it.
     convolution = ConvGeometry(
@@ -306,7 +307,6 @@ def _conv_transpose_geometry(
             raise ValueError(
                 f"{operation}: the padding leaves no pixels of the output: its {axis} would be {found.formula(i)}"
             )
-    check_total(operation, "the output", found.output_shape)
     return found
 
 

@@ -24,8 +24,9 @@ from ._arrays import Array
 
 #: What stands in brackets behind an array.
 Index: TypeAlias = tuple[slice | int, ...]
-#: Products of channels from which on the taps of a kernel are copied one by one.
-MANY = 4096
+#: Products of channels from which on the taps of a kernel are copied one by one; weights that stay in a second-level
+#: cache meanwhile.
+MANY, NEAR = 4096, 1 << 17
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,13 @@ class _Surroundings:
         part = _thin_first(weight[(slice(None), slice(None), *slab.taps)], slab.axis)
         if part.shape[0] * part.shape[1] < MANY or slab.geometry.taps > 64:
             return np.ascontiguousarray(part)
-        # Tap by tap: NumPy is slow with many short rows.
+        # Tap by tap, since NumPy is slow with many short rows; some channels at a time, which stay near meanwhile.
         taps = np.empty(part.shape, part.dtype)
-        for tap in np.ndindex(part.shape[2:]):
-            taps[(slice(None), slice(None), *tap)] = part[(slice(None), slice(None), *tap)]
+        rows = max(1, NEAR // weight[0].size)
+        for first in range(0, len(part), rows):
+            for tap in np.ndindex(part.shape[2:]):
+                where = (slice(first, first + rows), slice(None), *tap)
+                taps[where] = part[where]
         return taps
 
     def _fold(self, part: Array, slab: _Slab, x: Array) -> None:
