@@ -67,7 +67,6 @@ from ._normalization import (
     instance_norm_backward,
 )
 from ._padding import pad, pad_backward
-from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from ._pool_adaptive import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,

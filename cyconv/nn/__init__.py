@@ -80,6 +80,23 @@ from cyconv.nn.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
+from cyconv.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from cyconv.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
@@ -104,23 +121,6 @@ from cyconv.nn.upsample import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from cyconv.nn.padding import (
-    CircularPad1d,
-    CircularPad2d,
-    CircularPad3d,
-    ConstantPad1d,
-    ConstantPad2d,
-    ConstantPad3d,
-    ReflectionPad1d,
-    ReflectionPad2d,
-    ReflectionPad3d,
-    ReplicationPad1d,
-    ReplicationPad2d,
-    ReplicationPad3d,
-    ZeroPad1d,
-    ZeroPad2d,
-    ZeroPad3d,
-from cyconv.nn.pooling import AvgPool2d, MaxPool2d
 
 __all__ = [
     "Module",
