@@ -404,7 +404,7 @@ cdef void run_row(const Shape* s, real* y, const real* x, const real* w, const r
 
 cdef void edge_pixels(const Shape* s, real* y, const real* x, const real* w, const real* bias, index row,
                       bint whole) noexcept nogil:
-    """The output pixels of a row whose windows begin at ``row`` and meet padding at its ends; ``whole``: all of them."""
+    """The output pixels of a row whose windows begin at ``row`` and meet padding at its ends; ``whole``: all."""
     cdef index q, column, last = (s.kernel_columns - 1) * s.dilation_column
     for q in range(s.out_width):
         column = q * s.stride_column - s.left
