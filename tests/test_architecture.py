@@ -43,7 +43,13 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "settings": (("cyconv._settings",), ("geometry", "kernels")),
     "plans": (("cyconv._plan",), ("geometry",)),
     "geometry": (
-        ("cyconv._geometry", "cyconv._pool_geometry", "cyconv._resize_geometry", "cyconv._transposed_geometry"),
+        (
+            "cyconv._geometry",
+            "cyconv._padding_geometry",
+            "cyconv._pool_geometry",
+            "cyconv._resize_geometry",
+            "cyconv._transposed_geometry",
+        ),
         (),
     ),
     "reference": (("cyconv.reference",), ()),
