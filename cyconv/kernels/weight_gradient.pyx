@@ -367,8 +367,8 @@ cdef const real* source_of_unit(const Shape* s, const Unit* u, const real* sourc
 
 cdef void run_unit(const Shape* s, const Unit* u, const Unit* then, const int32_t* table, const Reach* reach,
                    const Piece* pieces, index piece_count, real* sums, const real* grad_out, const real* origin,
-                   bint fresh, bint source_ahead, real* gradient, index group, index block, index next_block, index first,
-                   index channels, bint with_bias) noexcept nogil:
+                   bint fresh, bint source_ahead, real* gradient, index group, index block, index next_block,
+                   index first, index channels, bint with_bias) noexcept nogil:
     """One unit for one block of output channels; meanwhile what the next one will read is fetched.
 
     ``fresh``: there are no sums to add to."""
@@ -393,8 +393,9 @@ cdef void run_unit(const Shape* s, const Unit* u, const Unit* then, const int32_
             if p.out >= channels * s.taps:
                 continue
             tile(p.rows, piece_columns(s, p, channels), <int>(ld // width), origin + p.offset, s.step, p.second, table,
-                 pixels, <const real*>gradient, ld, <const real*>zeros if fresh else <const real*>(to + p.out * ld),
-                 0 if fresh else s.out_step * ld, to + p.out * ld, s.out_step * ld, p.out_second * ld)
+                 pixels, <const real*>gradient, ld,
+                 <const real*>zeros if fresh else <const real*>(to + p.out * ld), 0 if fresh else s.out_step * ld,
+                 to + p.out * ld, s.out_step * ld, p.out_second * ld)
             end = (i + 1) * next_have // piece_count
             if end > begin:
                 fetch_gradient(s, then, grad_out, next_channel + begin, end - begin)
