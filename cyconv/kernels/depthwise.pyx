@@ -10,9 +10,8 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport flush_denormals, lanes, real, restore_denormals, transpose
 from cyconv.kernels.source cimport index
 
@@ -49,8 +48,6 @@ cdef extern from "depthwise.h" nogil:
                            index ldw, index rows, index columns, index w_row, const double* bias, double floor,
                            double* y, index ldy) noexcept
 
-cnp.import_array()
-
 
 DEF BUNCH_PIXELS = 4096
 
@@ -72,7 +69,7 @@ cdef struct Reach:
     index tap, count, at, step, back
 
 
-cdef class Depthwise:
+cdef class Depthwise(Convolution):
     """A depthwise convolution of one geometry, dtype and memory order, ready to run on arrays of that kind.
 
     Planes: square kernels of 3, 5, 7, strides 1 and 2, no dilation. Channels-last: any, one output for each channel.
@@ -82,8 +79,7 @@ cdef class Depthwise:
 
     cdef Shape shape
     cdef Reach* reached
-    cdef int typenum
-    cdef readonly index packed_size, thread_bytes
+    cdef bint single  # float
 
     def __cinit__(self):
         self.reached = NULL
@@ -91,7 +87,7 @@ cdef class Depthwise:
     def __init__(self, *, str dtype, source, out, kernel, stride, dilation, first, bint channels_last, bint rectified,
                  bint spread=False):
         cdef Shape* s = &self.shape
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.channels, s.height, s.width = source
         s.out_channels, s.out_height, s.out_width = out
         s.kernel_rows, s.kernel_columns = kernel
@@ -114,27 +110,24 @@ cdef class Depthwise:
     def __dealloc__(self):
         free(self.reached)
 
-    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
-        """Bring ``weight`` into the order in which it is read: [tap][channel] for channels-last."""
+    cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
+        # [tap][channel] for channels-last.
         cdef index taps = self.shape.kernel_rows * self.shape.kernel_columns, channels = self.shape.out_channels
-        cdef void* to = cnp.PyArray_DATA(packed)
         if not self.shape.channels_last:
-            memcpy(to, cnp.PyArray_DATA(weight), cnp.PyArray_NBYTES(weight))
-        elif self.typenum == cnp.NPY_FLOAT:
-            transpose(<const float*>cnp.PyArray_DATA(weight), taps, channels, taps, <float*>to, channels)
+            memcpy(packed, weight, channels * taps * (sizeof(float) if self.single else sizeof(double)))
+        elif self.single:
+            transpose(<const float*>weight, taps, channels, taps, <float*>packed, channels)
         else:
-            transpose(<const double*>cnp.PyArray_DATA(weight), taps, channels, taps, <double*>to, channels)
+            transpose(<const double*>weight, taps, channels, taps, <double*>packed, channels)
+        return 0
 
-    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
-        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
-        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
-        self.shape.images = images
-        if self.typenum == cnp.NPY_FLOAT:
-            run_depthwise[float](&self.shape, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
-                                 <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
-        else:
-            run_depthwise[double](&self.shape, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
-                                  <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+    cdef int execute(self, void* out, const void* source, const void* packed, const void* bias, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_depthwise[float](self, <float*>out, <const float*>source, <const float*>packed,
+                                        <const float*>bias, images, threads)
+        return run_depthwise[double](self, <double*>out, <const double*>source, <const double*>packed,
+                                     <const double*>bias, images, threads)
 
 
 cdef void fill_reach(Reach* reach, index length, index low, index dilation, index stride, index taps,
@@ -154,8 +147,11 @@ cdef void fill_reach(Reach* reach, index length, index low, index dilation, inde
             reach[i].count += 1
 
 
-cdef int run_depthwise(const Shape* s, real* out, const real* source, const real* weights, const real* bias,
-                       index images, int threads) except -1:
+cdef int run_depthwise(Depthwise plan, real* out, const real* source, const real* weights, const real* bias,
+                       index images, int threads) noexcept nogil:
+    cdef Shape shape = plan.shape
+    cdef const Shape* s = &shape
+    shape.images = images
     # Small planes go in bunches: changing the rounding mode and fetching a task cost as much as a 7 x 7 plane.
     cdef index bunch = 1 if s.channels_last else max(1, BUNCH_PIXELS // (s.out_height * s.out_width))
     cdef index units = images * (s.out_height if s.channels_last else s.out_channels), i
@@ -163,21 +159,23 @@ cdef int run_depthwise(const Shape* s, real* out, const real* source, const real
     if threads > tasks:
         threads = <int>max(tasks, 1)
     cdef index chunk = max(1, tasks // (8 * threads))
-    cdef Workspace memory = take((s.out_channels + s.width) * sizeof(real))
+    cdef Block memory
+    if borrow(&memory, (s.out_channels + s.width) * sizeof(real)):
+        return NO_MEMORY
     cdef real* start = <real*>memory.data
     cdef real* zeros = start + s.out_channels
-    with nogil:
-        if bias != NULL:
-            memcpy(start, bias, s.out_channels * sizeof(real))
-        else:
-            memset(start, 0, s.out_channels * sizeof(real))
-        memset(zeros, 0, s.width * sizeof(real))
-        if threads == 1:
-            for i in range(tasks):
-                run_task(s, out, source, weights, start, zeros, i * bunch, min(units, (i + 1) * bunch))
-        else:
-            for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
-                run_task(s, out, source, weights, start, zeros, i * bunch, min(units, (i + 1) * bunch))
+    if bias != NULL:
+        memcpy(start, bias, s.out_channels * sizeof(real))
+    else:
+        memset(start, 0, s.out_channels * sizeof(real))
+    memset(zeros, 0, s.width * sizeof(real))
+    if threads == 1:
+        for i in range(tasks):
+            run_task(s, out, source, weights, start, zeros, i * bunch, min(units, (i + 1) * bunch))
+    else:
+        for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
+            run_task(s, out, source, weights, start, zeros, i * bunch, min(units, (i + 1) * bunch))
+    give(&memory)
     return 0
 
 

@@ -16,9 +16,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Pooling
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.pool cimport (
     add_scaled,
     best_pixels,
@@ -42,8 +41,6 @@ from cyconv.kernels.pool cimport (
 )
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
 
-cnp.import_array()
-
 # Input elements of a task: a few microseconds of work, and enough tasks to share out.
 cdef enum:
     TASK = 16384
@@ -65,7 +62,7 @@ cdef struct Shape:
     index images, channels, planes, task_planes, task_rows, channel_block
 
 
-cdef class Pool:
+cdef class Pool(Pooling):
     """Pooling of one geometry, ready to run on arrays of either dtype and memory order."""
 
     cdef Shape shape
@@ -171,47 +168,32 @@ cdef class Pool:
         free(self.column_factor)
         free(self.column_factor32)
 
-    def maximum(self, cnp.ndarray out, indices, cnp.ndarray x, index images, index channels, bint last, int threads):
-        """out = maxima of x's windows; indices: None, or an int64 array for where they stand; last: channels-last."""
-        cdef void* places = NULL if indices is None else cnp.PyArray_DATA(indices)
-        if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            forward[float](self, False, <float*>cnp.PyArray_DATA(out), <int64_t*>places,
-                           <const float*>cnp.PyArray_DATA(x), images, channels, last, threads)
-        else:
-            forward[double](self, False, <double*>cnp.PyArray_DATA(out), <int64_t*>places,
-                            <const double*>cnp.PyArray_DATA(x), images, channels, last, threads)
+    cdef int maximum_at(self, bint single, void* out, int64_t* places, const void* x, index images, index channels,
+                        bint last, int threads) noexcept nogil:
+        if single:
+            return forward[float](self, False, <float*>out, places, <const float*>x, images, channels, last, threads)
+        return forward[double](self, False, <double*>out, places, <const double*>x, images, channels, last, threads)
 
-    def average(self, cnp.ndarray out, cnp.ndarray x, index images, index channels, bint last, int threads):
-        """out = sums of x's windows times the factors of their row and column."""
-        if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            forward[float](self, True, <float*>cnp.PyArray_DATA(out), NULL, <const float*>cnp.PyArray_DATA(x), images,
-                           channels, last, threads)
-        else:
-            forward[double](self, True, <double*>cnp.PyArray_DATA(out), NULL, <const double*>cnp.PyArray_DATA(x),
-                            images, channels, last, threads)
+    cdef int average_at(self, bint single, void* out, const void* x, index images, index channels, bint last,
+                        int threads) noexcept nogil:
+        if single:
+            return forward[float](self, True, <float*>out, NULL, <const float*>x, images, channels, last, threads)
+        return forward[double](self, True, <double*>out, NULL, <const double*>x, images, channels, last, threads)
 
-    def maximum_backward(self, cnp.ndarray dx, cnp.ndarray dy, x, indices, index images, index channels, bint last,
-                         int threads):
-        """dx = dy added up where the maxima stood, by ``indices``, or by ``x`` where they are None.
+    cdef int maximum_backward_at(self, bint single, void* dx, const void* dy, const void* x, const int64_t* places,
+                                 index images, index channels, bint last, int threads) noexcept nogil:
+        if single:
+            return backward[float](self, False, <float*>dx, <const float*>dy, <const float*>x, places, images, channels,
+                                   last, threads)
+        return backward[double](self, False, <double*>dx, <const double*>dy, <const double*>x, places, images, channels,
+                                last, threads)
 
-        Returns a number other than 0 if ``indices`` point outside the plane.
-        """
-        cdef void* source = NULL if x is None else cnp.PyArray_DATA(x)
-        cdef void* places = NULL if indices is None else cnp.PyArray_DATA(indices)
-        if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT:
-            return backward[float](self, False, <float*>cnp.PyArray_DATA(dx), <const float*>cnp.PyArray_DATA(dy),
-                                   <const float*>source, <const int64_t*>places, images, channels, last, threads)
-        return backward[double](self, False, <double*>cnp.PyArray_DATA(dx), <const double*>cnp.PyArray_DATA(dy),
-                                <const double*>source, <const int64_t*>places, images, channels, last, threads)
-
-    def average_backward(self, cnp.ndarray dx, cnp.ndarray dy, index images, index channels, bint last, int threads):
-        """dx = dy times its window's factors, added to all pixels of the window."""
-        if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT:
-            backward[float](self, True, <float*>cnp.PyArray_DATA(dx), <const float*>cnp.PyArray_DATA(dy), NULL,
-                            NULL, images, channels, last, threads)
-        else:
-            backward[double](self, True, <double*>cnp.PyArray_DATA(dx), <const double*>cnp.PyArray_DATA(dy), NULL,
-                             NULL, images, channels, last, threads)
+    cdef int average_backward_at(self, bint single, void* dx, const void* dy, index images, index channels, bint last,
+                                 int threads) noexcept nogil:
+        if single:
+            return backward[float](self, True, <float*>dx, <const float*>dy, NULL, NULL, images, channels, last,
+                                   threads)
+        return backward[double](self, True, <double*>dx, <const double*>dy, NULL, NULL, images, channels, last, threads)
 
 
 cdef inline void clip(index start, index size, index taps, index dilation, index* first, index* last) noexcept nogil:
@@ -223,10 +205,10 @@ cdef inline void clip(index start, index size, index taps, index dilation, index
 
 
 cdef int forward(Pool pool, bint average, real* out, int64_t* places, const real* x, index images, index channels,
-                 bint last, int threads) except -1:
+                 bint last, int threads) noexcept nogil:
     cdef Shape s = pool.shape
     cdef index tasks, i, per_thread = 0
-    cdef Workspace memory
+    cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
     s.images, s.channels, s.planes = images, channels, images * channels
     s.task_planes = max(1, TASK // (s.height * s.width))
@@ -241,15 +223,16 @@ cdef int forward(Pool pool, bint average, real* out, int64_t* places, const real
         threads = <int>max(tasks, 1)
     per_thread = (per_thread * sizeof(real) + 4095) // 4096 * 4096
     if per_thread:
-        memory = take(per_thread * threads)
+        if borrow(&memory, per_thread * threads):
+            return NO_MEMORY
         private = <char*>memory.data
-    with nogil:
-        if threads == 1:
-            for i in range(tasks):
-                forward_task(pool, &s, average, out, places, x, last, private, i)
-        else:
-            for i in prange(tasks, schedule="static", num_threads=threads):
-                forward_task(pool, &s, average, out, places, x, last, private + threadid() * per_thread, i)
+    if threads == 1:
+        for i in range(tasks):
+            forward_task(pool, &s, average, out, places, x, last, private, i)
+    else:
+        for i in prange(tasks, schedule="static", num_threads=threads):
+            forward_task(pool, &s, average, out, places, x, last, private + threadid() * per_thread, i)
+    give(&memory)
     return 0
 
 
@@ -443,11 +426,11 @@ cdef void pixel_rows(Pool pool, const Shape* s, bint average, real* out, int64_t
 
 
 cdef int backward(Pool pool, bint average, real* dx, const real* dy, const real* x, const int64_t* places, index images,
-                  index channels, bint last, int threads) except -1:
+                  index channels, bint last, int threads) noexcept nogil:
     """Returns how many places were no place of the plane."""
     cdef Shape s = pool.shape
     cdef index tasks, i, per_thread = 0, blocks
-    cdef Workspace memory
+    cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
     cdef int wrong = 0
     s.images, s.channels, s.planes = images, channels, images * channels
@@ -465,15 +448,16 @@ cdef int backward(Pool pool, bint average, real* dx, const real* dy, const real*
         threads = <int>max(tasks, 1)
     per_thread = (per_thread * sizeof(real) + 4095) // 4096 * 4096
     if per_thread:
-        memory = take(per_thread * threads)
+        if borrow(&memory, per_thread * threads):
+            return NO_MEMORY
         private = <char*>memory.data
-    with nogil:
-        if threads == 1:
-            for i in range(tasks):
-                wrong += backward_task(pool, &s, average, dx, dy, x, places, last, private, i)
-        else:
-            for i in prange(tasks, schedule="static", num_threads=threads):
-                wrong += backward_task(pool, &s, average, dx, dy, x, places, last, private + threadid() * per_thread, i)
+    if threads == 1:
+        for i in range(tasks):
+            wrong += backward_task(pool, &s, average, dx, dy, x, places, last, private, i)
+    else:
+        for i in prange(tasks, schedule="static", num_threads=threads):
+            wrong += backward_task(pool, &s, average, dx, dy, x, places, last, private + threadid() * per_thread, i)
+    give(&memory)
     return wrong
 
 
