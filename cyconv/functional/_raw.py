@@ -17,6 +17,8 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 #: Taps of a kernel, and taps times input channels of a group, for which tables are made. Where arrays are at hand,
 #: their memory is bound enough; here nothing else is.
 MOST_TAPS, MOST_TERMS = 1 << 22, 1 << 26
+#: Windows along an axis, for each of which pooling has entries in tables.
+MOST_WINDOWS = 1 << 24
 
 Numbers = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -187,10 +189,12 @@ def pool_walk(
         integer(operation, "kernel", size, 1)
     _check_taps(operation, kernel, 1)
     check_total(operation, "the input", (batch, channels, *input))
-    if math.prod(_padded(input, padding)) * real.itemsize > _physical_memory():
+    padded = _padded(input, padding)
+    if math.prod(padded) * real.itemsize > _physical_memory():
         raise MemoryError(f"{operation}: a padded plane of {input} does not fit into this machine's memory")
-    stride = tuple(step or size for step, size in zip(stride, kernel, strict=True))
-    stride = _within(stride, _padded(input, padding))
+    stride = _within(tuple(step or size for step, size in zip(stride, kernel, strict=True)), padded)
+    if any(length // step > MOST_WINDOWS for length, step in zip(padded, stride, strict=True)):
+        raise MemoryError(f"{operation}: an axis of {input} with strides {stride} has more than {MOST_WINDOWS} windows")
     mean = (include, divisor_override or None) if average else None
     return _planned(operation, rank, (batch, channels), input, kernel, stride, dilation, padding, ceil, mean)
 
