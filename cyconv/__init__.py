@@ -34,6 +34,7 @@ from .nn import (
     CrossEntropyLoss,
     Dropout,
     Flatten,
+    Fold,
     GroupNorm,
     Hardsigmoid,
     Hardswish,
@@ -64,6 +65,7 @@ from .nn import (
     Softplus,
     Softsign,
     Tanh,
+    Unfold,
 )
 from .optim import SGD, Adam, AdamW
 
@@ -99,6 +101,8 @@ __all__ = [
     "LocalResponseNorm",
     "LogSoftmax",
     "MaxPool2d",
+    "Unfold",
+    "Fold",
     "Mish",
     "Module",
     "PReLU",

@@ -2,10 +2,10 @@
 
     from cyconv.cython cimport ConvGeometry, ConvPlan, conv_geometry, conv_plan, conv_forward
 
-Arrays are C-contiguous (batch, channels, *spatial), or channels-last (batch, *spatial, channels) where the geometry says
-so, of `float` or `double` as its dtype says; weights are (out_channels, in_channels / groups, *kernel) in both. An
-output must not overlap an input. Every function and method that is `nogil` returns a status; threads: how many at most,
-0 for as many as `cyconv.get_num_threads()` says. Names and signatures stay; methods are added at the end only.
+Arrays are C-contiguous (batch, channels, *spatial), or channels-last (batch, *spatial, channels) where the geometry
+says so, of `float` or `double` as its dtype says; weights are (out_channels, in_channels / groups, *kernel) in both.
+An output must not overlap an input. What is `nogil` and returns an int returns a status; threads: how many at most, 0
+for as many as `cyconv.get_num_threads()` says. Structs and signatures stay; methods are added at the end only.
 """
 
 from libc.stdint cimport int64_t
@@ -70,7 +70,7 @@ cdef const char* status_message(int status) noexcept nogil
 cdef int check_status(int status) except -1
 
 
-# ------------------------------------------------------------------------------------------- plans: made once, used often
+# ----------------------------------------------------------------------------------------- plans: made once, used often
 
 cdef class ConvPlan:
     """A convolution that was checked and planned by `conv_plan`. Several threads may use it at a time."""
@@ -106,7 +106,7 @@ cdef ConvPlan conv_plan(const ConvGeometry* geometry)
 cdef PoolPlan pool_plan(const PoolGeometry* geometry)
 
 
-# --------------------------------------------------------------- one call: the plan of a geometry is made and kept inside
+# ------------------------------------------------------------- one call: the plan of a geometry is made and kept inside
 
 cdef int conv_output(const ConvGeometry* geometry, Py_ssize_t* size) noexcept nogil
 cdef int conv_forward(const ConvGeometry* geometry, void* y, const void* x, const void* weight, const void* bias,

@@ -1,8 +1,8 @@
 """The Cython face: convolution and pooling on raw pointers, without the interpreter's lock (see docs/cython.md).
 
-A *plan* holds what `cyconv.functional` would have found for the same arguments: the same checks, the same algorithm, the
-same kernels, hence the same bits. Checking and planning need the interpreter, computing does not. The functions that
-take a geometry instead keep the plans of the geometries that they have seen in a table, which is read without it.
+A *plan* holds what `cyconv.functional` would have found for the same arguments: the same checks, the same algorithm,
+the same kernels, hence the same bits. Checking and planning need the interpreter, computing does not. The functions
+that take a geometry instead keep the plans of the geometries that they have seen in a table, which is read without it.
 """
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -29,7 +29,7 @@ cdef extern from "sched.h" nogil:
 unlock_after_fork()
 
 
-# ------------------------------------------------------------------------------------------------ settings, for all times
+# ---------------------------------------------------------------------------------------------- settings, for all times
 
 cdef int usual_threads = 1
 cdef int most_threads = 1
@@ -60,7 +60,7 @@ cdef inline int team(int threads, double work) noexcept nogil:
     return threads
 
 
-# ----------------------------------------------------------------------------------------------------------------- status
+# --------------------------------------------------------------------------------------------------------------- status
 
 cdef const char* status_message(int status) noexcept nogil:
     if status == CYCONV_OK:
@@ -96,7 +96,7 @@ cdef inline bint misplaced(const void* pointer, Py_ssize_t itemsize) noexcept no
     return <size_t>pointer % <size_t>itemsize != 0
 
 
-# ------------------------------------------------------------------------------------------------------------ convolution
+# ---------------------------------------------------------------------------------------------------------- convolution
 
 cdef ConvGeometry conv_geometry(Py_ssize_t rank) noexcept nogil:
     cdef ConvGeometry g
@@ -150,6 +150,8 @@ cdef class _ConvPlan(ConvPlan):
         return self.geometry.output_shape
 
     cdef int output(self, Py_ssize_t* size) noexcept nogil:
+        if wrong(size, sizeof(Py_ssize_t)):
+            return CYCONV_BAD_POINTER
         memcpy(size, self.size, self.rank * sizeof(Py_ssize_t))
         return CYCONV_OK
 
@@ -158,7 +160,6 @@ cdef class _ConvPlan(ConvPlan):
         cdef int status
         if self.batch == 0:
             return CYCONV_OK
-        # As soon as weights are packed, the rest is checked there.
         if wrong(weight, self.itemsize) or wrong(x, self.itemsize) or wrong(y, self.itemsize):
             return CYCONV_BAD_POINTER
         if borrow(&packed, self.packed_bytes()):
@@ -252,7 +253,7 @@ cdef ConvPlan conv_plan(const ConvGeometry* geometry):
     return plan
 
 
-# ---------------------------------------------------------------------------------------------------------------- pooling
+# -------------------------------------------------------------------------------------------------------------- pooling
 
 cdef PoolGeometry pool_geometry(Py_ssize_t rank) noexcept nogil:
     cdef PoolGeometry g
@@ -292,6 +293,8 @@ cdef class _PoolPlan(PoolPlan):
         return (self.batch, self.channels, *[self.size[i] for i in range(self.rank)])
 
     cdef int output(self, Py_ssize_t* size) noexcept nogil:
+        if wrong(size, sizeof(Py_ssize_t)):
+            return CYCONV_BAD_POINTER
         memcpy(size, self.size, self.rank * sizeof(Py_ssize_t))
         return CYCONV_OK
 
@@ -318,8 +321,8 @@ cdef class _PoolPlan(PoolPlan):
             return CYCONV_BAD_POINTER
         threads = team(threads, self.work)
         if self.average:
-            return told(self.kernel.average_backward_at(self.itemsize == 4, dx, dy, self.batch, self.channels, self.last,
-                                                        threads))
+            return told(self.kernel.average_backward_at(self.itemsize == 4, dx, dy, self.batch, self.channels,
+                                                        self.last, threads))
         return told(self.kernel.maximum_backward_at(self.itemsize == 4, dx, dy, x, indices, self.batch, self.channels,
                                                     self.last, threads))
 
@@ -347,7 +350,7 @@ cdef PoolPlan pool_plan(const PoolGeometry* geometry):
     return plan
 
 
-# ------------------------------------------------------------------------------------------ plans of geometries seen before
+# -------------------------------------------------------------------------------------- plans of geometries seen before
 
 DEF SETS = 128
 DEF WAYS = 4

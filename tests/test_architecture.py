@@ -42,7 +42,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "configuration": (("cyconv._config",), ("settings", "kernels", "start")),
     "settings": (("cyconv._settings",), ("geometry", "kernels")),
     "plans": (("cyconv._plan",), ("geometry",)),
-    "geometry": (("cyconv._geometry", "cyconv._pool_geometry", "cyconv._transposed_geometry"), ()),
+    "geometry": (
+        ("cyconv._geometry", "cyconv._fold_geometry", "cyconv._pool_geometry", "cyconv._transposed_geometry"),
+        (),
+    ),
     "reference": (("cyconv.reference",), ()),
     "kernels": (("cyconv.kernels",), ()),
     "start": (("cyconv._locate", "cyconv._version"), ()),

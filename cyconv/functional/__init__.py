@@ -44,6 +44,7 @@ from ._normalization import (
 from ._pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from ._prelu import prelu, prelu_backward
 from ._shape import flatten, flatten_backward
+from ._unfold import fold, fold_backward, unfold, unfold_backward
 from ._units import (
     elu,
     elu_backward,
@@ -94,6 +95,10 @@ __all__ = [
     "avg_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "unfold",
+    "unfold_backward",
+    "fold",
+    "fold_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_scale_shift",

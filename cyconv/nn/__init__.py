@@ -41,6 +41,7 @@ from cyconv.nn.normalization import (
     LocalResponseNorm,
 )
 from cyconv.nn.pooling import AvgPool2d, MaxPool2d
+from cyconv.nn.unfold import Fold, Unfold
 
 __all__ = [
     "Module",
@@ -53,6 +54,8 @@ __all__ = [
     "ConvTranspose3d",
     "Linear",
     "MaxPool2d",
+    "Unfold",
+    "Fold",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",

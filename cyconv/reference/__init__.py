@@ -99,8 +99,13 @@ from ._pool import (
     max_pool3d,
     max_pool3d_backward,
 )
+from ._unfold import fold, fold_backward, unfold, unfold_backward
 
 __all__ = [
+    "fold",
+    "fold_backward",
+    "unfold",
+    "unfold_backward",
     "avg_pool1d",
     "avg_pool1d_backward",
     "avg_pool2d",

@@ -89,7 +89,7 @@ def check(int status):
     check_status(status)
 
 
-# ---------------------------------------------------------------------------------------------------------- one call each
+# -------------------------------------------------------------------------------------------------------- one call each
 
 def output(dict numbers):
     cdef ConvGeometry g = conv_of(numbers)
@@ -150,15 +150,19 @@ def pooled_backward(dict numbers, size_t dx, size_t dy, size_t x, size_t indices
 
 
 def without_geometry():
-    cdef int status[3]
+    cdef ConvGeometry conv = conv_of({"rank": 1, "input": (3,), "kernel": (3,)})
+    cdef PoolGeometry pool = pool_of({"rank": 1, "input": (3,), "kernel": (3,)})
+    cdef int status[5]
     with nogil:
+        status[3] = conv_output(&conv, NULL)
+        status[4] = pool_output(&pool, NULL)
         status[0] = conv_forward(NULL, NULL, NULL, NULL, NULL, 1)
         status[1] = pool_forward(NULL, NULL, NULL, NULL, 1)
         status[2] = conv_output(NULL, NULL)
-    return status[0], status[1], status[2]
+    return tuple([status[i] for i in range(5)])
 
 
-# ------------------------------------------------------------------------------------------------------------------ plans
+# ---------------------------------------------------------------------------------------------------------------- plans
 
 def plan_of(dict numbers):
     """A plan, seen from Python."""
