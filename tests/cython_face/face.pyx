@@ -244,6 +244,14 @@ cdef class Planned:
                 status = self.plan.forward_packed(<void*>y, <void*>x, <void*>packed, <void*>bias, 1)
         return status
 
+    def repeat_fresh(self, size_t y, size_t x, size_t weight, size_t bias, int n):
+        """The same, with weights that are packed on every call."""
+        cdef int i, status = 0
+        with nogil:
+            for i in range(n):
+                status = self.plan.forward(<void*>y, <void*>x, <void*>weight, <void*>bias, 1)
+        return status
+
 
 def repeat(dict numbers, size_t y, size_t x, size_t weight, size_t bias, int n):
     """n forward passes in a row, each with a geometry."""
