@@ -281,7 +281,7 @@ cdef class PoolPlan:
 
 
 cdef class _PoolPlan(PoolPlan):
-    cdef Pooling kernel
+    cdef Pooling ahead, finder, back, scatter  # without indices, with them; the gradient likewise
     cdef Py_ssize_t rank, batch, channels, itemsize
     cdef Py_ssize_t size[3]
     cdef bint average, last
@@ -307,8 +307,11 @@ cdef class _PoolPlan(PoolPlan):
             return CYCONV_BAD_POINTER
         threads = team(threads, self.work)
         if self.average:
-            return told(self.kernel.average_at(self.itemsize == 4, y, x, self.batch, self.channels, self.last, threads))
-        return told(self.kernel.maximum_at(self.itemsize == 4, y, indices, x, self.batch, self.channels, self.last,
+            return told(self.ahead.average_at(self.itemsize == 4, y, x, self.batch, self.channels, self.last, threads))
+        if indices == NULL:
+            return told(self.ahead.maximum_at(self.itemsize == 4, y, NULL, x, self.batch, self.channels, self.last,
+                                              threads))
+        return told(self.finder.maximum_at(self.itemsize == 4, y, indices, x, self.batch, self.channels, self.last,
                                            threads))
 
     cdef int backward(self, void* dx, const void* dy, const void* x, const int64_t* indices,
@@ -321,10 +324,13 @@ cdef class _PoolPlan(PoolPlan):
             return CYCONV_BAD_POINTER
         threads = team(threads, self.work)
         if self.average:
-            return told(self.kernel.average_backward_at(self.itemsize == 4, dx, dy, self.batch, self.channels,
-                                                        self.last, threads))
-        return told(self.kernel.maximum_backward_at(self.itemsize == 4, dx, dy, x, indices, self.batch, self.channels,
-                                                    self.last, threads))
+            return told(self.back.average_backward_at(self.itemsize == 4, dx, dy, self.batch, self.channels, self.last,
+                                                      threads))
+        if indices == NULL:
+            return told(self.back.maximum_backward_at(self.itemsize == 4, dx, dy, x, NULL, self.batch, self.channels,
+                                                      self.last, threads))
+        return told(self.scatter.maximum_backward_at(self.itemsize == 4, dx, dy, NULL, indices, self.batch,
+                                                     self.channels, self.last, threads))
 
 
 cdef PoolPlan pool_plan(const PoolGeometry* geometry):
@@ -342,7 +348,8 @@ cdef PoolPlan pool_plan(const PoolGeometry* geometry):
         count_include_pad=g.count_include_pad, divisor_override=g.divisor_override, dtype=g.dtype,
         channels_last=g.channels_last,
     )
-    plan.geometry, plan.kernel, plan.work = walk.geometry, walk.kernel, walk.work
+    plan.geometry, plan.work = walk.geometry, walk.work
+    plan.ahead, plan.finder, plan.back, plan.scatter = walk.kernels
     plan.rank, plan.batch, plan.channels = g.rank, g.batch, g.channels
     plan.average, plan.last, plan.itemsize = g.kind == CYCONV_AVERAGE, g.channels_last, 8 if g.dtype else 4
     for i in range(rank):

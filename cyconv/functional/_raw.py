@@ -39,7 +39,7 @@ class PoolWalk(NamedTuple):
     """What computes one pooling operation."""
 
     geometry: PoolGeometry
-    kernel: Any
+    kernels: tuple[Any, Any, Any, Any]  #: values, values and indices; gradients by values, by indices
     work: int
 
 
@@ -225,4 +225,4 @@ def _planned(
     plan = _pool._plan(
         operation, shape, row + kernel, row + stride, pads, row + dilation if average is None else 1, ceil_mode, average
     )
-    return PoolWalk(plan.geometry, plan.pool, plan.work)
+    return PoolWalk(plan.geometry, (plan.pool,) * 4, plan.work)
