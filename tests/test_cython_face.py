@@ -667,7 +667,7 @@ def test_the_guide_runs(built):
     """Its extension is compiled as it stands there, and its Python gives what it says."""
     (code,) = [code for language, code in guide() if language == "python" and "import edges" in code]
     printed = output_of("-c", f"import sys; sys.path.insert(0, {str(built)!r})\n{code}")
-    assert printed.splitlines() == re.findall(r"#> (.*)", code)
+    assert printed.splitlines() == re.findall(r"# prints (.*)", code)
 
 
 @pytest.mark.skipif(not GUIDE.is_file(), reason="no docs beside the tests")

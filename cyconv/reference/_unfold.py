@@ -63,7 +63,8 @@ def fold(
     kernel, sizes = per_axis(kernel_size, ndim), per_axis(output_size, ndim)
     maps, outputs, strides, dilations = _conv_walk(sizes, np.empty((1, 1, *kernel)), stride, padding, dilation, "zeros")
     columns = wide(input if input.ndim == 3 else input[np.newaxis])
-    taps = columns.reshape(len(columns), -1, math.prod(kernel), *outputs)
+    channels = columns.shape[1] // math.prod(kernel)
+    taps = columns.reshape(len(columns), channels, math.prod(kernel), *outputs)
     padded = np.zeros((*taps.shape[:2], *map(len, maps)), columns.dtype)
     for r, (_, place) in enumerate(_taps(kernel, outputs, strides, dilations)):
         padded[place] += taps[:, :, r]
