@@ -13,6 +13,7 @@ Channels-last images: a task is some channels of an image, which are brought to 
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -33,6 +34,11 @@ cdef enum:
     PLANES = 262144
 
 
+cdef struct Reach:
+    # Of a tap along the columns: its distance from where a window begins, and which outputs find it inside
+    index at, begin, stop
+
+
 cdef struct Shape:
     index channels
     index size[3]
@@ -42,6 +48,7 @@ cdef struct Shape:
     index dilation[3]
     index low[3]  # padding before
     index taps, plane, places  # of the kernel, the image, the outputs
+    Reach* reach  # of each column of the kernel
     # Of one call
     bint last
     index images, rows, row_tasks, block_channels, blocks
@@ -51,6 +58,12 @@ cdef class Windows:
     """The windows of one geometry, ready for arrays of either dtype and memory order."""
 
     cdef Shape shape
+
+    def __cinit__(self):
+        self.shape.reach = NULL
+
+    def __dealloc__(self):
+        free(self.shape.reach)
 
     def __init__(self, index channels, size, out, kernel, stride, dilation, low):
         """Three numbers for each of the others: depth, height, width."""
@@ -63,6 +76,11 @@ cdef class Windows:
             s.taps *= s.kernel[i]
             s.plane *= s.size[i]
             s.places *= s.out[i]
+        s.reach = <Reach*>calloc(s.kernel[2], sizeof(Reach))
+        if s.reach == NULL:
+            raise MemoryError("cyconv: no memory for the tables of windows")
+        for i in range(s.kernel[2]):
+            find_reach(s, i)
 
     def unfold(self, cnp.ndarray columns, cnp.ndarray image, index images, bint last, int threads):
         """Fill ``columns``, (images, channels * taps, places); last: the image is channels-last."""
@@ -143,37 +161,40 @@ cdef void run_task(const Shape* s, real* columns, real* image, bint back, real* 
         restore_denormals(mode)
 
 
-cdef inline index first_inside(index at, index stride) noexcept nogil:
-    """The first place i at which at + i stride is not negative."""
-    return 0 if at >= 0 else (stride - 1 - at) // stride
-
-
-cdef inline index end_inside(index at, index stride, index size, index places) noexcept nogil:
-    """One past the last place i < places at which at + i stride is below size."""
-    return 0 if at >= size else min(places, (size - at + stride - 1) // stride)
+cdef void find_reach(const Shape* s, index column) noexcept:
+    cdef Reach* reach = s.reach + column
+    cdef index stride = s.stride[2], at = column * s.dilation[2] - s.low[2]
+    reach.at = at
+    reach.begin = min(0 if at >= 0 else (stride - 1 - at) // stride, s.out[2])
+    reach.stop = max(0 if at >= s.size[2] else min(s.out[2], (s.size[2] - at + stride - 1) // stride), reach.begin)
 
 
 cdef void unfold_rows(const Shape* s, real* columns, const real* plane, index first, index end) noexcept nogil:
     """Rows ``first`` to ``end`` of outputs of all taps of one channel."""
-    cdef index t, r, c, i, z, h, begin, stop, at
+    cdef index t, r, c, i, z, h, p
+    cdef const Reach* reach
     cdef real* to
     for t in range(s.kernel[0]):
         for r in range(s.kernel[1]):
             for c in range(s.kernel[2]):
-                at = c * s.dilation[2] - s.low[2]
-                begin = first_inside(at, s.stride[2])
-                stop = max(end_inside(at, s.stride[2], s.size[2], s.out[2]), begin)
-                begin = min(begin, s.out[2])
-                stop = min(stop, s.out[2])
+                reach = s.reach + c
                 to = columns + ((t * s.kernel[1] + r) * s.kernel[2] + c) * s.places
+                # Divisions cost as much as a short row: there is none in the loop.
+                p = first % s.out[1]
+                z = first // s.out[1] * s.stride[0] + t * s.dilation[0] - s.low[0]
+                h = p * s.stride[1] + r * s.dilation[1] - s.low[1]
                 for i in range(first, end):
-                    z = i // s.out[1] * s.stride[0] + t * s.dilation[0] - s.low[0]
-                    h = i % s.out[1] * s.stride[1] + r * s.dilation[1] - s.low[1]
                     if 0 <= z < s.size[0] and 0 <= h < s.size[1]:
-                        take_row(to + i * s.out[2], plane + (z * s.size[1] + h) * s.size[2] + at, s.stride[2], begin,
-                                 stop, s.out[2])
+                        take_row(to + i * s.out[2], plane + (z * s.size[1] + h) * s.size[2] + reach.at, s.stride[2],
+                                 reach.begin, reach.stop, s.out[2])
                     else:
                         memset(to + i * s.out[2], 0, s.out[2] * sizeof(real))
+                    p += 1
+                    h += s.stride[1]
+                    if p == s.out[1]:
+                        p = 0
+                        h = r * s.dilation[1] - s.low[1]
+                        z += s.stride[0]
 
 
 cdef inline void take_row(real* to, const real* line, index stride, index begin, index stop, index n) noexcept nogil:
@@ -197,27 +218,40 @@ cdef inline void take_row(real* to, const real* line, index stride, index begin,
 
 cdef void fold_rows(const Shape* s, real* plane, const real* columns, index first, index end) noexcept nogil:
     """Rows ``first`` to ``end`` of one channel of the image: the sum of all taps that meet them, in their order."""
-    cdef index i, t, r, c, z, h, at, begin, stop
+    cdef index i, t, r, c, z, h, slice = first // s.size[1], row = first % s.size[1]
+    cdef const Reach* reach
     cdef const real* line
     cdef real* to
     for i in range(first, end):
         to = plane + i * s.size[2]
         memset(to, 0, s.size[2] * sizeof(real))
         for t in range(s.kernel[0]):
-            z = i // s.size[1] + s.low[0] - t * s.dilation[0]
-            if z < 0 or z % s.stride[0] != 0 or z // s.stride[0] >= s.out[0]:
+            z = met(slice + s.low[0] - t * s.dilation[0], s.stride[0], s.out[0])
+            if z < 0:
                 continue
             for r in range(s.kernel[1]):
-                h = i % s.size[1] + s.low[1] - r * s.dilation[1]
-                if h < 0 or h % s.stride[1] != 0 or h // s.stride[1] >= s.out[1]:
+                h = met(row + s.low[1] - r * s.dilation[1], s.stride[1], s.out[1])
+                if h < 0:
                     continue
-                line = (columns + (t * s.kernel[1] + r) * s.kernel[2] * s.places
-                        + (z // s.stride[0] * s.out[1] + h // s.stride[1]) * s.out[2])
+                line = columns + (t * s.kernel[1] + r) * s.kernel[2] * s.places + (z * s.out[1] + h) * s.out[2]
                 for c in range(s.kernel[2]):
-                    at = c * s.dilation[2] - s.low[2]
-                    begin = first_inside(at, s.stride[2])
-                    stop = end_inside(at, s.stride[2], s.size[2], s.out[2])
-                    add_row(to + at, line + c * s.places, s.stride[2], begin, stop)
+                    reach = s.reach + c
+                    add_row(to + reach.at, line + c * s.places, s.stride[2], reach.begin, reach.stop)
+        row += 1
+        if row == s.size[1]:
+            row = 0
+            slice += 1
+
+
+cdef inline index met(index at, index stride, index places) noexcept nogil:
+    """The output whose window begins at ``at``, or -1. (Without a division where there is no stride.)"""
+    if at < 0:
+        return -1
+    if stride > 1:
+        if at % stride != 0:
+            return -1
+        at //= stride
+    return at if at < places else -1
 
 
 cdef inline void add_row(real* to, const real* line, index stride, index begin, index stop) noexcept nogil:
