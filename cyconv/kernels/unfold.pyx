@@ -4,9 +4,9 @@
 
 A row of outputs meets a row of the image for each tap: along it, elements are copied (or added) one by one at stride 1,
 every stride-th otherwise. A *task* is some rows of the planes of an image: for unfold rows of outputs, one tap after
-the other, so that the columns are written in long stretches; for fold rows of the image, with all taps that meet one of
-them in their order while it is near. So every element is written by one task and summed in one order, and the number
-of threads changes no bit.
+the other, so that the columns are written in long stretches; for fold rows of the image, to which one tap after the
+other is added while they are near. So every element is written by one task and summed in one order, and the number of
+threads changes no bit.
 
 Channels-last images: a task is some channels of an image, which are brought to planes of their own and back.
 """
@@ -217,30 +217,32 @@ cdef inline void take_row(real* to, const real* line, index stride, index begin,
 
 
 cdef void fold_rows(const Shape* s, real* plane, const real* columns, index first, index end) noexcept nogil:
-    """Rows ``first`` to ``end`` of one channel of the image: the sum of all taps that meet them, in their order."""
-    cdef index i, t, r, c, z, h, slice = first // s.size[1], row = first % s.size[1]
+    """Rows ``first`` to ``end`` of one channel of the image: one tap after the other, in their order.
+
+    Not row after row: a row that is read again as soon as it was written, but a pixel further on, would wait for that.
+    """
+    cdef index t, r, c, z, p, top, slice, low, high, shift
     cdef const Reach* reach
     cdef const real* line
-    cdef real* to
-    for i in range(first, end):
-        to = plane + i * s.size[2]
-        memset(to, 0, s.size[2] * sizeof(real))
-        for t in range(s.kernel[0]):
-            z = met(slice + s.low[0] - t * s.dilation[0], s.stride[0], s.out[0])
-            if z < 0:
-                continue
-            for r in range(s.kernel[1]):
-                h = met(row + s.low[1] - r * s.dilation[1], s.stride[1], s.out[1])
-                if h < 0:
-                    continue
-                line = columns + (t * s.kernel[1] + r) * s.kernel[2] * s.places + (z * s.out[1] + h) * s.out[2]
-                for c in range(s.kernel[2]):
-                    reach = s.reach + c
-                    add_row(to + reach.at, line + c * s.places, s.stride[2], reach.begin, reach.stop)
-        row += 1
-        if row == s.size[1]:
-            row = 0
-            slice += 1
+    memset(plane + first * s.size[2], 0, (end - first) * s.size[2] * sizeof(real))
+    for t in range(s.kernel[0]):
+        for r in range(s.kernel[1]):
+            shift = s.low[1] - r * s.dilation[1]
+            for c in range(s.kernel[2]):
+                reach = s.reach + c
+                line = columns + ((t * s.kernel[1] + r) * s.kernel[2] + c) * s.places
+                for slice in range(first // s.size[1], (end - 1) // s.size[1] + 1):
+                    z = met(slice + s.low[0] - t * s.dilation[0], s.stride[0], s.out[0])
+                    if z < 0:
+                        continue
+                    top = slice * s.size[1]
+                    low = max(first - top, 0) + shift
+                    high = min(end - top, s.size[1]) + shift
+                    low = 0 if low <= 0 else (low + s.stride[1] - 1) // s.stride[1]
+                    high = 0 if high <= 0 else min((high + s.stride[1] - 1) // s.stride[1], s.out[1])
+                    for p in range(low, high):
+                        add_row(plane + (top + p * s.stride[1] - shift) * s.size[2] + reach.at,
+                                line + (z * s.out[1] + p) * s.out[2], s.stride[2], reach.begin, reach.stop)
 
 
 cdef inline index met(index at, index stride, index places) noexcept nogil:
