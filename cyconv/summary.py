@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cyconv._geometry import ConvGeometry
-from cyconv._pool_geometry import PoolGeometry, pool_geometry
+from cyconv._pool_geometry import AdaptiveGeometry, PoolGeometry, adaptive_geometry, pool_geometry
 from cyconv._transposed_geometry import ConvTransposeGeometry
-from cyconv.nn import AvgPool2d, Concat, Linear, MaxPool2d, Module, Residual, Sequential
+from cyconv.nn import (
+    Add,
+    Concat,
+    Concatenate,
+    Graph,
+    Linear,
+    Module,
+    Multiply,
+    Residual,
+    Sequential,
+)
+from cyconv.nn.adaptive_pooling import CoveringPool
 from cyconv.nn.conv import Convolution
+from cyconv.nn.pooling import WindowPool
 
 __all__ = ["Row", "Summary", "summary"]
 
 Shape = tuple[int, ...]
-Geometry = ConvGeometry | ConvTransposeGeometry | PoolGeometry
+Geometry = ConvGeometry | ConvTransposeGeometry | PoolGeometry | AdaptiveGeometry
 Inside = Callable[[Any, str, Shape], tuple[Shape, tuple[str, ...]]]
 
 
@@ -32,7 +45,7 @@ class Row:
     name : str
         Dotted, as in ``state_dict``.
     layer : str
-        Its class, and the size of its kernel.
+        Its class, and the size of its kernel; for a node of a graph what it reads, too.
     output : tuple of int
         Shape of its output for one example.
     size : tuple of str
@@ -60,8 +73,8 @@ class Summary:
 
     Attributes
     ----------
-    input : tuple of int
-        Shape of one example.
+    input : tuple of int, or tuple of those
+        Shape of one example; of each input, for a graph with several.
     rows : list of Row
         The layers in the order in which data meets them, containers before what they hold.
     parameters : int
@@ -70,14 +83,15 @@ class Summary:
         What they take in memory.
     """
 
-    input: Shape
+    input: Shape | tuple[Shape, ...]
     rows: list[Row]
     parameters: int
     nbytes: int
 
     def __str__(self) -> str:
         lines = [("layer", "", "output", "(H + 2P − D(K−1) − 1)/S + 1", "parameters", "")]
-        lines.append(("", "input", _times(self.input), "", "", ""))
+        for shape in _examples(self.input):
+            lines.append(("", "input", _times(shape), "", "", ""))
         for row in self.rows:
             indent = "  " * row.name.count(".")
             size = row.size or ("",)
@@ -97,6 +111,11 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([*padded, cells[-1].rjust(widths[-1])]).rstrip()
 
 
+def _examples(shapes: Any) -> tuple[Shape, ...]:
+    """Return the shapes of all inputs, where one stands for itself."""
+    return tuple(shapes) if shapes and isinstance(shapes[0], tuple) else (shapes,)
+
+
 def _times(numbers: Sequence[int]) -> str:
     return " × ".join(map(str, numbers))
 
@@ -110,13 +129,14 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
 
     Convolutions and pools are not run, only computed with; any other layer gets zeros in the shape that reaches it,
     in eval mode. A module of one's own that is made of layers is one row. Do not call this between
-    ``forward`` and ``backward``: the layers forget what they remembered.
+    ``forward`` and ``backward``: the layers forget what they remembered. Of a network with lazy layers that have not
+    seen an input a copy is made, in which they learn from the example; they themselves stay lazy.
 
     Parameters
     ----------
     model : Module
         Any nesting of layers. Its mode, parameters and buffers stay as they are.
-    input_shape : sequence of int
+    input_shape : sequence of int, or for a graph with several inputs a sequence of those
         Shape of one example, without the batch: (C, H, W) for images.
 
     Returns
@@ -138,20 +158,46 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
     >>> print(table.rows[0].arithmetic, table.rows[0].parameters)
     (1·5·5 + 1)·6 = 156
     """
-    shape = tuple(operator.index(length) for length in input_shape)
-    if min(shape, default=0) < 1:
-        raise ValueError(f"summary: input_shape must be that of one example, lengths of at least 1, got {shape}")
+    several = isinstance(model, Graph) and len(model.input_names) > 1
+    shapes = tuple(_checked(shape) for shape in (input_shape if several else (input_shape,)))
+    if isinstance(model, Graph) and len(shapes) != len(model.input_names):
+        raise ValueError(f"summary: the graph has the inputs {', '.join(model.input_names)}, got shapes {shapes}")
+    if any(module._unknown for module in model.modules()):
+        model = copy.deepcopy(model).eval()
+        model(*(np.zeros((1, *shape), _dtype(model)) for shape in shapes))
     parameters = list(model.parameters())
     walk = _Walk(parameters[0].dtype if parameters else np.dtype(np.float32))
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        walk.visit(model, "", shape)
+        if several and isinstance(model, Graph):
+            walk.graph(model, "", shapes)
+        else:
+            walk.visit(model, "", shapes[0])
     finally:
         for module, mode in modes:
             if module.training != mode:
                 module.train(mode)
-    return Summary(shape, walk.rows, model.num_parameters(), sum(p.data.nbytes for p in parameters))
+    return Summary(
+        shapes if several else shapes[0], walk.rows, model.num_parameters(), sum(p.data.nbytes for p in parameters)
+    )
+
+
+def _checked(shape: Any) -> Shape:
+    lengths = tuple(operator.index(length) for length in shape)
+    if min(lengths, default=0) < 1:
+        raise ValueError(f"summary: input_shape must be that of one example, lengths of at least 1, got {lengths}")
+    return lengths
+
+
+def _dtype(model: Module) -> Any:
+    """Return the dtype of a network's parameters, known or still to be made."""
+    for module in model.modules():
+        if module._unknown:
+            return module._arguments["dtype"]  # type: ignore[attr-defined]
+        for _, parameter in module._own_parameters():
+            return parameter.dtype
+    return np.dtype(np.float32)
 
 
 class _Walk:
@@ -172,6 +218,8 @@ class _Walk:
             return self._container(module, name, shape, self._branches)
         if isinstance(module, Residual) and forward is Residual.forward:
             return self._container(module, name, shape, self._sum)
+        if isinstance(module, Graph) and forward is Graph.forward:
+            return self._container(module, name, shape, self._single)
         return self._layer(module, name, shape)
 
     def _container(self, module: Any, name: str, shape: Shape, inside: Inside) -> Shape:
@@ -201,6 +249,46 @@ class _Walk:
         joined = (*first[:axis], sum(sizes), *first[axis + 1 :])
         return joined, (f"{' + '.join(map(str, sizes))} = {sum(sizes)}",)
 
+    def _single(self, module: Graph, name: str, shape: Shape) -> tuple[Shape, tuple[str, ...]]:
+        return self.graph(module, name, (shape,)), ()
+
+    def graph(self, module: Graph, name: str, shapes: tuple[Shape, ...]) -> Shape:
+        """Add the rows of a graph's nodes in the order in which they run; return the shape of its first output."""
+        known = dict(zip(module.input_names, shapes, strict=True))
+        for node in module.order:
+            layer, sources = module[node], module.sources(node)
+            position = len(self.rows)
+            inputs = tuple(known[source] for source in sources)
+            path = _join(name, node)
+            known[node] = self.visit(layer, path, inputs[0]) if len(sources) == 1 else self._joined(layer, path, inputs)
+            if position < len(self.rows) and self.rows[position].name == path:
+                row = self.rows[position]
+                self.rows[position] = replace(row, layer=f"{row.layer} ← {', '.join(sources)}")
+        return known[module.output_names[0]]
+
+    def _joined(self, module: Module, name: str, shapes: tuple[Shape, ...]) -> Shape:
+        if isinstance(module, Graph):
+            self.rows.append(Row(name, type(module).__name__, ()))
+            place = len(self.rows) - 1
+            given = self.graph(module, name, shapes)
+            self.rows[place] = replace(self.rows[place], output=given)
+            return given
+        kind = type(module).__name__
+        try:
+            output: Shape = np.shape(module(*(np.zeros((1, *shape), self._dtype) for shape in shapes)))[1:]
+        except ValueError as error:
+            listed = ", ".join(map(str, shapes))
+            raise ValueError(f"summary: layer {name} ({kind}), given examples {listed}: {error}") from error
+        size: tuple[str, ...] = ()
+        if isinstance(module, Concatenate):
+            sizes = [shape[module.dim - 1 if module.dim > 0 else module.dim] for shape in shapes]
+            size = (f"{' + '.join(map(str, sizes))} = {sum(sizes)}",)
+        elif isinstance(module, Add | Multiply):
+            size = ((" + " if isinstance(module, Add) else " · ").join(f"({_times(shape)})" for shape in shapes),)
+            size = () if len(set(shapes)) == 1 else size
+        self.rows.append(Row(name, kind, output, size, *self._count(module)))
+        return output
+
     def _sum(self, module: Residual, name: str, shape: Shape) -> tuple[Shape, tuple[str, ...]]:
         body = self.visit(module.body, _join(name, "body"), shape)
         short = shape if module.shortcut is None else self.visit(module.shortcut, _join(name, "shortcut"), shape)
@@ -220,8 +308,9 @@ class _Walk:
             raise ValueError(f"summary: layer {name} ({kind}), given one example {shape}: {error}") from error
         size: tuple[str, ...] = ()
         if geometry is not None:
-            kind += f" {'×'.join(map(str, geometry.kernel))}"
-            size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(len(geometry.kernel))))
+            if not isinstance(geometry, AdaptiveGeometry):
+                kind += f" {'×'.join(map(str, geometry.kernel))}"
+            size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(geometry.rank)))
         if isinstance(module, Convolution) and module.groups > 1:
             kind += f", {module.groups} groups"
         self.rows.append(Row(name, kind, output, size, *self._count(module)))
@@ -256,7 +345,7 @@ def _per_output(module: Convolution | Linear) -> str:
 def _formula(geometry: Geometry, axis: int) -> str:
     """Write down (H + 2P − D(K−1) − 1)/S + 1 in numbers; brackets say which way a division was rounded. The transposed
     convolution solves it for H."""
-    if isinstance(geometry, ConvTransposeGeometry):
+    if isinstance(geometry, ConvTransposeGeometry | AdaptiveGeometry):
         return geometry.formula(axis)
     length, (low, high), stride = geometry.input[axis], geometry.padding[axis], geometry.stride[axis]
     dilation, kernel, output = geometry.dilation[axis], geometry.kernel[axis], geometry.output[axis]
@@ -273,9 +362,17 @@ def _geometry(module: Module, shape: Shape) -> Geometry | None:
     """Return the sizes of a layer with a window; None for any other."""
     if isinstance(module, Convolution):
         return module._conv.geometry(shape, module.weight.shape, module.bias is not None)
-    if isinstance(module, MaxPool2d | AvgPool2d):
-        dilation = module.dilation if isinstance(module, MaxPool2d) else 1
+    if isinstance(module, WindowPool):
         return pool_geometry(
-            "pool", 2, shape, module.kernel_size, module.stride, module.padding, dilation, module.ceil_mode
+            "pool",
+            module._rank,
+            shape,
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.ceil_mode,
         )
+    if isinstance(module, CoveringPool):
+        return adaptive_geometry("pool", module._rank, shape, module.output_size)
     return None

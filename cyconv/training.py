@@ -171,7 +171,7 @@ def fit(
     show = _progress(progress, epochs, len(x))
     history = History(steps_per_epoch=math.ceil(len(x) / batch_size))
     steps = epochs * history.steps_per_epoch
-    start_rate = optimizer.lr
+    start_rates = _rates(optimizer)
     try:
         with _CtrlC() as ctrl_c:
             for epoch in range(epochs):
@@ -181,7 +181,8 @@ def fit(
                 meter = _Meter()
                 for x_batch, y_batch in batches(x, y, batch_size, rng):
                     if schedule is not None:
-                        optimizer.lr = start_rate * schedule(len(history.step_loss) / steps)
+                        factor = schedule(len(history.step_loss) / steps)
+                        _set_rates(optimizer, [rate * factor for rate in start_rates])
                     if augment is not None:
                         x_batch = augment(x_batch, rng)
                     output, value = _step(model, loss, optimizer, x_batch, y_batch, history)
@@ -199,8 +200,24 @@ def fit(
             history.interrupted = ctrl_c.pressed
     finally:
         show.close()
-        optimizer.lr = start_rate
+        if schedule is not None:
+            _set_rates(optimizer, start_rates)
     return history
+
+
+def _rates(optimizer: Steps) -> list[float]:
+    """Return the learning rate of each group; of an optimiser without groups its one."""
+    groups = getattr(optimizer, "param_groups", None)
+    return [optimizer.lr] if groups is None else [group["lr"] for group in groups]
+
+
+def _set_rates(optimizer: Steps, rates: list[float]) -> None:
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None:
+        optimizer.lr = rates[0]
+    else:
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def _step(model: Module, loss: Any, optimizer: Steps, x: Array, y: Array, history: History) -> tuple[Any, float]:

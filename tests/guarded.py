@@ -13,7 +13,17 @@ from conv_cases import DTYPES, ORDERS, awkward, in_order, memory_order, suits
 
 from cyconv import _plan, _settings
 from cyconv import functional as F
-from cyconv.functional import _activation, _conv_direct, _conv_im2col, _conv_winograd, _dropout, _linear, _loss, _pool
+from cyconv.functional import (
+    _activation,
+    _conv_direct,
+    _conv_im2col,
+    _conv_winograd,
+    _dropout,
+    _interpolate,
+    _linear,
+    _loss,
+    _pool,
+)
 
 _NO_ACCESS = 0  # PROT_NONE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,7 +72,17 @@ def protect_results(at_end: bool) -> None:
         def empty_like(self, x: np.ndarray, dtype: Any = None) -> np.ndarray:
             return copy(np.empty_like(x, dtype=dtype), at_end)
 
-    for module in (_activation, _conv_direct, _conv_im2col, _conv_winograd, _dropout, _linear, _loss, _pool):
+    for module in (
+        _activation,
+        _conv_direct,
+        _conv_im2col,
+        _conv_winograd,
+        _dropout,
+        _interpolate,
+        _linear,
+        _loss,
+        _pool,
+    ):
         module.np = Numpy()  # type: ignore[attr-defined]
         if hasattr(module, "empty"):
             module.empty = of_order  # type: ignore[attr-defined]
@@ -128,6 +148,25 @@ def windows(at_end: bool) -> None:
             )
 
 
+def resizing(at_end: bool) -> None:
+    """Interpolate rows around the size of a vector, and pixels of few and of many channels."""
+    sizes = [((1, 1), (2, 3)), ((5, 7), (10, 14)), ((3, 16), (6, 32)), ((4, 17), (3, 9)), ((2, 33), (4, 67))]
+    sizes += [((2, 67), (2, 33)), ((6, 4), (2, 31)), ((3, 8), (7, 1))]
+    modes: list[dict[str, Any]] = [{"mode": mode} for mode in ("nearest", "bilinear", "bicubic", "area")]
+    modes.append({"mode": "bilinear", "antialias": True})
+    for dtype, order, c, (size, result), mode in itertools.product(DTYPES, ORDERS, (1, 3, 16, 17, 35), sizes, modes):
+        x = copy(in_order(np.ones((2, c, *size), dtype), order), at_end)
+        print("interpolate", x.shape, dtype, order, result, mode, flush=True)
+        y = F.interpolate(x, result, **mode)
+        F.interpolate_backward(copy(y, at_end), x, result, **mode)
+    for dtype, order, c in itertools.product(DTYPES, ORDERS, (1, 17)):
+        x = copy(in_order(np.ones((2, c, 2, 3, 5), dtype), order), at_end)
+        print("interpolate", x.shape, dtype, order, flush=True)
+        F.interpolate_backward(
+            copy(F.interpolate(x, scale_factor=2, mode="trilinear"), at_end), x, None, 2, "trilinear"
+        )
+
+
 def pointwise(at_end: bool) -> None:
     """Run activations, dropout and losses over rows around the size of a vector."""
     for dtype, n in itertools.product(DTYPES, (0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65)):
@@ -161,6 +200,12 @@ def run(what: str, at_end: bool) -> None:
     """Print each case before it runs, and "done"."""
     _settings.SERIAL_WORK = 0
     protect_results(at_end)
-    others = {"linear": products, "pooling": windows, "pointwise": pointwise, "transposed": transposed}
+    others = {
+        "linear": products,
+        "pooling": windows,
+        "pointwise": pointwise,
+        "transposed": transposed,
+        "resizing": resizing,
+    }
     others[what](at_end) if what in others else convolutions(what, at_end)
     print("done")

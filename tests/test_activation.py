@@ -251,6 +251,7 @@ def run_guarded(at_end: bool) -> None:
         return guarded.empty(x.shape, dtype or x.dtype, at_end)
 
     _activation.np = SimpleNamespace(**{**vars(np), "empty_like": like})  # type: ignore[attr-defined]
+    _activation.empty_like = like
     shapes = [(n,) for n in LENGTHS[1:]] + [shape for shape, _ in AXES]
     for shape, dtype in itertools.product(shapes, DTYPES):
         print(shape, dtype, flush=True)

@@ -43,7 +43,13 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "settings": (("cyconv._settings",), ("geometry", "kernels")),
     "plans": (("cyconv._plan",), ("geometry",)),
     "geometry": (
-        ("cyconv._geometry", "cyconv._fold_geometry", "cyconv._pool_geometry", "cyconv._transposed_geometry"),
+        (
+            "cyconv._geometry",
+            "cyconv._fold_geometry",
+            "cyconv._pool_geometry",
+            "cyconv._resize_geometry",
+            "cyconv._transposed_geometry",
+        ),
         (),
     ),
     "reference": (("cyconv.reference",), ()),
@@ -57,7 +63,7 @@ OUTSIDE = {room: set() if room in ("geometry", "plans", "kernels", "start") else
 #: What layers take from NumPy: arrays, not arithmetic, but for the sum and the joining of branches.
 NN_NUMPY = {
     *("ndarray", "dtype", "float32", "float64", "int64", "bool_", "generic", "random", "newaxis"),
-    *("asarray", "ascontiguousarray", "empty", "copyto", "can_cast", "add", "concatenate", "typing"),
+    *("asarray", "ascontiguousarray", "empty", "copyto", "can_cast", "shape", "add", "concatenate", "typing"),
 }
 
 

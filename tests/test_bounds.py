@@ -14,7 +14,18 @@ START = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import
 @pytest.mark.parametrize("at_end", [True, False], ids=["end", "begin"])
 @pytest.mark.parametrize(
     "what",
-    ["direct", "im2col", "winograd_f2", "winograd_f4", "depthwise", "linear", "pooling", "pointwise", "transposed"],
+    [
+        "direct",
+        "im2col",
+        "winograd_f2",
+        "winograd_f4",
+        "depthwise",
+        "linear",
+        "pooling",
+        "pointwise",
+        "resizing",
+        "transposed",
+    ],
 )
 def test_no_byte_outside_of_an_array_is_touched(what, at_end):
     """In a process of its own, which dies of it; what it printed last is the case."""

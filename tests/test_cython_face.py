@@ -533,16 +533,29 @@ POOL = {"rank": 2, "batch": 2, "channels": 3, "input": (9, 8), "kernel": (3, 2),
 POOLS = {
     "plain": {},
     "overlapping": {"stride": (2, 1), "padding": ((1, 1), (1, 1))},
+    "one side": {"stride": (1, 2), "padding": ((0, 1), (1, 0))},
+    "dilated": {"dilation": (2, 3), "stride": (1, 2), "padding": ((1, 2), (2, 0))},
     "ceil": {"stride": (2, 3), "ceil_mode": 1},
     "pairs": {"kernel": (2, 2), "input": (8, 8)},
+    "a large kernel": {"kernel": (70, 66), "input": (72, 70), "stride": (1, 2)},
     "signal": {"rank": 1, "input": (11,), "kernel": (3,), "stride": (2,)},
+    "signal, one side": {"rank": 1, "input": (11,), "kernel": (3,), "stride": (1,), "padding": ((0, 2),)},
+    "volume": {"rank": 3, "input": (5, 6, 7), "kernel": (2, 3, 2)},
+    "volume, overlapping": {
+        "rank": 3,
+        "input": (5, 6, 7),
+        "kernel": (2, 3, 3),
+        "stride": (1, 2, 1),
+        "dilation": (2, 1, 2),
+        "padding": ((1, 0), (1, 1), (0, 2)),
+    },
 }
 
 
 def pool_arguments(numbers):
     stride = numbers.get("stride", numbers["kernel"])
-    padding = tuple(low for low, _ in numbers.get("padding", ((0, 0),) * numbers["rank"]))
-    return numbers["kernel"], stride, padding, bool(numbers.get("ceil_mode"))
+    padding = numbers.get("padding", ((0, 0),) * numbers["rank"])
+    return numbers["kernel"], stride, padding, numbers.get("dilation", 1), bool(numbers.get("ceil_mode"))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -550,38 +563,37 @@ def pool_arguments(numbers):
 @pytest.mark.parametrize("name", POOLS)
 def test_pooling(face, name, dtype, order):
     numbers = POOL | POOLS[name] | {"dtype": DTYPES.index(dtype), "channels_last": ORDERS.index(order)}
-    kernel, stride, padding, ceil = pool_arguments(numbers)
+    kernel, stride, padding, dilation, ceil = pool_arguments(numbers)
+    pool, back, mean_of, mean_back = (
+        getattr(F, f"{kind}_pool{numbers['rank']}d{backward}") for kind in ("max", "avg") for backward in ("", "_backward")
+    )
     rng = np.random.default_rng(3)
     shape = (numbers["batch"], numbers["channels"], *numbers["input"])
-    # A signal is an image of one row.
-    flat = (slice(None), slice(None), 0) if numbers["rank"] == 1 else ...
-    if numbers["rank"] == 1:
-        shape = (*shape[:2], 1, shape[2])
-        kernel, stride, padding = (1, *kernel), (1, *stride), (0, *padding)
     x = ordered(rng.standard_normal(shape).astype(dtype), order)
-    wanted, places = F.max_pool2d(x, kernel, stride, padding, 1, ceil, return_indices=True)
+    wanted, places = pool(x, kernel, stride, padding, dilation, ceil, return_indices=True)
     dy = ordered(rng.standard_normal(wanted.shape).astype(dtype), order)
-    (dx_wanted,) = F.max_pool2d_backward(dy, x, kernel, stride, padding, 1, ceil)
+    (dx_wanted,) = back(dy, x, kernel, stride, padding, dilation, ceil)
     for caller in (OncePooled(face, numbers), face.PoolPlanned(numbers)):
         y, dx, found = unwritten(wanted.shape, dtype, order), unwritten(shape, dtype, order), unwritten_places(places)
         assert caller.forward(at(y), at(found), at(x), 2) == 0
         assert_same((y, found), (wanted, places))
-        for sources in ((x, None), (None, found), (x, found)):
+        for sources, how in (((x, None), {}), ((None, found), {"indices": places}), ((x, found), {"indices": places})):
             dx[...] = np.nan
             assert caller.backward(at(dx), at(dy), *map(at, sources), 1) == 0
-            np.testing.assert_array_equal(dx, dx_wanted)
+            assert_same((dx,), back(dy, x, kernel, stride, padding, dilation, ceil, **how))
+            np.testing.assert_allclose(dx, dx_wanted, rtol=1e-5, atol=1e-5)
         y[...] = np.nan
         assert caller.forward(at(y), 0, at(x), 0) == 0
         np.testing.assert_array_equal(y, wanted)
-    assert face.pooled_output(numbers) == (0, wanted[flat].shape[2:])
+    assert face.pooled_output(numbers) == (0, wanted.shape[2:])
     for include, divisor in ((1, 0), (0, 0), (1, 5), (1, -2)):
-        how = (kernel, stride, padding, ceil, bool(include), divisor or None)
+        how = (kernel, stride, padding, ceil, bool(include), divisor or None, dilation)
         mean = numbers | {"kind": 1, "count_include_pad": include, "divisor_override": divisor}
         for caller in (OncePooled(face, mean), face.PoolPlanned(mean)):
             y, dx = unwritten(wanted.shape, dtype, order), unwritten(shape, dtype, order)
             assert caller.forward(at(y), 0, at(x), 1) == 0
             assert caller.backward(at(dx), at(dy), 0, 0, 1) == 0
-            assert_same((y, dx), (F.avg_pool2d(x, *how), *F.avg_pool2d_backward(dy, x, *how)))
+            assert_same((y, dx), (mean_of(x, *how), *mean_back(dy, x, *how)))
 
 
 def unwritten_places(places):
@@ -621,6 +633,8 @@ def test_pooling_by_hand(face):
         ({"padding": ((2, 2), (0, 0))}, "max_pool2d: padding 2 exceeds half of kernel 3"),
         ({"kernel": (30, 2)}, "max_pool2d: kernel 30 does not fit into the padded input of height 9"),
         ({"input": (0, 8)}, "max_pool2d: the input has no pixels: its height is 0"),
+        ({"padding": ((0, 3), (0, 0))}, "max_pool2d: padding 0 and 3 of the height must be less than kernel 3"),
+        ({"kind": 1, "divisor_override": 2**40}, "avg_pool2d: divisor_override must be at most 2147483647 in size"),
     ],
 )
 def test_pooling_that_cannot_be(face, change, words):

@@ -6,7 +6,7 @@ from conv_cases import DTYPES
 from tolerances import assert_close
 
 import cyconv
-from cyconv import _settings, reference
+from cyconv import _settings, nn, reference
 from cyconv import functional as F
 
 SHAPES = [(1,), (7,), (8,), (16,), (17,), (33,), (4, 5, 6), (3, 10_000), (0, 4), ()]
@@ -85,6 +85,99 @@ def test_threads(monkeypatch):
             np.testing.assert_array_equal(F.dropout(x, 0.4, rng=1), alone, strict=True)
 
 
+CHANNELWISE = [
+    ("dropout1d", (5, 7, 9)),
+    ("dropout1d", (7, 300)),
+    ("dropout2d", (5, 7, 3, 4)),
+    ("dropout2d", (3, 17, 130, 70)),
+    ("dropout2d", (1, 1, 5, 1)),
+    ("dropout2d", (0, 7, 3, 4)),
+    ("dropout2d", (7, 3, 4)),
+    ("dropout3d", (2, 9, 3, 4, 5)),
+    ("dropout3d", (9, 3, 4, 5)),
+    ("feature_alpha_dropout", (4, 9)),
+    ("feature_alpha_dropout", (4, 9, 3, 5)),
+    ("alpha_dropout", (40, 9)),
+]
+
+
+def alpha_dropout_of_mask(x, p, mask):
+    """What is dropped becomes the limit of SELU; then a x + b brings mean 0 and variance 1 back (Klambauer 2017)."""
+    limit = -1.7580993408473766
+    a = (1 - p + p * (1 - p) * limit**2) ** -0.5
+    return (a * np.where(mask, x.astype(float), limit) - a * p * limit).astype(x.dtype)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "shape"), CHANNELWISE)
+def test_channels_and_alpha(name, shape, dtype, p):
+    x, grad = normal(shape, dtype), normal(shape, dtype, 1)
+    space = {"1d": 1, "2d": 2, "3d": 3}.get(name[-2:], len(shape) - 2 if name.startswith("feature") else 0)
+    axis = 1 if len(shape) - space == 2 else 0
+    last = x if len(shape) < 4 else np.moveaxis(np.ascontiguousarray(np.moveaxis(x, axis, -1)), -1, axis)
+    for given in (x, last, np.asfortranarray(x)):
+        y, mask = getattr(F, name)(given, p, rng=5, return_mask=True)
+        assert mask.shape == (*shape[: len(shape) - space], *[1] * space)
+        if "alpha" in name:
+            wanted = alpha_dropout_of_mask(x, p, mask) if p < 1 else np.zeros_like(x)
+            scale = 0 if p == 1 else 1 / np.sqrt((1 - p) * (1 + p * 1.7580993408473766**2))
+        else:
+            scale = 0 if p == 1 else 1 / (1 - p)
+            wanted = np.asarray(np.where(mask, x.astype(float) * scale, 0), dtype)
+        assert_close(y, wanted, algorithm="pointwise")
+        if given is not x or x.flags.c_contiguous:
+            (dx,) = getattr(F, f"{name}_backward")(grad, given, p, mask=mask)
+            assert_close(dx, np.asarray(np.where(mask, grad * scale, 0), dtype), algorithm="pointwise")
+    assert getattr(F, name)(last, p, rng=5).strides == last.strides or last.size <= 5
+    assert getattr(F, name)(x, p, False) is x
+    assert getattr(F, f"{name}_backward")(grad, x, p, False, mask=None)[0] is grad
+
+
+def test_what_a_dropped_channel_held_does_not_matter():
+    x = np.full((1, 2, 4, 4), np.nan)
+    mask = np.array([False, True]).reshape(1, 2, 1, 1)
+    for given in (x, np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)):
+        (dx,) = F.dropout2d_backward(given, given, 0.5, mask=mask)
+        assert (dx[:, 0] == 0).all()
+        assert np.isnan(dx[:, 1]).all()
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = np.random.default_rng(0).standard_normal(400_000)
+    y = F.alpha_dropout(x, 0.2, rng=1)
+    assert y.mean() == pytest.approx(0, abs=0.01)
+    assert y.var() == pytest.approx(1, abs=0.02)
+
+
+def test_alpha_dropout_takes_the_values_of_torch():
+    torch = pytest.importorskip("torch")
+    for p in (0.3, 0.5):
+        theirs = np.unique(torch.nn.functional.alpha_dropout(torch.ones(1000, dtype=torch.float64), p, True).numpy())
+        np.testing.assert_allclose(np.unique(F.alpha_dropout(np.ones(1000), p)), theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
+)
+def test_layers(name):
+    shape = (3, 8, *[4] * ({"1d": 1, "2d": 2, "3d": 3}.get(name[-2:], 1)))
+    x, grad = normal(shape, "float32"), normal(shape, "float32", 1)
+    layer, twin = getattr(nn, name)(0.4, rng=9), getattr(nn, name)(0.4, rng=9)
+    y = layer(x)
+    np.testing.assert_array_equal(twin(x), y)
+    assert not np.array_equal(y, layer(x))
+    # linear in what stays: the gradient is the difference that grad makes
+    y = layer(x)
+    dx = layer.backward(grad)
+    wide, mask = x.astype(float), dx != 0
+    slope = dx[mask] / grad[mask]
+    assert slope == pytest.approx(slope[0], rel=1e-5)
+    assert np.unique(y[~mask]).size == 1
+    assert y[mask] - slope[0] * wide[mask] == pytest.approx((y[mask] - slope[0] * wide[mask])[0], abs=1e-5)
+    assert layer.eval()(x) is x
+
+
 X = np.ones((2, 3), np.float32)
 
 
@@ -111,6 +204,19 @@ X = np.ones((2, 3), np.float32)
             TypeError,
             "dropout_backward: mixed dtypes: grad_output float64, input float32",
         ),
+        (
+            lambda: F.dropout2d(X),
+            ValueError,
+            "dropout2d: input must have shape (N, C, H, W) or (C, H, W), got (2, 3)",
+        ),
+        (lambda: F.dropout1d(X[0]), ValueError, "dropout1d: input must have shape (N, C, L) or (C, L), got (3,)"),
+        (lambda: F.feature_alpha_dropout(X[0]), ValueError, "must have shape (N, C) or (N, C, *spatial), got (3,)"),
+        (
+            lambda: F.dropout1d_backward(X, X, mask=X > 0),
+            ValueError,
+            "dropout1d_backward: mask must be what forward returned, of shape, (2, 1), got (2, 3)",
+        ),
+        (lambda: F.alpha_dropout(X, 2), ValueError, "alpha_dropout: p must be a probability in [0, 1], got 2"),
         (lambda: F.flatten(X, 2), ValueError, "flatten: start_dim must be in [-2, 2) for shape (2, 3), got 2"),
         (lambda: F.flatten(X, 1, 0), ValueError, "flatten: start_dim 1 comes after end_dim 0 for shape (2, 3)"),
         (lambda: F.flatten(X, 0.0), TypeError, "flatten: start_dim must be an int, got 0.0"),

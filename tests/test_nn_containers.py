@@ -498,3 +498,49 @@ def test_concat_refuses_what_does_not_match():
     net(x)
     with pytest.raises(ValueError, match=r"shape of the output \(2, 6, 8, 8\), got \(2, 3, 8, 8\)"):
         net.backward(x)
+
+
+# ------------------------------------------------------------------------------------ gradients written over
+
+
+def test_a_relu_writes_over_the_gradient_of_the_layer_behind_it_and_over_nothing_else(monkeypatch):
+    rng = np.random.default_rng(3)
+    convolutions = nn.Conv2d(2, 3, 3, rng=0), nn.Conv2d(3, 2, 3, rng=1)
+    behind = nn.Identity(), nn.ReLU(), nn.Identity()
+    model = nn.Sequential(nn.ReLU(), convolutions[0], nn.ReLU(), convolutions[1], *behind)
+    x = rng.standard_normal((2, 2, 8, 8), np.float32)
+    y = model(x)
+    grad = rng.standard_normal(y.shape, np.float32)
+    given, written = grad.copy(), []
+    real = F.relu_backward
+
+    def spy(grad_output, input, *, output=None, out=None):
+        result = real(grad_output, input, output=output, out=out)
+        written.append(result[0] is grad_output)
+        return result
+
+    monkeypatch.setattr(F, "relu_backward", spy)
+    got = model.backward(grad)
+    np.testing.assert_array_equal(grad, given)  # the caller's own, which Identity only passed on
+    assert written == [False, True, True]
+    monkeypatch.undo()
+    by_hand = grad
+    for layer in reversed(list(model)):
+        layer.zero_grad()
+        by_hand = layer.backward(by_hand)
+    np.testing.assert_array_equal(got, by_hand)
+
+
+def test_relu_backward_writes_into_its_gradient_only():
+    x = np.array([-1.0, 2.0])
+    grad = np.array([3.0, 4.0])
+    with pytest.raises(ValueError, match="out must be grad_output itself"):
+        F.relu_backward(grad, x, out=np.empty(2))
+    (result,) = F.relu_backward(grad, x, out=grad)
+    assert result is grad
+    np.testing.assert_array_equal(grad, [0.0, 4.0])
+    fixed = np.array([3.0, 4.0])
+    fixed.flags.writeable = False
+    (result,) = F.relu_backward(fixed, x, out=fixed)
+    assert result is not fixed
+    np.testing.assert_array_equal(fixed, [3.0, 4.0])

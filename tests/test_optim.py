@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
-from cyconv import nn
+import cyconv
+from cyconv import _settings, nn
 from cyconv.nn import Parameter
-from cyconv.optim import SGD, Adam, AdamW
+from cyconv.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 DTYPES = ["float32", "float64"]
 
@@ -30,6 +31,15 @@ CONFIGURATIONS = [
     (AdamW, {}),
     (AdamW, {"lr": 0.05, "weight_decay": 0.3}),
     (AdamW, {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True, "betas": (0.0, 0.5)}),
+    (SGD, {"lr": 0.1, "momentum": 0.9, "maximize": True}),
+    (Adam, {"maximize": True}),
+    (RMSprop, {}),
+    (RMSprop, {"weight_decay": 0.3, "alpha": 0.9, "eps": 1e-3}),
+    (RMSprop, {"momentum": 0.9}),
+    (RMSprop, {"centered": True, "maximize": True}),
+    (RMSprop, {"centered": True, "momentum": 0.5, "weight_decay": 0.1}),
+    (Adagrad, {}),
+    (Adagrad, {"lr": 0.3, "lr_decay": 0.2, "weight_decay": 0.3, "initial_accumulator_value": 0.5, "maximize": True}),
 ]
 SHAPES = [(5, 3, 2), (1,), (), (7, 4)]
 
@@ -137,7 +147,7 @@ def test_ten_steps_are_those_of_torch(optimizer_class, arguments, dtype):
 def test_defaults_are_those_of_torch():
     torch = pytest.importorskip("torch")
     twin = torch.nn.Parameter(torch.zeros(1))
-    for optimizer_class in (SGD, Adam, AdamW):
+    for optimizer_class in (SGD, Adam, AdamW, RMSprop, Adagrad):
         optimizer = optimizer_class([Parameter(np.zeros(1))])
         for name, value in getattr(torch.optim, optimizer_class.__name__)([twin]).defaults.items():
             if name == "betas":
@@ -224,7 +234,13 @@ def test_an_optimiser_trains():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 3))
     target = x @ np.array([[1.0, -2, 3]]).T + 0.5
-    for make in (lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True), lambda p: Adam(p, 0.1), lambda p: AdamW(p, 0.1)):
+    for make in (
+        lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True),
+        lambda p: Adam(p, 0.1),
+        lambda p: AdamW(p, 0.1),
+        lambda p: RMSprop(p, 0.02),
+        lambda p: Adagrad(p, 0.5),
+    ):
         layer, loss = nn.Linear(3, 1, dtype="float64", rng=0), nn.MSELoss()
         optimizer = make(layer.parameters())
         for _ in range(400):
@@ -234,6 +250,105 @@ def test_an_optimiser_trains():
             optimizer.step()
         np.testing.assert_allclose(layer.weight.data, [[1, -2, 3]], atol=0.02)
         np.testing.assert_allclose(layer.bias.data, [0.5], atol=0.02)
+
+
+def test_by_hand_rmsprop_and_adagrad():
+    # v = 3/4 · 0 + 1/4 · 16 = 4, step 4 / (2 + 2) = 1; with the mean 1: v - m² = 3
+    for arguments, value in (({}, -0.5), ({"centered": True}, -0.5 * 4 / (3**0.5 + 2))):
+        parameter = Parameter(np.zeros(1))
+        parameter.grad = np.array([4.0])
+        RMSprop([parameter], lr=0.5, alpha=0.75, eps=2, **arguments).step()
+        np.testing.assert_allclose(parameter.data, [value], rtol=1e-15)
+    parameter = Parameter(np.zeros(1))
+    optimizer = Adagrad([parameter], lr=1, lr_decay=1, eps=1)
+    for gradient, value in ((3.0, -3 / 4), (4.0, -3 / 4 - 0.5 * 4 / 6)):
+        parameter.grad = np.array([gradient])
+        optimizer.step()
+        np.testing.assert_allclose(parameter.data, [value], rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sizes_around_a_vector_and_a_chunk_and_any_number_of_threads(monkeypatch, dtype):
+    monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
+    rng = np.random.default_rng(0)
+    for size in (7, 8, 15, 17, 8191, 8193, 20_000):
+        start, gradient, found = rng.standard_normal(size), rng.standard_normal(size).astype(dtype), []
+        for threads in (1, 2, 3):
+            with cyconv.threads(threads):
+                parameter = Parameter(start.astype(dtype))
+                optimizer = Adam([parameter], lr=0.1, eps=0, amsgrad=True)
+                for _ in range(2):
+                    parameter.grad = gradient
+                    optimizer.step()
+                found.append(parameter.data)
+        for other in found[1:]:
+            np.testing.assert_array_equal(other, found[0])
+        # two equal gradients: m / sqrt(v) is their sign
+        assert_close(found[0], np.asarray(start - 0.2 * np.sign(gradient), dtype), algorithm="direct", scale=1.0)
+
+
+def test_what_lies_in_no_dense_memory_is_updated_too():
+    whole = np.ones((6, 8))
+    view, plain = Parameter(np.zeros((3, 4))), Parameter(np.ones((3, 4)))
+    view.data = whole[::2, ::2]
+    optimizer = SGD([view, plain], lr=0.5, momentum=0.5)
+    for _ in range(3):
+        for parameter in (view, plain):
+            parameter.grad = np.arange(12.0).reshape(3, 4)
+        optimizer.step()
+    np.testing.assert_array_equal(whole[::2, ::2], plain.data)
+    assert (whole[1::2] == 1).all()
+
+
+# ---------------------------------------------------------------------------------------------- groups
+
+
+def test_groups_have_settings_of_their_own():
+    torch = pytest.importorskip("torch")
+    parameters = make_parameters()
+    twins = [torch.nn.Parameter(torch.from_numpy(p.data.copy())) for p in parameters]
+
+    def groups(p):
+        return [{"params": p[:2]}, {"params": p[2], "lr": 0.5, "weight_decay": 0.0}]
+
+    ours = AdamW(groups(parameters), lr=0.1, weight_decay=0.2)
+    theirs = torch.optim.AdamW(groups(twins), lr=0.1, weight_decay=0.2)
+    for optimizer, p in ((ours, parameters), (theirs, twins)):
+        optimizer.add_param_group({"params": [p[3]], "betas": (0.5, 0.6)})
+    for step in range(10):
+        for parameter, twin, gradient in zip(parameters, twins, gradients(step), strict=True):
+            parameter.grad, twin.grad = gradient, None if gradient is None else torch.from_numpy(gradient.copy())
+        ours.param_groups[1]["lr"] *= 0.9
+        theirs.param_groups[1]["lr"] *= 0.9
+        ours.step()
+        theirs.step()
+    for parameter, twin in zip(parameters, twins, strict=True):
+        assert_close(parameter.data, twin.detach().numpy(), algorithm="direct", scale=1.0)
+    state = ours.state_dict()
+    assert state["group1.lr"] == ours.param_groups[1]["lr"]
+    again = AdamW([*groups(parameters), {"params": parameters[3]}], lr=7.0)
+    again.load_state_dict(state)
+    assert repr(again) == repr(ours)
+    assert repr(ours).startswith("AdamW(\n  2 parameters, lr=0.1, ")
+    with pytest.raises(ValueError, match=r"surplus: group1\.lr"):
+        AdamW(parameters).load_state_dict(state)
+    ours.lr = 0.25
+    assert [group["lr"] for group in ours.param_groups] == [0.25] * 3
+    assert ours.lr == 0.25
+
+
+def test_groups_that_are_none():
+    a, b = Parameter(np.zeros(1)), Parameter(np.zeros(1))
+    with pytest.raises(ValueError, match="SGD: a group has no setting 'speed', only lr, momentum"):
+        SGD([{"params": [a], "speed": 1}])
+    with pytest.raises(ValueError, match="SGD: lr must be at least 0, got -1"):
+        SGD([{"params": [a], "lr": -1}])
+    with pytest.raises(ValueError, match="holds a parameter twice"):
+        SGD([{"params": [a, b]}, {"params": b}])
+    with pytest.raises(TypeError, match='a group must be a dict with "params"'):
+        SGD([{"lr": 1}])
+    with pytest.raises(ValueError, match="params is empty"):
+        SGD([a]).add_param_group({"params": []})
 
 
 # ---------------------------------------------------------------------------------------------- state
@@ -262,7 +377,7 @@ def test_state_dict_is_flat_and_copied():
     state = optimizer.state_dict()
     names = ["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
     assert list(state) == [
-        *("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad"),
+        *("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize"),
         *(f"{position}.{name}" for position in (0, 2, 3) for name in names),
     ]
     assert state["lr"] == 0.25
@@ -272,7 +387,7 @@ def test_state_dict_is_flat_and_copied():
     run(optimizer, range(1, 2))
     np.testing.assert_array_equal(state["0.exp_avg"], before)
     assert repr(optimizer) == (
-        "Adam(4 parameters, lr=0.25, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=True)"
+        "Adam(4 parameters, lr=0.25, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=True, maximize=False)"
     )
 
 
@@ -317,6 +432,10 @@ def test_load_state_dict_lists_all_that_does_not_fit_and_changes_nothing():
         (Adam, {"betas": (0.9,)}, "Adam: betas must be two numbers"),
         (Adam, {"eps": -1e-8}, "Adam: eps must be at least 0"),
         (AdamW, {"weight_decay": -1}, "AdamW: weight_decay must be at least 0, got -1"),
+        (RMSprop, {"alpha": -1}, "RMSprop: alpha must be at least 0, got -1"),
+        (RMSprop, {"momentum": -1}, "RMSprop: momentum must be at least 0, got -1"),
+        (Adagrad, {"lr_decay": -1}, "Adagrad: lr_decay must be at least 0, got -1"),
+        (Adagrad, {"initial_accumulator_value": -1}, "Adagrad: initial_accumulator_value must be at least 0, got -1"),
     ],
 )
 def test_numbers_out_of_range(optimizer_class, arguments, message):

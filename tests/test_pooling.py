@@ -14,7 +14,8 @@ from tolerances import assert_close
 import cyconv
 from cyconv import _settings, kernels, reference
 from cyconv import functional as F
-from cyconv.functional import _arrays, _pool
+from cyconv.functional import _arrays, _pool, _pool_fractional, _pool_unpool
+from cyconv.kernels import _threads
 
 #: Elements of the longest vector.
 LANES = 16
@@ -285,7 +286,9 @@ def test_any_number_of_threads_gives_the_same_bits(always_parallel, case, dtype,
                 np.testing.assert_array_equal(one, other, err_msg=str(i), strict=True)
 
 
-def test_the_number_of_threads_reaches_the_kernels(always_parallel, monkeypatch):
+@pytest.mark.parametrize("wanted", [1, 2, 3])
+def test_the_number_of_threads_reaches_the_kernels(always_parallel, monkeypatch, wanted):
+    """As many as are set, however many processors this process may use."""
     reached = []
 
     class Recorded(_pool._kernel.Pool):
@@ -294,11 +297,11 @@ def test_the_number_of_threads_reaches_the_kernels(always_parallel, monkeypatch)
             super().maximum(*arguments)
 
     monkeypatch.setattr(_pool, "_kernel", SimpleNamespace(Pool=Recorded))
-    _pool._cached_plan.cache_clear()
-    with cyconv.threads(2):
+    _pool._cached.cache_clear()
+    with cyconv.threads(wanted):
         F.max_pool2d(np.ones((3, 2, 5, 7), np.float32), 2)
-    _pool._cached_plan.cache_clear()
-    assert reached == [cyconv.get_num_threads() if cyconv.get_num_threads() == 1 else 2]
+    _pool._cached.cache_clear()
+    assert reached == [wanted if _threads.OPENMP else 1]
 
 
 def test_small_work_stays_with_one_thread(monkeypatch):
@@ -372,7 +375,8 @@ def run_guarded(at_end: bool) -> None:
             return guarded.empty(shape, dtype, at_end)
         return np.moveaxis(guarded.empty((shape[0], *shape[2:], shape[1]), dtype, at_end), -1, 1)
 
-    _pool.empty = empty  # type: ignore[attr-defined]
+    for module in (_pool, _pool_fractional, _pool_unpool):
+        module.empty = empty  # type: ignore[attr-defined]
     for case, dtype, order in itertools.product([*CASES, *CHANNELS], DTYPES, ORDERS):
         print(case, dtype, order, flush=True)
         x = guarded.copy(in_order(array_of(case.shape, dtype), order), at_end)

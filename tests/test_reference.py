@@ -224,6 +224,61 @@ def test_avg_pool_by_hand():
     check(ref.avg_pool2d(corner, 2, 2, 1, divisor_override=2), np.full((1, 1, 2, 2), 2))
 
 
+def test_padding_of_pools_by_sides_and_same():
+    check(ref.avg_pool1d(row(1, 2, 3, 4), 3, 2, ((0, 1),)), row(2, 7 / 3))
+    check(ref.avg_pool1d(row(2, 4, 6, 8, 10), 3, 2, "same"), row(2, 6, 6))
+    check(ref.avg_pool1d(row(2, 4, 6, 8), 3, 2, "same", count_include_pad=False), row(4, 7))
+    check(ref.avg_pool1d(row(2, 4, 6, 8), 3, 2, "same_lower", count_include_pad=False), row(3, 6))
+    check(ref.max_pool1d(row(1, 5, 2, 3), 2, 1, "same"), row(5, 5, 3, 3))
+    check(ref.max_pool1d(row(1, 5, 2, 3), 2, 1, "same_lower"), row(1, 5, 5, 3))
+
+
+def test_avg_pool_dilation():
+    check(ref.avg_pool1d(row(1, 2, 3, 4, 5), 2, 1, dilation=3), row(2.5, 3.5))
+    check(ref.avg_pool1d(row(1, 2, 3, 4, 5), 2, 2, 1, dilation=3), row(1.5, 3.5))
+    check(ref.avg_pool1d(row(1, 2, 3, 4, 5), 2, 2, 1, count_include_pad=False, dilation=3), row(3, 3.5))
+
+
+def test_ceil_mode_of_averages_counts_padding_but_not_beyond():
+    """Torch divides by the places inside the padded input; ONNX since opset 19 likewise, before by the whole kernel."""
+    x = row(1, 2, 3, 4)
+    check(ref.avg_pool1d(x, 3, 2, 1, ceil_mode=True), row(1, 3, 2))  # (0 + 1 + 2)/3, (2 + 3 + 4)/3, (4 + 0)/2
+    check(ref.avg_pool1d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False), row(1.5, 3, 4))
+
+
+def test_lp_pool_by_hand():
+    check(ref.lp_pool1d(row(3, 4, 6, 8, 5), 2, 2), row(5, 10))
+    # What hangs over counts as if it were there: 5 alone is the root of 2 · 25.
+    nearly(ref.lp_pool1d(row(3, 4, 6, 8, 5), 2, 2, ceil_mode=True), row(5, 10, math.sqrt(50)))
+    nearly(ref.lp_pool1d_backward(row(10, 5), row(3, 4, 0, 0), 2, 2)[0], row(6, 8, 0, 0))
+    check(ref.lp_pool1d(row(1, -2, 3, 4), 1, 2), row(-1, 7))
+
+
+def test_adaptive_by_hand():
+    check(ref.adaptive_avg_pool1d(row(1, 2, 3, 4, 5), 2), row(2, 4))
+    check(ref.adaptive_avg_pool1d(row(1, 2, 3), 5), row(1, 1.5, 2, 2.5, 3))
+    y, indices = ref.adaptive_max_pool1d(row(3, 9, 4, 4, 4), 2, True)
+    check(y, row(9, 4))
+    assert indices.tolist() == [[[1, 2]]]
+    check(ref.adaptive_avg_pool1d_backward(row(3, 6), row(1, 2, 3, 4, 5), 2)[0], row(1, 1, 3, 2, 2))
+
+
+def test_fractional_by_hand():
+    # alpha = (7 - 2)/(4 - 1); starts floor((i + u) alpha) - floor(u alpha) = 0, 1, 3, and the last 5.
+    x = row(1, 0, 3, 2, 5, 4, 7).reshape(1, 1, 1, 7)
+    y, indices = ref.fractional_max_pool2d(x, (1, 2), (1, 4), None, True, [[[0.25, 0.9]]])
+    check(y, row(1, 3, 5, 7).reshape(1, 1, 1, 4))
+    assert indices.ravel().tolist() == [0, 2, 4, 6]
+
+
+def test_unpool_by_hand():
+    check(ref.max_unpool1d(row(5, 7), np.array([[[1, 2]]]), 2), row(0, 5, 7, 0))
+    check(ref.max_unpool1d(row(5, 7), np.array([[[1, 1]]]), 2), row(0, 7, 0, 0))
+    check(ref.max_unpool1d(row(5, 7), np.array([[[1, 4]]]), 2, output_size=(5,)), row(0, 5, 0, 0, 7))
+    got = ref.max_unpool1d_backward(row(1, 2, 3, 4), row(5, 7), np.array([[[1, 1]]]), 2)
+    check(got[0], row(2, 2))
+
+
 def test_avg_pool_gradient_by_hand():
     x = row(1, 2, 3, 4, 5)
     check(ref.avg_pool1d_backward(row(2, 4, 6), x, 2, ceil_mode=True)[0], row(1, 1, 2, 2, 6))
@@ -372,6 +427,37 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("avg_pool2d", [(3, 7, 8)], {"kernel_size": 3, "stride": (1, 2), "divisor_override": 5}),
     ("avg_pool2d", [(0, 3, 7, 8)], {"kernel_size": 3}),
     ("avg_pool3d", [(2, 1, 4, 5, 4)], {"kernel_size": 2, "ceil_mode": True}),
+    ("max_pool2d", [(2, 3, 7, 8)], {"kernel_size": 3, "stride": 2, "padding": "same", "dilation": 2}),
+    ("avg_pool2d", [(2, 3, 7, 8)], {"kernel_size": 3, "padding": ((0, 2), (1, 0)), "stride": 2, "dilation": (2, 1)}),
+    ("avg_pool1d", [(2, 3, 9)], {"kernel_size": 4, "stride": 3, "padding": "same_lower", "count_include_pad": False}),
+    ("lp_pool1d", [(2, 3, 9)], {"norm_type": 4, "kernel_size": 4, "stride": 3, "ceil_mode": True}),
+    ("lp_pool2d", [(2, 3, 7, 8)], {"norm_type": 2.0, "kernel_size": (3, 2), "padding": 1}),
+    ("lp_pool3d", [(2, 4, 5, 4)], {"norm_type": 2, "kernel_size": 2}),
+    ("adaptive_avg_pool1d", [(2, 3, 9)], {"output_size": 4}),
+    ("adaptive_avg_pool2d", [(2, 3, 7, 8)], {"output_size": (3, None)}),
+    ("adaptive_avg_pool3d", [(2, 4, 5, 4)], {"output_size": (3, 2, 6)}),
+    ("adaptive_max_pool1d", [(2, 3, 9)], {"output_size": 4}),
+    ("adaptive_max_pool2d", [(2, 3, 7, 8)], {"output_size": (3, None)}),
+    ("adaptive_max_pool3d", [(2, 4, 5, 4)], {"output_size": (3, 2, 6)}),
+    ("global_avg_pool1d", [(2, 3, 9)], {}),
+    ("global_avg_pool2d", [(2, 3, 7, 8)], {}),
+    ("global_avg_pool3d", [(2, 4, 5, 4)], {}),
+    ("global_max_pool1d", [(2, 3, 9)], {}),
+    ("global_max_pool2d", [(2, 3, 7, 8)], {}),
+    ("global_max_pool3d", [(2, 4, 5, 4)], {}),
+    (
+        "fractional_max_pool2d",
+        [(2, 1, 7, 8)],
+        {"kernel_size": (2, 3), "output_size": (4, 5), "_random_samples": [[[0.25, 0.5]], [[0.75, 0.0]]]},
+    ),
+    (
+        "fractional_max_pool3d",
+        [(2, 7, 8, 5)],
+        {"kernel_size": 2, "output_ratio": 0.6, "_random_samples": [[[0.25, 0.5, 0.1], [0.75, 0.0, 0.9]]]},
+    ),
+    ("max_unpool1d", [(2, 2)], {"indices": np.array([[0, 3], [2, 4]]), "kernel_size": 2, "output_size": (5,)}),
+    ("max_unpool2d", [(1, 2, 1)], {"indices": np.array([[[2], [0]]]), "kernel_size": 3, "stride": 2, "padding": 1}),
+    ("max_unpool3d", [(1, 1, 1, 2, 1)], {"indices": np.array([[[[[15], [0]]]]]), "kernel_size": 2}),
     ("linear", [(5, 3), (4, 3), (4,)], {}),
     ("linear", [(2, 5, 3), (4, 3)], {}),
     ("linear", [(0, 3), (4, 3), (4,)], {}),
@@ -400,18 +486,34 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("flatten", [(3, 5, 2)], {"start_dim": 1}),
     ("mse_loss", [(3, 5), (3, 5)], {}),
     ("mse_loss", [(3, 5), (3, 5)], {"reduction": "none"}),
+    ("mse_loss", [(3, 5), (3, 5)], {"weight": np.arange(15.0).reshape(3, 5)}),
+    ("l1_loss", [(3, 5), (3, 5)], {}),
+    ("smooth_l1_loss", [(3, 5), (3, 5)], {"beta": 0.7, "reduction": "sum"}),
+    ("huber_loss", [(3, 5), (3, 5)], {"delta": 0.7, "reduction": "none"}),
+    ("binary_cross_entropy", [np.linspace(0.1, 0.9, 6), np.linspace(0.7, 0.2, 6)], {"weight": np.arange(6.0)}),
+    ("binary_cross_entropy_with_logits", [(3, 5), (3, 5)], {"pos_weight": np.arange(5.0)}),
+    (
+        "kl_div",
+        [np.linspace(-2, -1, 6).reshape(2, 3), np.linspace(0.1, 0.9, 6).reshape(2, 3)],
+        {"reduction": "batchmean"},
+    ),
+    ("kl_div", [(3, 5), (3, 5)], {"log_target": True}),
     ("nll_loss", [(3, 4, 2)], {"target": np.array([[0, 3], [1, 1], [2, -1]]), "ignore_index": -1}),
     ("cross_entropy", [(3, 4)], {"target": np.array([3, -100, 1]), "label_smoothing": 0.1}),
     ("cross_entropy", [(2, 4)], {"target": np.array([3, 0]), "weight": np.array([1, 2, 3, 0.5]), "reduction": "none"}),
-    ("cross_entropy", [(2, 4, 3)], {"target": np.full((2, 4, 3), 0.25), "reduction": "sum", "label_smoothing": 0.1}),
+    ("cross_entropy", [(2, 4, 3), (2, 4, 3)], {"reduction": "sum", "label_smoothing": 0.1}),
     ("cross_entropy", [(4,)], {"target": np.array(2)}),
 ]
 each_case = pytest.mark.parametrize(("name", "shapes", "kwargs"), CASES, ids=[case[0] for case in CASES])
 
 
 def arrays_of(shapes, dtype=np.float64):
-    rng = np.random.default_rng(sum(map(math.prod, shapes)))
-    return [rng.normal(size=shape).astype(dtype) for shape in shapes], rng
+    rng = np.random.default_rng(sum(math.prod(np.shape(s) if isinstance(s, np.ndarray) else s) for s in shapes))
+    return [np.asarray(s if isinstance(s, np.ndarray) else rng.normal(size=s), dtype) for s in shapes], rng
+
+
+#: Pools whose arguments know of no batch: fractional ones have samples, the others indices.
+MEAN_OR_MAXIMUM = ("max", "avg", "lp_", "ada", "glo")
 
 
 def test_every_gradient_has_a_case():
@@ -460,7 +562,9 @@ def test_arguments_are_left_as_they_were(name, shapes, kwargs):
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes", "kwargs"), [case for case in CASES if "pool" in case[0] or case[0].startswith("conv")]
+    ("name", "shapes", "kwargs"),
+    # Some arguments of the others are arrays with a batch axis themselves.
+    [case for case in CASES if case[0].startswith("conv") or ("_pool" in case[0] and case[0][:3] in MEAN_OR_MAXIMUM)],
 )
 def test_a_batch_is_its_samples_one_by_one(name, shapes, kwargs):
     forward = getattr(ref, name)

@@ -156,6 +156,63 @@ def test_avg_pool(ndim, shape, kwargs, ceil_mode, count_include_pad):
         compare(name, lambda t, d=divisor: getattr(F, name)(t, **more, **d), normal(shape), **more, **divisor)
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("norm_type", [1, 2, 2.5, 3])
+@pytest.mark.parametrize(("ndim", "shape", "kwargs"), [c for c in POOL_WINDOWS if "padding" not in c[2] and c[1][0]])
+def test_lp_pool(ndim, shape, kwargs, norm_type, ceil_mode):
+    x = np.abs(normal(shape)[0])
+    x[..., :2] = 0
+    compare(
+        f"lp_pool{ndim}d",
+        lambda t: getattr(F, f"lp_pool{ndim}d")(t, norm_type, **kwargs, ceil_mode=ceil_mode),
+        [x],
+        norm_type,
+        **kwargs,
+        ceil_mode=ceil_mode,
+    )
+
+
+@pytest.mark.parametrize("kind", ["avg", "max"])
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((2, 3, 9), 4), ((3, 4), 7), ((2, 3, 7, 8), (3, None)), ((3, 7, 8), 5), ((2, 4, 5, 4), (3, 2, 6))],
+)
+def test_adaptive_pool(shape, size, kind):
+    rank = 3 if size == (3, 2, 6) else 2 if shape[-1] == 8 else 1
+    name = f"adaptive_{kind}_pool{rank}d"
+    x = np.random.default_rng(8).integers(-2, 3, shape).astype(float)
+    compare(name, lambda t: getattr(F, name)(t, size), [x], size)
+    if kind == "max":
+        x[x == 2] = np.nan
+        x[x == 1] = -np.inf
+        theirs = getattr(F, name)(torch.from_numpy(x), size, True)
+        for ours, other in zip(getattr(ref, name)(x, size, True), theirs, strict=True):
+            assert np.array_equal(ours, other.numpy(), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "size"), [((4, 5, 23, 30), (3, 2), (9, 13)), ((4, 5, 12, 13, 14), 2, (5, 1, 7))]
+)
+def test_fractional_max_pool(shape, kernel, size, dtype):
+    name = f"fractional_max_pool{len(shape) - 2}d"
+    rng = np.random.default_rng(9)
+    x = rng.integers(0, 9, shape).astype(dtype)
+    x[rng.random(shape) < 0.05] = np.nan
+    samples = rng.random((*shape[:2], len(shape) - 2)).astype(dtype)
+    theirs = getattr(F, name)(torch.from_numpy(x), kernel, size, None, True, torch.from_numpy(samples))
+    for ours, other in zip(getattr(ref, name)(x, kernel, size, None, True, samples), theirs, strict=True):
+        assert np.array_equal(ours, other.numpy(), equal_nan=True)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_max_unpool(ndim):
+    x = torch.from_numpy(normal((2, 3, 9, 8, 7)[: ndim + 2])[0])
+    y, indices = getattr(F, f"max_pool{ndim}d")(x, 3, 2, 1, return_indices=True)
+    name, size = f"max_unpool{ndim}d", tuple(x.shape[2:])
+    compare(name, lambda t: getattr(F, name)(t, indices, 3, 2, 1, size), [y.numpy()], indices.numpy(), 3, 2, 1, size)
+
+
 @pytest.mark.parametrize(("x", "bias"), list(itertools.product([(5, 3), (3,), (2, 4, 3), (0, 3)], [True, False])))
 def test_linear(x, bias):
     compare("linear", F.linear, normal(x, (4, 3), 4)[: 2 + bias])
@@ -216,13 +273,12 @@ def test_class_losses(shape, weighted, reduction):
 def test_cross_entropy_of_probabilities(shape, weighted, reduction):
     rng = np.random.default_rng(9)
     target, weight = rng.random(shape), rng.random(4) if weighted else None
-    t, w = torch.from_numpy(target), None if weight is None else torch.from_numpy(weight)
+    w = None if weight is None else torch.from_numpy(weight)
     for smooth in (0.0, 0.3):
         compare(
             "cross_entropy",
-            lambda i, s=smooth: F.cross_entropy(i, t, w, reduction=reduction, label_smoothing=s),
-            normal(shape),
-            target=target,
+            lambda i, t, s=smooth: F.cross_entropy(i, t, w, reduction=reduction, label_smoothing=s),
+            [*normal(shape), target],
             weight=weight,
             reduction=reduction,
             label_smoothing=smooth,

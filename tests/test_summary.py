@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cyconv import nn
 from cyconv.models import LeNet5
 from cyconv.nn import (
     AvgPool2d,
@@ -108,6 +109,27 @@ def test_rounding_is_shown(length, pool, size):
     (row,) = summary(pool, (2, length, length)).rows
     assert row.size == (size,)
     assert row.output == pool(np.zeros((1, 2, length, length), np.float32)).shape[1:]
+
+
+def test_pools_of_every_kind_and_rank():
+    model = Sequential(
+        *(nn.AvgPool2d(3, 2, ((0, 1), (1, 0)), dilation=2), nn.LPPool2d(2, 2), nn.AdaptiveMaxPool2d((2, 3))),
+        nn.GlobalAvgPool2d(),
+    )
+    sizes = [(row.layer, row.output, row.size) for row in summary(model, (4, 20, 22)).rows]
+    assert sizes == [
+        (
+            "AvgPool2d 3×3",
+            (4, 9, 10),
+            ("(20 + 0 + 1 − 2·(3−1) − 1)/2 + 1 = 9", "(22 + 1 + 0 − 2·(3−1) − 1)/2 + 1 = 10"),
+        ),
+        ("LPPool2d 2×2", (4, 4, 5), ("⌊(9 + 2·0 − 1·(2−1) − 1)/2⌋ + 1 = 4", "(10 + 2·0 − 1·(2−1) − 1)/2 + 1 = 5")),
+        ("AdaptiveMaxPool2d", (4, 2, 3), ("4 in 2 windows", "5 in 3 windows")),
+        ("GlobalAvgPool2d 2×3", (4, 1, 1), ("(2 + 2·0 − 1·(2−1) − 1)/2 + 1 = 1", "(3 + 2·0 − 1·(3−1) − 1)/3 + 1 = 1")),
+    ]
+    assert summary(nn.MaxPool1d(2), (3, 9)).rows[0].output == (3, 4)
+    assert summary(nn.AvgPool3d(2), (3, 4, 6, 8)).rows[0].output == (3, 2, 3, 4)
+    assert summary(nn.FractionalMaxPool2d(2, output_ratio=0.5), (3, 9, 9)).rows[0].output == (3, 4, 4)
 
 
 def test_nested_containers():

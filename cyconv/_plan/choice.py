@@ -14,6 +14,9 @@ from .winograd import TRANSFORM, tiling, winograd_obstacle
 WEIGHT_CACHED, WEIGHT_FROM_MEMORY = 8.0, 30.0
 #: (up to so many bytes of weights a last-level cache is taken to hold;)
 CACHED_BYTES = 24 << 20
+#: Direct summation takes one image after the other: weights of more bytes than these are read again for each of the
+#: following ones.
+NEAR_BYTES, WEIGHT_AGAIN = 1 << 20, 4.0
 #: One tile of every phase of a dilated convolution, transformed, must stay near: where it takes more bytes than this,
 #: Winograd is half as fast.
 PHASES_BYTES = 3 << 20
@@ -66,7 +69,9 @@ def cost(name: str, geometry: AnyConvGeometry, lanes: int, itemsize: int, fresh:
     weights = geometry.taps * c * padded * geometry.groups
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed = (5 / 6 if k <= lanes else 1.0) / (1 - padding_skipped(geometry))
-    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + PACK[name] * fresh)
+    images = geometry.batch * volume(geometry).output[0]
+    again = WEIGHT_AGAIN * (images - 1) if weights * itemsize > NEAR_BYTES else 0.0
+    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + again + PACK[name] * fresh)
 
 
 def _read(nbytes: int) -> float:

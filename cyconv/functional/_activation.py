@@ -12,7 +12,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from . import _arrays
-from ._arrays import Array, array, same_dtype
+from ._arrays import Array, array, empty_like, same_dtype
 
 _pointwise = load("pointwise")
 _softmax = load("loss")
@@ -23,10 +23,17 @@ EXP_WORK = 24
 
 def dense(x: Array) -> Array:
     """Return ``x`` in one stretch of memory, whatever the order of its axes; a copy where there are gaps."""
-    if x.flags.c_contiguous or x.strides == np.empty_like(x).strides:
+    if x.flags.c_contiguous or _is_dense(x.shape, x.strides, x.itemsize):
         return x
     _arrays.copies += 1
     return x.copy(order="K")
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    """Whether strides are those that NumPy gives a copy: one stretch of memory, no axis reversed or repeated."""
+    model = np.lib.stride_tricks.as_strided(np.empty((), f"V{itemsize}"), shape, strides)
+    return strides == np.empty_like(model).strides
 
 
 def like(x: Array, model: Array) -> Array:
@@ -81,12 +88,12 @@ def relu(input: Any) -> Array:
     x = array(input, "relu", "input")
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     _pointwise.relu(y, x, _settings.threads_for(x.size * MOVE_WORK))
     return y
 
 
-def relu_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[Array]:
+def relu_backward(grad_output: Any, input: Any, *, output: Any = None, out: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output where x > 0, else 0 (also at x = 0).
 
@@ -96,17 +103,23 @@ def relu_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[
     input : ndarray or None
     output : ndarray, optional
         What forward returned, which tells the same; then `input` may be None.
+    out : ndarray, optional
+        Where to put the result: `grad_output` itself, if nobody else goes on using it. It is taken where its memory
+        order is that of `input`; the array that is returned tells.
 
     Raises
     ------
     TypeError
         The dtypes differ, or both arrays are None.
     ValueError
-        The shapes differ.
+        The shapes differ, or `out` is another array than `grad_output`.
     """
     given, name = _given("relu_backward", input, output)
+    if out is not None and out is not grad_output:
+        raise ValueError("relu_backward: out must be grad_output itself, got another array")
     dy, x = _gradient_pair("relu_backward", grad_output, given, name)
-    dx = np.empty_like(x)
+    # Brought into order, it is a copy, which may be written into as well.
+    dx = dy if out is not None and dy.flags.writeable else empty_like(x)
     _pointwise.relu_backward(dx, dy, x, _settings.threads_for(x.size * MOVE_WORK))
     return (dx,)
 
@@ -131,7 +144,7 @@ def sigmoid(input: Any) -> Array:
     x = array(input, "sigmoid", "input")
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     _pointwise.sigmoid(y, x, _settings.threads_for(x.size * EXP_WORK))
     return y
 
@@ -146,7 +159,7 @@ def sigmoid_backward(grad_output: Any, input: Any, *, output: Any = None) -> tup
     dy, y = _gradient_pair("sigmoid_backward", grad_output, given, name)
     if name == "input":
         y = sigmoid(y)
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     _pointwise.sigmoid_backward(dx, dy, y, _settings.threads_for(y.size * MOVE_WORK))
     return (dx,)
 
@@ -171,7 +184,7 @@ def tanh(input: Any) -> Array:
     x = array(input, "tanh", "input")
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     _pointwise.tanh(y, x, _settings.threads_for(x.size * EXP_WORK))
     return y
 
@@ -186,7 +199,7 @@ def tanh_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[
     dy, y = _gradient_pair("tanh_backward", grad_output, given, name)
     if name == "input":
         y = tanh(y)
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     _pointwise.tanh_backward(dx, dy, y, _settings.threads_for(y.size * MOVE_WORK))
     return (dx,)
 
@@ -253,7 +266,7 @@ def _forward(operation: str, input: Any, dim: Any, logarithm: bool) -> Array:
     axis = _axis(operation, x.ndim, dim)
     if not x.flags.c_contiguous:
         x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         _softmax.softmax(y, x, logarithm, *_split(x, axis), _settings.threads_for(x.size * EXP_WORK))
     return y
@@ -297,7 +310,7 @@ def _backward(forward: str, grad_output: Any, input: Any, dim: Any, output: Any,
     axis = _axis(operation, y.ndim, dim)
     if name == "input":
         y = _forward(forward, y, dim, logarithm)
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     if y.size:
         _softmax.softmax_backward(dx, dy, y, logarithm, *_split(y, axis), _settings.threads_for(y.size * EXP_WORK))
     return (dx,)

@@ -13,7 +13,7 @@ from .._geometry import integer, pair
 from ..kernels import load
 from . import _arrays
 from ._activation import EXP_WORK, MOVE_WORK, like
-from ._arrays import Array, array, in_order, ordered, same_dtype
+from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
 from ._normalization import Statistics, _eps, _given_statistics, _gradient_of, _number
 
 _kernel = load("layer_normalization")
@@ -116,7 +116,7 @@ def layer_norm(
     x, order = _in_rows(x, len(shape))
     length = math.prod(shape)
     rows = x.size // max(1, length)
-    y, found = np.empty_like(x), (np.zeros(rows), np.ones(rows))
+    y, found = empty_like(x), (np.zeros(rows), np.ones(rows))
     if x.size:
         weights, biases = _flat(weight, order, length, 1, x.dtype), _flat(bias, order, length, 0, x.dtype)
         threads = _settings.threads_for(x.size * MOVE_WORK)
@@ -151,7 +151,7 @@ def layer_norm_backward(
     dy, length, threads = like(dy, x), math.prod(shape), _settings.threads_for(x.size * 2 * MOVE_WORK)
     rows = x.size // max(1, length)
     weights = _flat(weight, order, length, 1, x.dtype)
-    dx, dw, db = np.empty_like(x) if input_grad else None, np.zeros(length), np.zeros(length)
+    dx, dw, db = empty_like(x) if input_grad else None, np.zeros(length), np.zeros(length)
     if x.size:
         if statistics is None:
             found = np.zeros(rows), np.zeros(rows)
@@ -211,7 +211,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     """
     x, size, alpha, beta, k = _response_case("local_response_norm", input, size, alpha, beta, k)
     x, last = ordered(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         threads = _settings.threads_for(x.size * EXP_WORK)
         _response.normalize(y, x, size, alpha, beta, k, *_response_shape(x, last), threads)
@@ -233,7 +233,7 @@ def local_response_norm_backward(
     x, size, alpha, beta, k = _response_case(operation, input, size, alpha, beta, k)
     dy = _gradient_of(operation, grad_output, x)
     x, last = ordered(x)
-    dy, dx = in_order(dy, last), np.empty_like(x)
+    dy, dx = in_order(dy, last), empty_like(x)
     if x.size:
         threads = _settings.threads_for(x.size * 2 * EXP_WORK)
         _response.normalize_backward(dx, dy, x, size, alpha, beta, k, *_response_shape(x, last), threads)

@@ -1,4 +1,4 @@
-"""Loss functions: a number for each sample, then none, their mean or their sum."""
+"""Cross-entropy and negative log-likelihood: a loss for each sample, then none, their mean or their sum."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 
 from .. import _settings
 from ..kernels import load
-from ._activation import EXP_WORK, MOVE_WORK, dense, like
-from ._arrays import Array, array, in_order, ordered, same_dtype
+from ._activation import EXP_WORK, log_softmax
+from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
 
 _kernel = load("loss")
-_pointwise = load("pointwise")
 INT64 = np.dtype(np.int64)
 
 
@@ -150,10 +149,11 @@ def _gradient(
     reduction: str,
     smoothing: float,
     logits: bool,
-) -> tuple[Array]:
+    target_grad: bool = False,
+) -> tuple[Array, ...]:
     x = case.x
     each, factor = _factor(operation, grad_output, case.samples, reduction, case.divisor, x.dtype)
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     _kernel.cross_entropy_backward(
         dx,
         each,
@@ -169,7 +169,26 @@ def _gradient(
         case.inner,
         case.threads,
     )
-    return (dx,)
+    if not target_grad or case.target.dtype.kind != "f":
+        return (dx,)
+    return dx, _target_gradient(case, each, factor * (1 - smoothing))
+
+
+def _target_gradient(case: _Case, each: Array | None, factor: float) -> Array:
+    """Return minus log softmax(x) times what each sample and class counts."""
+    x = case.x
+    axis = 0 if x.ndim == 1 else 1
+    scale: Any = np.asarray(-factor, x.dtype)
+    result = log_softmax(x, axis)
+    with np.errstate(invalid="ignore"):  # the mean over nothing, and what has no weight
+        if case.weight is not None:
+            per_class = [case.classes if i == axis else 1 for i in range(x.ndim)]
+            scale = scale * case.weight.astype(x.dtype).reshape(per_class)
+        if each is not None:
+            scale = scale * each.reshape([1 if i == axis else n for i, n in enumerate(x.shape)])
+        result *= scale
+    np.copyto(result, 0, where=scale == 0)  # what has no weight has no part, even if it is infinite
+    return result
 
 
 def _factor(
@@ -243,9 +262,14 @@ def cross_entropy_backward(
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> tuple[Array]:
+    *,
+    target_grad: bool = True,
+) -> tuple[Array, ...]:
     """
-    Return ``(d_input,)`` of :func:`cross_entropy`: softmax(x) minus the target's distribution, for each sample.
+    Return ``(d_input,)`` of :func:`cross_entropy`, or for probabilities ``(d_input, d_target)``.
+
+    They are softmax(x) minus the target's distribution, for each sample, and -log softmax(x); the class's weight counts
+    as a constant.
 
     Parameters
     ----------
@@ -253,6 +277,8 @@ def cross_entropy_backward(
         Gradient of the value: a number, or with ``reduction="none"`` an array in the shape of the losses.
     input, target, weight, ignore_index, reduction, label_smoothing
         As forward took them.
+    target_grad : bool
+        False leaves the gradient of probabilities out.
 
     Raises
     ------
@@ -262,7 +288,7 @@ def cross_entropy_backward(
     operation = "cross_entropy_backward"
     _check_options(operation, reduction, ignore_index, label_smoothing)
     case = _case(operation, input, target, weight, ignore_index, True)
-    return _gradient(operation, grad_output, case, ignore_index, reduction, label_smoothing, True)
+    return _gradient(operation, grad_output, case, ignore_index, reduction, label_smoothing, True, target_grad)
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
@@ -300,7 +326,7 @@ def nll_loss_backward(
     weight: Any = None,
     ignore_index: int = -100,
     reduction: str = "mean",
-) -> tuple[Array]:
+) -> tuple[Array, ...]:
     """
     Return ``(d_input,)`` of :func:`nll_loss`: minus the class's weight at the target's class, else 0.
 
@@ -310,65 +336,3 @@ def nll_loss_backward(
     _check_options(operation, reduction, ignore_index, 0.0)
     case = _case(operation, input, target, weight, ignore_index, False)
     return _gradient(operation, grad_output, case, ignore_index, reduction, 0.0, False)
-
-
-def _squares(operation: str, input: Any, target: Any, reduction: str) -> tuple[Array, Array]:
-    _check_reduction(operation, reduction)
-    x, t = array(input, operation, "input"), array(target, operation, "target")
-    same_dtype(operation, input=x, target=t)
-    if x.shape != t.shape:
-        raise ValueError(f"{operation}: target must have the shape of input, {x.shape}, got {t.shape}")
-    x = dense(x)
-    return x, like(t, x)
-
-
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """
-    Squared error: (input - target)^2.
-
-    Parameters
-    ----------
-    input, target : ndarray of one shape and dtype, float32 or float64
-    reduction : {"mean", "sum", "none"}
-        The mean is over all elements.
-
-    Returns
-    -------
-    NumPy scalar in the dtype of `input`; with "none" an ndarray in its shape
-
-    Raises
-    ------
-    TypeError
-        The dtypes differ, or are neither float32 nor float64.
-    ValueError
-        The shapes differ.
-    """
-    x, t = _squares("mse_loss", input, target, reduction)
-    each = np.empty_like(x) if reduction == "none" else None
-    total = _pointwise.squared_error(each, x, t, _settings.threads_for(x.size * MOVE_WORK))
-    return _value(total, float(x.size), reduction, x.dtype) if each is None else each
-
-
-def mse_loss_backward(grad_output: Any, input: Any, target: Any, reduction: str = "mean") -> tuple[Array, Array]:
-    """
-    Return ``(d_input, d_target)`` of :func:`mse_loss`: 2 (input - target) times grad_output, and its negative.
-
-    Parameters
-    ----------
-    grad_output : float or ndarray
-        Gradient of the value: a number, or with ``reduction="none"`` an array in the shape of `input`.
-    input, target, reduction
-        As forward took them.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As forward, and if `grad_output` has the wrong shape or dtype.
-    """
-    operation = "mse_loss_backward"
-    x, t = _squares(operation, input, target, reduction)
-    each, factor = _factor(operation, grad_output, x.shape, reduction, float(x.size), x.dtype)
-    each = None if each is None else like(each, x)
-    dx, dt = np.empty_like(x), np.empty_like(x)
-    _pointwise.squared_error_backward(dx, dt, x, t, each, factor, _settings.threads_for(x.size * MOVE_WORK))
-    return dx, dt

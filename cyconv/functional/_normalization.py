@@ -15,7 +15,7 @@ from .. import _settings
 from .._geometry import integer
 from ..kernels import load
 from ._activation import MOVE_WORK
-from ._arrays import Array, array, in_order, ordered, same_dtype
+from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
 
 _kernel = load("normalization")
 #: Mean and biased variance of every set of elements, float64: what forward returns and backward takes.
@@ -115,7 +115,7 @@ def batch_norm_scale_shift(
 
 def _normalized(x: Array, sets: _Sets, found: Statistics, given: bool, weight: Array | None, bias: Array | None,
                 eps: float, last: bool) -> Array:  # fmt: skip
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         threads = _settings.threads_for(x.size * MOVE_WORK)
         _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads)
@@ -159,7 +159,7 @@ def _gradient(
     """Return (d_input[, d_weight][, d_bias]) of everything that has a weight for each channel."""
     dy = in_order(_gradient_of(operation, grad_output, x), last)
     weights, biases = _of_channels(operation, "weight", weight, x), _of_channels(operation, "bias", bias, x)
-    dx = np.empty_like(x) if input_grad else None
+    dx = empty_like(x) if input_grad else None
     dw = None if weights is None else np.zeros(sets.channels)
     db = None if biases is None else np.zeros(sets.channels)
     if x.size:

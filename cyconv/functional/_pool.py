@@ -1,280 +1,212 @@
-"""Maximum and average pooling."""
+"""What all pools share: plans, kept by their arguments, and the ways from arrays to kernels and back."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import _settings
 from .._geometry import check_gradient
-from .._pool_geometry import PoolGeometry, check_divisor, hashable, pool_geometry
+from .._pool_geometry import (
+    AdaptiveGeometry,
+    PoolGeometry,
+    adaptive_geometry,
+    flag,
+    frozen,
+    frozen_windows,
+    pool_geometry,
+)
 from ..kernels import load
 from ._arrays import Array, array, channels_last, empty, in_order, ordered, same_dtype
 
 _kernel = load("pooling")
+_gradient = load("pooling_gradient")
+_places = load("pooling_places")
 INT64 = np.dtype(np.int64)
 #: What reading or writing an element is worth in floating-point operations when the number of threads is chosen.
 WORK = 8
+#: Plans have tables as long as an axis: of longer ones fewer are kept.
+LONG_AXIS = 1 << 16
+#: Whether padding counts in an average, and its divisor (0: the number of places).
+Average = tuple[bool, int] | None
 
 
-class _Plan(NamedTuple):
-    geometry: PoolGeometry
-    pool: Any
-    batched: bool
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    batch: int
-    channels: int
-    work: int
+class Plan:
+    """One pool, ready to run."""
+
+    def __init__(self, geometry: PoolGeometry | AdaptiveGeometry, average: Average) -> None:
+        g = self.geometry = geometry
+        self.batched = g.batched
+        self.batch, self.channels = g.batch, g.channels
+        self.input_shape, self.output_shape = g.input_shape, g.output_shape
+        self.grad_shape = g.output_shape if g.batched else g.output_shape[1:]
+        self.work = WORK * g.batch * g.channels * max(int(np.prod(g.input)), int(np.prod(g.output)))
+        self._windows: tuple[Any, ...]
+        if isinstance(g, PoolGeometry):
+            self._windows = (g.input, g.output, g.kernel, g.stride, g.padding, g.dilation)
+        else:
+            self._windows = (g.input, g.output, None, None, None, None)
+        self._average = average
+        self.forward = _kernel.Pool(*self._windows, average)
+
+    @functools.cached_property
+    def gradient(self) -> Any:
+        """The kernel of the gradient."""
+        return _gradient.PoolGradient(*self._windows, self._average)
+
+    @functools.cached_property
+    def places(self) -> Any:
+        """The kernel that finds maxima of windows of any kind and their places."""
+        return _places.Windows(*self._windows)
 
 
-# typed: 1, 1.0 and True are equal, and only one of them is an int.
-@functools.lru_cache(maxsize=1024, typed=True)
-def _cached_plan(
+def _windows_plan(
     operation: str,
-    input_shape: tuple[int, ...],
+    rank: int,
+    shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    average: Average,
+) -> Plan:
+    return Plan(pool_geometry(operation, rank, shape, kernel_size, stride, padding, dilation, ceil_mode), average)
+
+
+def _adaptive_plan(operation: str, rank: int, shape: tuple[int, ...], output_size: Any, average: Average) -> Plan:
+    return Plan(adaptive_geometry(operation, rank, shape, output_size), average)
+
+
+_cached = functools.lru_cache(maxsize=1024)(_windows_plan)
+_cached_long = functools.lru_cache(maxsize=4)(_windows_plan)
+_cached_adaptive = functools.lru_cache(maxsize=256)(_adaptive_plan)
+_cached_adaptive_long = functools.lru_cache(maxsize=4)(_adaptive_plan)
+
+
+def plan(
+    operation: str,
+    rank: int,
+    shape: tuple[int, ...],
     kernel_size: Any,
     stride: Any,
     padding: Any,
     dilation: Any,
     ceil_mode: Any,
-    average: tuple[Any, Any] | None,
-) -> _Plan:
-    g = pool_geometry(operation, 2, input_shape, kernel_size, stride, padding, dilation, ceil_mode)
-    counts: tuple[Any, Any] = (None, None)
-    if average is not None:
-        count_include_pad, divisor_override = average
-        if not isinstance(count_include_pad, bool):
-            raise TypeError(f"{operation}: count_include_pad must be True or False, got {count_include_pad!r}")
-        divisor = check_divisor(operation, divisor_override)
-        counts = (g.places(0, count_include_pad), g.places(1, count_include_pad))
-        if divisor is not None:
-            counts = ((divisor,) * g.output[0], (1,) * g.output[1])
-    low = tuple(pair[0] for pair in g.padding)
-    pool = _kernel.Pool(g.input, g.output, g.kernel, g.stride, low, g.dilation, *counts)
-    work = WORK * g.batch * g.channels * g.input[0] * g.input[1]
-    return _Plan(g, pool, g.batched, g.input_shape, g.output_shape, g.batch, g.channels, work)
-
-
-def _plan(
-    operation: str,
-    input_shape: tuple[int, ...],
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: Any,
-    average: tuple[Any, Any] | None = None,
-) -> _Plan:
+    average: Average = None,
+) -> Plan:
+    """Return the plan of a pool whose windows are a kernel; the same object for the same arguments."""
+    if ceil_mode is not False and ceil_mode is not True:
+        flag(operation, "ceil_mode", ceil_mode)
     try:
-        return _cached_plan(operation, input_shape, kernel_size, stride, padding, dilation, ceil_mode, average)
+        how = (frozen(kernel_size), frozen(stride), frozen(padding), frozen(dilation))
     except TypeError:
-        if not any(isinstance(value, list) for value in (kernel_size, stride, padding, dilation)):
-            raise
-    return _cached_plan(
-        operation,
-        input_shape,
-        hashable(kernel_size),
-        hashable(stride),
-        hashable(padding),
-        hashable(dilation),
-        ceil_mode,
-        average,
-    )
+        # Integers of other kinds become ints; what is no integer is told so.
+        how = frozen_windows(operation, rank, kernel_size, stride, padding, dilation)
+    keep = _cached if max(shape, default=0) < LONG_AXIS else _cached_long
+    return keep(operation, rank, shape, *how, ceil_mode, average)
 
 
-def max_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """
-    Take the largest value in each window. Padding counts as -inf; a NaN in the window is the result.
+def plan_adaptive(operation: str, rank: int, shape: tuple[int, ...], output_size: Any, average: Average = None) -> Plan:
+    """Return the plan of a pool with a given output size; the same object for the same arguments."""
+    try:
+        size = frozen(output_size)
+    except TypeError:
+        return _adaptive_plan(operation, rank, shape, output_size, average)
+    keep = _cached_adaptive if max(shape, default=0) < LONG_AXIS else _cached_adaptive_long
+    return keep(operation, rank, shape, size, average)
 
-    Parameters
-    ----------
-    input : ndarray, (N, C, H, W) or (C, H, W), float32 or float64
-    kernel_size, stride, padding, dilation : int or (int, int)
-        `stride` None means `kernel_size`. The padding is at most half of the dilated kernel.
-    ceil_mode : bool
-        Round the output size up: the last windows may hang over the padded input, if they start before its end.
-    return_indices : bool
-        Return ``(output, indices)``.
 
-    Returns
-    -------
-    output : ndarray, (N, C, P, Q) or (C, P, Q)
-        In the dtype and memory order of `input`.
-    indices : ndarray of int64, the same shape
-        Where in the flattened H·W plane the maximum stands: the first of equals in row-major order, the last of NaNs;
-        -1 for a window that meets no pixel.
-
-    Raises
-    ------
-    TypeError
-        `input` is no array of float32 or float64, or an argument has the wrong type.
-    ValueError
-        The arguments do not fit together.
-    """
-    x = array(input, "max_pool2d", "input")
-    plan = _plan("max_pool2d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+def maximum(plan: Plan, x: Array, return_indices: bool) -> Any:
+    """Return the maxima of ``x``, and where they stand if asked for."""
     if not plan.batched:
         x = x[np.newaxis]
     x, last = ordered(x)
     out = empty(plan.output_shape, x.dtype, last)
-    indices = empty(plan.output_shape, INT64, last) if return_indices else None
-    plan.pool.maximum(out, indices, x, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
-    if not plan.batched:
-        out = out[0]
-        indices = None if indices is None else indices[0]
-    return out if indices is None else (out, indices)
+    threads = _settings.threads_for(plan.work)
+    if not return_indices:
+        plan.forward.maximum(out, None, x, plan.batch, plan.channels, last, threads)
+        return out if plan.batched else out[0]
+    indices = empty(plan.output_shape, INT64, last)
+    finder = plan.forward if plan.forward.finds_places(last) else plan.places
+    finder.maximum(out, indices, x, plan.batch, plan.channels, last, threads)
+    return (out, indices) if plan.batched else (out[0], indices[0])
 
 
-def max_pool2d_backward(
-    grad_output: Any,
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    indices: Any = None,
-) -> tuple[Array]:
-    """
-    Return ``(d_input,)`` of :func:`max_pool2d`: each gradient is added to the pixel that was the maximum.
-
-    Parameters
-    ----------
-    grad_output : ndarray, (N, C, P, Q) or (C, P, Q)
-    input, kernel_size, stride, padding, dilation, ceil_mode
-        As forward took them; `return_indices` changes nothing here.
-    indices : ndarray of int64, optional
-        What forward returned. Without it the maxima are looked up again, which as a rule is as fast.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As forward, and if `grad_output` or `indices` do not have the shape of the output, or `indices` point outside
-        the plane.
-    """
-    operation = "max_pool2d_backward"
-    x = array(input, operation, "input")
+def maximum_backward(operation: str, plan: Plan, x: Array, grad_output: Any, indices: Any) -> tuple[Array]:
+    """Return the gradient of the maxima of ``x``, by ``indices`` or by searching again."""
     dy = array(grad_output, operation, "grad_output")
     same_dtype(operation, grad_output=dy, input=x)
-    plan = _plan("max_pool2d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    check_gradient(operation, dy.shape, plan.output_shape if plan.batched else plan.output_shape[1:])
-    places = None if indices is None else _places(operation, indices, dy.shape)
+    check_gradient(operation, dy.shape, plan.grad_shape)
+    if indices is not None:
+        return scatter(operation, x, dy, places(operation, indices, dy.shape, "the output"), plan.geometry.input)
     if not plan.batched:
         x, dy = x[np.newaxis], dy[np.newaxis]
-        places = None if places is None else places[np.newaxis]
     x, last = ordered(x)
+    if not plan.forward.finds_places(last):
+        indices = empty(plan.output_shape, INT64, last)
+        threads = _settings.threads_for(plan.work)
+        plan.places.maximum(empty(dy.shape, x.dtype, last), indices, x, plan.batch, plan.channels, last, threads)
+        (dx,) = scatter(operation, x, dy, indices, plan.geometry.input)
+        return (dx if plan.batched else dx[0],)
     dy = in_order(dy, last)
-    places = None if places is None else in_order(places, last)
     dx = empty(plan.input_shape, x.dtype, last)
-    threads = _settings.threads_for(plan.work)
-    if plan.pool.maximum_backward(dx, dy, x, places, plan.batch, plan.channels, last, threads):
-        raise ValueError(f"{operation}: indices must lie in the plane of {plan.input_shape[2]} x {plan.input_shape[3]}")
+    plan.gradient.maximum_backward(dx, dy, x, None, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
     return (dx if plan.batched else dx[0],)
 
 
-def _places(operation: str, indices: Any, shape: tuple[int, ...]) -> Array:
-    places = np.asarray(indices)
-    if places.dtype.kind not in "iu":
-        raise TypeError(f"{operation}: indices must be integers, got {places.dtype}")
-    if places.shape != shape:
-        raise ValueError(f"{operation}: indices must have the shape of the output, {shape}, got {places.shape}")
-    return np.require(places, dtype=INT64, requirements="A")
-
-
-def avg_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Array:
-    """
-    Take the mean of each window. Padding counts as zero.
-
-    Parameters
-    ----------
-    input : ndarray, (N, C, H, W) or (C, H, W), float32 or float64
-    kernel_size, stride, padding : int or (int, int)
-        `stride` None means `kernel_size`. The padding is at most half of the kernel.
-    ceil_mode : bool
-        Round the output size up: the last windows may hang over the padded input, if they start before its end.
-    count_include_pad : bool
-        Whether the places of a window that lie in the padding count in the divisor. What hangs over never does.
-    divisor_override : int, optional
-        Divide by this instead of the number of places.
-
-    Returns
-    -------
-    ndarray, (N, C, P, Q) or (C, P, Q), in the dtype and memory order of `input`
-
-    Raises
-    ------
-    TypeError
-        `input` is no array of float32 or float64, or an argument has the wrong type.
-    ValueError
-        The arguments do not fit together.
-    """
-    x = array(input, "avg_pool2d", "input")
-    average = (count_include_pad, divisor_override)
-    plan = _plan("avg_pool2d", x.shape, kernel_size, stride, padding, 1, ceil_mode, average)
+def average(plan: Plan, x: Array) -> Array:
+    """Return the means of ``x``."""
     if not plan.batched:
         x = x[np.newaxis]
     x, last = ordered(x)
     out = empty(plan.output_shape, x.dtype, last)
-    plan.pool.average(out, x, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
+    plan.forward.average(out, x, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
     return out if plan.batched else out[0]
 
 
-def avg_pool2d_backward(
-    grad_output: Any,
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> tuple[Array]:
-    """
-    Return ``(d_input,)`` of :func:`avg_pool2d`: each gradient, divided as its window was, is added to its pixels.
-
-    Parameters
-    ----------
-    grad_output : ndarray, (N, C, P, Q) or (C, P, Q)
-    input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-        As forward took them; of `input` only shape, dtype and memory order matter.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As forward, and if `grad_output` does not have the shape of the output.
-    """
-    operation = "avg_pool2d_backward"
-    x = array(input, operation, "input")
+def average_backward(operation: str, plan: Plan, x: Array, grad_output: Any) -> tuple[Array]:
+    """Return the gradient of the means of ``x``, of which only dtype and memory order matter."""
     dy = array(grad_output, operation, "grad_output")
     same_dtype(operation, grad_output=dy, input=x)
-    average = (count_include_pad, divisor_override)
-    plan = _plan("avg_pool2d", x.shape, kernel_size, stride, padding, 1, ceil_mode, average)
-    check_gradient(operation, dy.shape, plan.output_shape if plan.batched else plan.output_shape[1:])
+    check_gradient(operation, dy.shape, plan.grad_shape)
     if not plan.batched:
         x, dy = x[np.newaxis], dy[np.newaxis]
     last = not x.flags.c_contiguous and channels_last(x)
     dy = in_order(dy, last)
     dx = empty(plan.input_shape, x.dtype, last)
-    plan.pool.average_backward(dx, dy, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
+    plan.gradient.average_backward(dx, dy, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
     return (dx if plan.batched else dx[0],)
+
+
+def places(operation: str, indices: Any, shape: tuple[int, ...], what: str) -> Array:
+    """Return ``indices`` as an aligned int64 array of the given shape."""
+    found = np.asarray(indices)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{operation}: indices must be integers, got {found.dtype}")
+    if found.shape != shape:
+        raise ValueError(f"{operation}: indices must have the shape of {what}, {shape}, got {found.shape}")
+    return np.require(found, dtype=INT64, requirements="A")
+
+
+def outside(operation: str, sizes: tuple[int, ...]) -> ValueError:
+    """Return the error of indices that point nowhere."""
+    kind = {1: "row", 2: "plane", 3: "volume"}[len(sizes)]
+    return ValueError(f"{operation}: indices must lie in the {kind} of {' x '.join(map(str, sizes))}")
+
+
+def scatter(operation: str, x: Array, dy: Array, indices: Array, sizes: tuple[int, ...]) -> tuple[Array]:
+    """Return an array like ``x`` to which each gradient is added at its index."""
+    batched = x.ndim == len(sizes) + 2
+    if not batched:
+        x, dy, indices = x[np.newaxis], dy[np.newaxis], indices[np.newaxis]
+    last = not x.flags.c_contiguous and channels_last(x)
+    dy, indices = in_order(dy, last), in_order(indices, last)
+    dx = empty(x.shape, x.dtype, last)
+    area, out_area = int(np.prod(sizes)), int(np.prod(dy.shape[2:]))
+    threads = _settings.threads_for(WORK * dx.size)
+    if _places.add_at(dx, dy, indices, area, out_area, x.shape[0], x.shape[1], last, threads):
+        raise outside(operation, sizes)
+    return (dx if batched else dx[0],)

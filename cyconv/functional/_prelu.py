@@ -10,7 +10,7 @@ from .. import _settings
 from ..kernels import load
 from . import _arrays
 from ._activation import MOVE_WORK, dense, like
-from ._arrays import Array, array, channels_last, same_dtype
+from ._arrays import Array, array, channels_last, empty_like, same_dtype
 
 _kernel = load("activation")
 
@@ -70,7 +70,7 @@ def prelu(input: Any, weight: Any) -> Array:
     """
     x = _channels_in_place(array(input, "prelu", "input"), weight)
     w, shape = _slopes("prelu", x, weight)
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         _kernel.prelu(y, x, w, *shape, _settings.threads_for(x.size * MOVE_WORK))
     return y
@@ -89,7 +89,7 @@ def prelu_backward(grad_output: Any, input: Any, weight: Any) -> tuple[Array, Ar
         raise ValueError(f"{operation}: grad_output must have the shape of input, {x.shape}, got {dy.shape}")
     x = _channels_in_place(x, weight)
     w, shape = _slopes(operation, x, weight)
-    dy, dx, dw = like(dy, x), np.empty_like(x), np.zeros(w.size)
+    dy, dx, dw = like(dy, x), empty_like(x), np.zeros(w.size)
     if x.size:
         _kernel.prelu_backward(dx, dw, dy, x, w, *shape, _settings.threads_for(x.size * MOVE_WORK))
     return dx, dw.astype(w.dtype).reshape(np.shape(weight))

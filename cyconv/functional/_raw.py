@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._geometry import ALGORITHMS, check_conv_channels, check_total, conv_geometry, integer
-from .._pool_geometry import PoolGeometry
+from .._pool_geometry import AdaptiveGeometry, PoolGeometry, check_divisor
 from . import _pool
 from ._conv import engine
 
@@ -38,7 +38,7 @@ class ConvWalks(NamedTuple):
 class PoolWalk(NamedTuple):
     """What computes one pooling operation."""
 
-    geometry: PoolGeometry
+    geometry: PoolGeometry | AdaptiveGeometry
     kernels: tuple[Any, Any, Any, Any]  #: values, values and indices; gradients by values, by indices
     work: int
 
@@ -177,7 +177,7 @@ def pool_walk(
     average = _choice("pooling", "kind", kind, (False, True))
     operation = f"{'avg' if average else 'max'}_pool{_rank('pooling', rank)}d"
     real = _choice(operation, "dtype", dtype, DTYPES)
-    _flag(operation, "channels_last", channels_last)
+    last = _flag(operation, "channels_last", channels_last)
     ceil = _flag(operation, "ceil_mode", ceil_mode)
     include = _flag(operation, "count_include_pad", count_include_pad)
     integer(operation, "batch", batch, 0)
@@ -195,8 +195,8 @@ def pool_walk(
     stride = _within(tuple(step or size for step, size in zip(stride, kernel, strict=True)), padded)
     if any(length // step > MOST_WINDOWS for length, step in zip(padded, stride, strict=True)):
         raise MemoryError(f"{operation}: an axis of {input} with strides {stride} has more than {MOST_WINDOWS} windows")
-    mean = (include, divisor_override or None) if average else None
-    return _planned(operation, rank, (batch, channels), input, kernel, stride, dilation, padding, ceil, mean)
+    mean = (include, check_divisor(operation, divisor_override or None) or 0) if average else None
+    return _planned(operation, rank, (batch, channels), input, kernel, stride, dilation, padding, ceil, mean, last)
 
 
 def _planned(
@@ -209,20 +209,15 @@ def _planned(
     dilation: Numbers,
     padding: Pairs,
     ceil_mode: bool,
-    average: tuple[bool, int | None] | None,
+    average: tuple[bool, int] | None,
+    last: bool,
 ) -> PoolWalk:
     """The one place that knows how pooling is planned."""
-    if rank == 3:
-        raise ValueError(f"{operation}: pooling has one or two spatial dimensions")
-    if any(low != high for low, high in padding):
-        raise ValueError(f"{operation}: padding must be the same on both sides, got {padding}")
-    if average is not None and any(step != 1 for step in dilation):
-        raise ValueError(f"{operation}: averages have no dilation, got {dilation}")
-    # A signal is an image of one row.
-    row, none = (1,) * (2 - rank), (0,) * (2 - rank)
-    pads = (*none, *(low for low, _ in padding))
-    shape = (*outer, *row, *input)
-    plan = _pool._plan(
-        operation, shape, row + kernel, row + stride, pads, row + dilation if average is None else 1, ceil_mode, average
-    )
-    return PoolWalk(plan.geometry, (plan.pool,) * 4, plan.work)
+    plan = _pool.plan(operation, rank, (*outer, *input), kernel, stride, padding, dilation, ceil_mode, average)
+    if average is not None:
+        kernels = (plan.forward, plan.forward, plan.gradient, plan.gradient)
+    elif plan.forward.finds_places(last):
+        kernels = (plan.forward, plan.forward, plan.gradient, plan.places)
+    else:
+        kernels = (plan.forward, plan.places, plan.places, plan.places)
+    return PoolWalk(plan.geometry, kernels, plan.work)

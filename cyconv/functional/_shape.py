@@ -1,4 +1,4 @@
-"""Operations that move no number: flatten."""
+"""Operations that move no number: flatten, unflatten."""
 
 from __future__ import annotations
 
@@ -72,4 +72,88 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
     expected = _flat_shape(x.shape, start_dim, end_dim)
     if dy.shape != expected:
         raise ValueError(f"flatten_backward: grad_output must have shape {expected}, got {dy.shape}")
+    return (dy.reshape(x.shape),)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _unflat_shape(shape: tuple[int, ...], dim: Any, sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"unflatten: dim must be an int, got {dim!r}")
+    axis = operator.index(dim)
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"unflatten: dim must be in [{-len(shape)}, {len(shape)}) for shape {shape}, got {dim}")
+    axis %= len(shape)
+    if not sizes or any(isinstance(size, bool) or not hasattr(size, "__index__") for size in sizes):
+        raise TypeError(f"unflatten: sizes must be a tuple of at least one int, got {sizes}")
+    lengths = [operator.index(size) for size in sizes]
+    open_, known = lengths.count(-1), math.prod(size for size in lengths if size != -1)
+    if open_ > 1 or any(size < -1 for size in lengths):
+        raise ValueError(f"unflatten: sizes must be lengths, of which one may be -1, got {sizes}")
+    if open_ and known and shape[axis] % known == 0:
+        lengths[lengths.index(-1)] = shape[axis] // known
+    if -1 in lengths or math.prod(lengths) != shape[axis]:
+        raise ValueError(f"unflatten: sizes {sizes} do not multiply up to {shape[axis]}, the length of axis {axis}")
+    return (*shape[:axis], *lengths, *shape[axis + 1 :])
+
+
+def _sizes(sizes: Any) -> tuple[Any, ...]:
+    if not isinstance(sizes, (list, tuple)):
+        raise TypeError(f"unflatten: sizes must be a tuple of at least one int, got {sizes!r}")
+    return tuple(sizes)
+
+
+def unflatten(input: Any, dim: int, sizes: Any) -> Array:
+    """
+    Return the input with the axis `dim` split into several, in row-major order: the opposite of :func:`flatten`.
+
+    Parameters
+    ----------
+    input : ndarray of any shape, float32 or float64
+    dim : int
+    sizes : tuple of int
+        Lengths of the new axes; one of them may be -1.
+
+    Returns
+    -------
+    ndarray
+        A view where the memory order allows it, else a copy.
+
+    Raises
+    ------
+    TypeError
+        `input` is no array of float32 or float64, or a number no int.
+    ValueError
+        The array has no such axis, or the sizes do not multiply up to its length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import unflatten
+    >>> unflatten(np.zeros((2, 12)), 1, (3, -1)).shape
+    (2, 3, 4)
+    """
+    x = array(input, "unflatten", "input")
+    return x.reshape(_unflat_shape(x.shape, dim, _sizes(sizes)))
+
+
+def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tuple[Array]:
+    """
+    Return ``(d_input,)``: grad_output in the shape of the input.
+
+    Parameters
+    ----------
+    grad_output : ndarray
+    input, dim, sizes
+        As forward took them; of `input` only the shape matters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As forward, and if `grad_output` does not have the shape of the output.
+    """
+    dy = array(grad_output, "unflatten_backward", "grad_output")
+    x = array(input, "unflatten_backward", "input")
+    expected = _unflat_shape(x.shape, dim, _sizes(sizes))
+    if dy.shape != expected:
+        raise ValueError(f"unflatten_backward: grad_output must have shape {expected}, got {dy.shape}")
     return (dy.reshape(x.shape),)

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, MOVE_WORK, _gradient_pair, dense
-from ._arrays import Array, array
+from ._arrays import Array, array, empty_like
 
 _kernel = load("activation")
 #: Klambauer et al. 2017: with them mean 0 and variance 1 are a fixed point.
@@ -20,25 +20,25 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 
 
 class _Unit(NamedTuple):
-    kernel: str  # name in the kernel's table
+    kernel: int  # number in the kernel's table
     work: int  # of an element, in floating-point operations
 
 
 #: The kernel of each function; several may share one.
 UNITS = {
-    "relu6": _Unit("hardtanh", MOVE_WORK),
-    "leaky_relu": _Unit("leaky_relu", MOVE_WORK),
-    "elu": _Unit("elu", EXP_WORK),
-    "selu": _Unit("elu", EXP_WORK),
-    "gelu": _Unit("gelu", EXP_WORK),
-    "gelu_tanh": _Unit("gelu_tanh", EXP_WORK),
-    "silu": _Unit("silu", EXP_WORK),
-    "mish": _Unit("mish", EXP_WORK),
-    "hardswish": _Unit("hardswish", MOVE_WORK),
-    "hardsigmoid": _Unit("hardsigmoid", MOVE_WORK),
-    "hardtanh": _Unit("hardtanh", MOVE_WORK),
-    "softplus": _Unit("softplus", EXP_WORK),
-    "softsign": _Unit("softsign", MOVE_WORK),
+    "relu6": _Unit(_kernel.NUMBERS["hardtanh"], MOVE_WORK),
+    "leaky_relu": _Unit(_kernel.NUMBERS["leaky_relu"], MOVE_WORK),
+    "elu": _Unit(_kernel.NUMBERS["elu"], EXP_WORK),
+    "selu": _Unit(_kernel.NUMBERS["elu"], EXP_WORK),
+    "gelu": _Unit(_kernel.NUMBERS["gelu"], EXP_WORK),
+    "gelu_tanh": _Unit(_kernel.NUMBERS["gelu_tanh"], EXP_WORK),
+    "silu": _Unit(_kernel.NUMBERS["silu"], EXP_WORK),
+    "mish": _Unit(_kernel.NUMBERS["mish"], EXP_WORK),
+    "hardswish": _Unit(_kernel.NUMBERS["hardswish"], MOVE_WORK),
+    "hardsigmoid": _Unit(_kernel.NUMBERS["hardsigmoid"], MOVE_WORK),
+    "hardtanh": _Unit(_kernel.NUMBERS["hardtanh"], MOVE_WORK),
+    "softplus": _Unit(_kernel.NUMBERS["softplus"], EXP_WORK),
+    "softsign": _Unit(_kernel.NUMBERS["softsign"], MOVE_WORK),
 }
 
 
@@ -49,10 +49,12 @@ def _parameter(operation: str, name: str, value: Any) -> float:
 
 
 def _forward(name: str, input: Any, first: float = 0.0, second: float = 0.0, form: str = "") -> Array:
-    x = dense(array(input, name, "input"))
+    x = array(input, name, "input")
+    if not x.flags.c_contiguous:
+        x = dense(x)
     unit = UNITS[form or name]
-    y = np.empty_like(x)
-    _kernel.apply(_kernel.NUMBERS[unit.kernel], y, x, first, second, _settings.threads_for(x.size * unit.work))
+    y = empty_like(x)
+    _kernel.apply(unit.kernel, y, x, first, second, _settings.threads_for(x.size * unit.work))
     return y
 
 
@@ -61,9 +63,9 @@ def _backward(
 ) -> tuple[Array]:
     dy, x = _gradient_pair(f"{name}_backward", grad_output, input, "input")
     unit = UNITS[form or name]
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     threads = _settings.threads_for(x.size * unit.work)
-    _kernel.differentiate(_kernel.NUMBERS[unit.kernel], dx, dy, x, first, second, threads)
+    _kernel.differentiate(unit.kernel, dx, dy, x, first, second, threads)
     return (dx,)
 
 

@@ -99,7 +99,7 @@ cdef class Pooling:
         check(status)
 
     def average(self, cnp.ndarray out, cnp.ndarray x, index images, index channels, bint last, int threads):
-        """out = sums of x's windows times the factors of their row and column."""
+        """out = sums of x's windows times the factors of their slice, row and column."""
         cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
         cdef void* to = cnp.PyArray_DATA(out)
         cdef const void* source = cnp.PyArray_DATA(x)

@@ -84,20 +84,40 @@ cdef bint kept_block(Block* block, Py_ssize_t nbytes) noexcept nogil:
     """Take the smallest block of the pool that is large enough; False where there is none."""
     global kept_total
     cdef int i, best = -1
+    cdef bint fits
+    cdef void* too_small = NULL
     lock_take()
     for i in range(SLOTS):
         if kept[i] != NULL and kept_bytes[i] >= nbytes and (best < 0 or kept_bytes[i] < kept_bytes[best]):
             best = i
     # A block much larger than the wish would be missing where it fits.
-    if best >= 0 and kept_bytes[best] > 4 * nbytes + (1 << 16):
-        best = -1
+    fits = best >= 0 and kept_bytes[best] <= 4 * nbytes + (1 << 16)
+    if fits:
+        block.data, block.nbytes = kept[best], kept_bytes[best]
+    else:
+        best = outgrown(nbytes)
+        if best >= 0:
+            too_small = kept[best]
     if best >= 0:
-        block.data = kept[best]
-        block.nbytes = kept_bytes[best]
+        kept_total -= kept_bytes[best]
         kept[best] = NULL
-        kept_total -= block.nbytes
     lock_give()
-    return best >= 0
+    free(too_small)
+    return fits
+
+
+cdef int outgrown(Py_ssize_t nbytes) noexcept nogil:
+    """The largest of the large blocks that are too small, or -1.
+
+    A larger one takes its place, and will serve those that this one served: a pool of one block for each size that was
+    ever wished for would hold several times what is in use at any time.
+    """
+    cdef int i, best = -1
+    for i in range(SLOTS):
+        if HUGE_PAGE <= kept_bytes[i] and kept[i] != NULL and 4 * kept_bytes[i] >= nbytes > kept_bytes[i]:
+            if best < 0 or kept_bytes[i] > kept_bytes[best]:
+                best = i
+    return best
 
 
 cdef int borrow(Block* block, Py_ssize_t nbytes) noexcept nogil:
@@ -170,9 +190,17 @@ def empty(tuple shape, str dtype):
 
 def release_kept():
     """Give the pool's memory back to the system; returns the number of bytes."""
-    cdef Block block
+    global kept_total
+    cdef void* data
     cdef Py_ssize_t total = 0
-    while kept_block(&block, 0):
-        total += block.nbytes
-        free(block.data)
+    cdef int i
+    for i in range(SLOTS):
+        lock_take()
+        data = kept[i]
+        if data != NULL:
+            total += kept_bytes[i]
+            kept_total -= kept_bytes[i]
+            kept[i] = NULL
+        lock_give()
+        free(data)
     return total

@@ -63,8 +63,11 @@ def apply(int number, cnp.ndarray y, cnp.ndarray x, double first, double second,
     cdef const char* source = <const char*>cnp.PyArray_DATA(x)
     cdef index n = cnp.PyArray_SIZE(x), size = 8 if double_ else 4, chunks = (n + CHUNK - 1) // CHUNK, i
     with nogil:
-        for i in prange(chunks, schedule="static", num_threads=threads):
-            apply_chunk(f, to + i * CHUNK * size, source + i * CHUNK * size, min(<index>CHUNK, n - i * CHUNK), &p)
+        if threads == 1 or chunks < 2:
+            apply_chunk(f, to, source, n, &p)
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                apply_chunk(f, to + i * CHUNK * size, source + i * CHUNK * size, min(<index>CHUNK, n - i * CHUNK), &p)
 
 
 cdef void apply_chunk(activation_t f, void* y, const void* x, index n, const void* p) noexcept nogil:
@@ -83,9 +86,12 @@ def differentiate(int number, cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, dou
     cdef const char* source = <const char*>cnp.PyArray_DATA(x)
     cdef index n = cnp.PyArray_SIZE(x), size = 8 if double_ else 4, chunks = (n + CHUNK - 1) // CHUNK, i, at
     with nogil:
-        for i in prange(chunks, schedule="static", num_threads=threads):
-            at = i * CHUNK * size
-            differentiate_chunk(f, to + at, gradient + at, source + at, min(<index>CHUNK, n - i * CHUNK), &p)
+        if threads == 1 or chunks < 2:
+            differentiate_chunk(f, to, gradient, source, n, &p)
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                at = i * CHUNK * size
+                differentiate_chunk(f, to + at, gradient + at, source + at, min(<index>CHUNK, n - i * CHUNK), &p)
 
 
 cdef void differentiate_chunk(activation_gradient_t f, void* dx, const void* dy, const void* x, index n,

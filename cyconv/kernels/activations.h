@@ -97,9 +97,6 @@ CYCONV_INLINE VEC NAME(between)(VEC x, T low, T high)
     return NAME(pick)(x > high, (VEC){0} + high, x);
 }
 
-/* exp(-|x|) */
-CYCONV_INLINE VEC NAME(exp_minus)(VEC x) { return NAME(exp_below)((VEC)((IVEC)x | SIGN)); }
-
 /* exp(x) - 1 for x <= 0, as exact near 0 as anywhere */
 CYCONV_INLINE VEC NAME(expm1_below)(VEC x)
 {
@@ -107,13 +104,6 @@ CYCONV_INLINE VEC NAME(expm1_below)(VEC x)
     e = NAME(reduced)(NAME(pick)(x < EXPM1_LOWEST, (VEC){0} + EXPM1_LOWEST, x), &high, &low);
     scale = high * low;
     return scale * e + (scale - 1);
-}
-
-/* log(1 + x) for 0 <= x <= 1: what the rounding of 1 + x loses is added again, divided by the derivative's place */
-CYCONV_INLINE VEC NAME(log1p_unit)(VEC x)
-{
-    VEC one_more = x + 1;
-    return NAME(log_vec)(one_more) + (x - (one_more - 1)) / one_more;
 }
 
 /* alpha (exp(x) - 1) scale for x <= 0, else x scale; p: alpha, scale */
@@ -141,7 +131,9 @@ SLOPE(hardswish)
 UNIT(silu) { return NAME(pick)(x < -FAR, (VEC){0} - FAR, x) * NAME(sigmoid_vec)(x); }
 SLOPE(silu)
 {
-    VEC s = NAME(sigmoid_vec)(x), t = NAME(sigmoid_vec)(-x); /* t = 1 - s without cancellation */
+    /* With e = exp(-|x|): s = sigmoid(x) is 1 / (1 + e) or e / (1 + e), and 1 - s without cancellation the other. */
+    VEC e = NAME(exp_minus)(x), one = (VEC){0} + 1, part = one / (1 + e);
+    VEC s = NAME(pick)(x < 0, e * part, part), t = NAME(pick)(x < 0, part, e * part);
     return dy * (s * (1 + NAME(between)(x, -FAR, FAR) * t));
 }
 
@@ -188,14 +180,15 @@ SLOPE(softsign)
 /* Phi(x), *density = exp(-x^2 / 2). x^2 is taken in two parts: rounded it would cost x^2 / 2 units of the last place. */
 CYCONV_INLINE VEC NAME(normal)(VEC x, VEC *density)
 {
-    VEC a = (VEC)((IVEC)x & ~SIGN), bound = (VEC){0} + BOUND, high, rest, t, tail;
+    VEC a = (VEC)((IVEC)x & ~SIGN), bound = (VEC){0} + BOUND, high, rest, inverse, t, tail;
     a = NAME(pick)(a > bound, bound, a);
     high = (VEC)((IVEC)a & ~((IVEC){0} + (BITS)LOW_BITS));
     rest = (a - high) * (a + high) * (T)-0.5; /* at most 0.06: a few terms of its exponential's series */
     *density = NAME(exp_below)(high * high * (T)-0.5) *
                ((((rest * (T)(1.0 / 24) + (T)(1.0 / 6)) * rest + (T)0.5) * rest + 1) * rest + 1);
-    t = (a - 4) / (a + 4);
-    tail = (TAIL(t)) / (1 + a) * *density;
+    inverse = 1 / ((a + 4) * (1 + a)); /* one division for two */
+    t = (a - 4) * (1 + a) * inverse;
+    tail = (TAIL(t)) * ((a + 4) * inverse) * *density;
     return NAME(pick)(x > 0, 1 - tail, tail);
 }
 UNIT(gelu)

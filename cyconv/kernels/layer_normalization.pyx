@@ -30,6 +30,7 @@ ctypedef Py_ssize_t index
 cdef enum:
     CHUNK = 4096  # elements of which one sum is taken: the second pass finds them in the first-level cache
     BLOCKS = 32  # of rows, at most
+    FEWEST = 16  # rows of a block: each block's sums are cleared and added, at the cost of a row or two
     LONG = 8192  # elements of a row that is cut into pieces: more would need too much memory for each block's sums
     TOGETHER = 4  # rows: sums are loaded and stored once for all of them
     STEP = 16  # times so many rows have their sums taken in the type of x; those of all rows are in double
@@ -108,7 +109,8 @@ def normalize_backward(dx, cnp.ndarray dweight, cnp.ndarray dbias, bint paramete
 
 
 cdef int backward(const Rows* r, real* dx, double* dweight, double* dbias, int threads) except -1:
-    cdef index blocks = min(<index>BLOCKS, r.rows), each = (r.rows + blocks - 1) // blocks, n = r.length, i, k
+    cdef index blocks = min(<index>BLOCKS, (r.rows + FEWEST - 1) // FEWEST), each = (r.rows + blocks - 1) // blocks
+    cdef index n = r.length, i, k
     cdef bint pieces = dweight != NULL and n > LONG, own = dweight != NULL and not pieces
     cdef index parts = (n + CHUNK - 1) // CHUNK if pieces else 0
     cdef Workspace wide = take(blocks * 2 * n * sizeof(double) if own else 0)

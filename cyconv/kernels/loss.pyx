@@ -28,20 +28,16 @@ cdef extern from "softmax.h" nogil:
     void row_scale_f64(double* y, index n, double factor) noexcept
     void row_shift_f32(float* y, const float* x, index n, float top, float logarithm) noexcept
     void row_shift_f64(double* y, const double* x, index n, double top, double logarithm) noexcept
-    void column_exp_f32(float* y, const float* x, index classes, index stride, index samples, float* top,
-                        float* sum) noexcept
-    void column_exp_f64(double* y, const double* x, index classes, index stride, index samples, double* top,
-                        double* sum) noexcept
+    void column_exp_f32(const float* x, index classes, index stride, index samples, float* top, float* sum) noexcept
+    void column_exp_f64(const double* x, index classes, index stride, index samples, double* top, double* sum) noexcept
+    void column_softmax_f32(int logarithm, float* y, const float* x, index classes, index stride,
+                            index samples) noexcept
+    void column_softmax_f64(int logarithm, double* y, const double* x, index classes, index stride,
+                            index samples) noexcept
     void column_exp_scaled_f32(float* y, const float* x, index classes, index stride, index samples, const float* top,
                                const float* factor) noexcept
     void column_exp_scaled_f64(double* y, const double* x, index classes, index stride, index samples,
                                const double* top, const double* factor) noexcept
-    void column_scale_f32(float* y, index classes, index stride, index samples, const float* factor) noexcept
-    void column_scale_f64(double* y, index classes, index stride, index samples, const double* factor) noexcept
-    void column_shift_f32(float* y, const float* x, index classes, index stride, index samples, const float* top,
-                          float* sum) noexcept
-    void column_shift_f64(double* y, const double* x, index classes, index stride, index samples, const double* top,
-                          double* sum) noexcept
     void row_backward_f32(int logarithm, float* dx, const float* dy, const float* y, index n) noexcept
     void row_backward_f64(int logarithm, double* dx, const double* dy, const double* y, index n) noexcept
     void column_backward_f32(int logarithm, float* dx, const float* dy, const float* y, index classes, index stride,
@@ -91,20 +87,19 @@ cdef inline Block block_at(const Shape* s, index i) noexcept nogil:
     return b
 
 
-cdef inline void exponentials(const Shape* s, const Block* b, real* y, const real* x, real* top,
-                              real* sum) noexcept nogil:
-    """top and sum of exp(x - top) for each sample of a block at ``x``; y: NULL, or where the exponentials go."""
+cdef inline void exponentials(const Shape* s, const Block* b, const real* x, real* top, real* sum) noexcept nogil:
+    """top and sum of exp(x - top) for each sample of a block at ``x``."""
     cdef index k
     if s.inner == 1:
         for k in range(b.samples):
             if real is float:
-                sum[k] = row_exp_f32(y + k * s.classes if y != NULL else NULL, x + k * s.classes, s.classes, top + k)
+                sum[k] = row_exp_f32(NULL, x + k * s.classes, s.classes, top + k)
             else:
-                sum[k] = row_exp_f64(y + k * s.classes if y != NULL else NULL, x + k * s.classes, s.classes, top + k)
+                sum[k] = row_exp_f64(NULL, x + k * s.classes, s.classes, top + k)
     elif real is float:
-        column_exp_f32(y, x, s.classes, s.inner, b.samples, top, sum)
+        column_exp_f32(x, s.classes, s.inner, b.samples, top, sum)
     else:
-        column_exp_f64(y, x, s.classes, s.inner, b.samples, top, sum)
+        column_exp_f64(x, s.classes, s.inner, b.samples, top, sum)
 
 
 def softmax(cnp.ndarray y, cnp.ndarray x, bint logarithm, index outer, index classes, index inner, int threads):
@@ -132,45 +127,35 @@ cdef int run_softmax(real* y, const real* x, bint logarithm, Shape shape, int th
 
 cdef void softmax_block(const Shape* s, real* y, const real* x, bint logarithm, index i) noexcept nogil:
     cdef Block b = block_at(s, i)
-    cdef real top[BLOCK]
-    cdef real sum[BLOCK]
-    cdef index k, _k
+    cdef index k
     cdef uint64_t mode = flush_denormals()
     x += b.start
     y += b.start
     if s.inner == 1:
-        # Sample by sample: its exponentials are still in the first-level cache.
-        for _k in range(b.samples):
-            if real is float:
-                sum[0] = row_exp_f32(NULL if logarithm else y, x, s.classes, top)
-                if logarithm:
-                    row_shift_f32(y, x, s.classes, top[0], <float>log(sum[0]))
-                else:
-                    row_scale_f32(y, s.classes, 1 / sum[0])
-            else:
-                sum[0] = row_exp_f64(NULL if logarithm else y, x, s.classes, top)
-                if logarithm:
-                    row_shift_f64(y, x, s.classes, top[0], log(sum[0]))
-                else:
-                    row_scale_f64(y, s.classes, 1 / sum[0])
-            x += s.classes
-            y += s.classes
+        for k in range(b.samples):
+            softmax_row(y + k * s.classes, x + k * s.classes, logarithm, s.classes)
+    elif real is float:
+        column_softmax_f32(logarithm, y, x, s.classes, s.inner, b.samples)
     else:
-        exponentials(s, &b, <real*>NULL if logarithm else y, x, top, sum)
-        if not logarithm:
-            for k in range(b.samples):
-                sum[k] = 1 / sum[k]
-        if real is float:
-            if logarithm:
-                column_shift_f32(y, x, s.classes, s.inner, b.samples, top, sum)
-            else:
-                column_scale_f32(y, s.classes, s.inner, b.samples, sum)
-        else:
-            if logarithm:
-                column_shift_f64(y, x, s.classes, s.inner, b.samples, top, sum)
-            else:
-                column_scale_f64(y, s.classes, s.inner, b.samples, sum)
+        column_softmax_f64(logarithm, y, x, s.classes, s.inner, b.samples)
     restore_denormals(mode)
+
+
+cdef inline void softmax_row(real* y, const real* x, bint logarithm, index classes) noexcept nogil:
+    """One sample: its exponentials are still in the first-level cache when they are divided."""
+    cdef real top, sum
+    if real is float:
+        sum = row_exp_f32(NULL if logarithm else y, x, classes, &top)
+        if logarithm:
+            row_shift_f32(y, x, classes, top, <float>log(sum))
+        else:
+            row_scale_f32(y, classes, 1 / sum)
+    else:
+        sum = row_exp_f64(NULL if logarithm else y, x, classes, &top)
+        if logarithm:
+            row_shift_f64(y, x, classes, top, log(sum))
+        else:
+            row_scale_f64(y, classes, 1 / sum)
 
 
 def softmax_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, bint logarithm, index outer, index classes,
@@ -308,7 +293,7 @@ cdef double loss_block(const Shape* s, const Target* t, real* losses, const real
     cdef index k
     cdef uint64_t mode = flush_denormals()
     if t.logits:
-        exponentials(s, &b, <real*>NULL, x + b.start, top, sum)
+        exponentials(s, &b, x + b.start, top, sum)
     for k in range(b.samples):
         if t.logits:
             loss = loss_of(s, t, x + b.start + k * s.sample_step, b.start + k * s.sample_step, b.sample + k,
@@ -393,7 +378,7 @@ cdef void gradient_block(const Shape* s, const Target* t, real* dx, const real* 
     x += b.start
     dx += b.start
     if t.logits:
-        exponentials(s, &b, <real*>NULL, x, top, sum)
+        exponentials(s, &b, x, top, sum)
         for k in range(b.samples):
             g = factor if gradients == NULL else factor * gradients[b.sample + k]
             total = total_of(s, t, x, b.start + k * s.sample_step, b.sample + k)

@@ -1,7 +1,7 @@
-"""Functions of one element: activations and their gradients, squared errors.
+"""Functions of one element: activations and their gradients, dropout.
 
 Arrays are flat stretches of memory: the caller has brought all of them into one memory order. They are cut into chunks
-of a fixed length; an element's value does not depend on the chunk it falls into, and sums are added chunk by chunk.
+of a fixed length; an element's value does not depend on the chunk it falls into.
 """
 
 from cython.parallel cimport prange
@@ -9,7 +9,6 @@ from libc.stdint cimport uint8_t, uint64_t
 
 cimport numpy as cnp
 
-from cyconv.kernels._workspace cimport Workspace, take
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -149,129 +148,82 @@ cdef void differentiate_chunk(gradient_t f, void* dx, const void* dy, const void
     restore_denormals(mode)
 
 
-def keep(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, int threads):
-    """y = x times scale where mask (bool) is set, else 0."""
+cdef struct Keep:
+    # what stays becomes x scale + shift, what does not becomes fill
+    double scale, shift, fill
+
+
+def keep(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, double shift, double fill, int threads):
+    """y = x scale + shift where mask (bool) is set, else fill."""
     cdef const uint8_t* chosen = <const uint8_t*>cnp.PyArray_DATA(mask)
+    cdef Keep k = Keep(scale, shift, fill)
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        run_keep[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, <float>scale,
+        run_keep[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, k,
                         cnp.PyArray_SIZE(x), threads)
     else:
-        run_keep[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, scale,
+        run_keep[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, k,
                          cnp.PyArray_SIZE(x), threads)
 
 
-cdef int run_keep(real* y, const real* x, const uint8_t* mask, real scale, index n, int threads) except -1:
+cdef int run_keep(real* y, const real* x, const uint8_t* mask, Keep k, index n, int threads) except -1:
     cdef index chunks = (n + CHUNK - 1) // CHUNK, i
     with nogil:
         if threads == 1 or chunks < 2:
-            keep_chunk(y, x, mask, scale, 0, n)
+            keep_chunk(y, x, mask, k, n)
         else:
             for i in prange(chunks, schedule="static", num_threads=threads):
-                keep_chunk(y, x, mask, scale, i * CHUNK, min(CHUNK, n - i * CHUNK))
+                keep_chunk(y + i * CHUNK, x + i * CHUNK, mask + i * CHUNK, k, min(<index>CHUNK, n - i * CHUNK))
     return 0
 
 
-cdef void keep_chunk(real* y, const real* x, const uint8_t* mask, real scale, index first, index n) noexcept nogil:
+cdef void keep_chunk(real* y, const real* x, const uint8_t* mask, Keep k, index n) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
     cdef index i
-    for i in range(first, first + n):
-        y[i] = x[i] * scale if mask[i] else 0
+    cdef real scale = <real>k.scale, shift = <real>k.shift, fill = <real>k.fill
+    for i in range(n):
+        y[i] = x[i] * scale + shift if mask[i] else fill
     restore_denormals(mode)
 
 
-def squared_error(losses, cnp.ndarray x, cnp.ndarray target, int threads):
-    """Return the sum of (x - target)^2 in double precision; with ``losses``, an array or None, also each of them."""
-    cdef void* each = NULL if losses is None else cnp.PyArray_DATA(losses)
+def keep_channels(cnp.ndarray y, cnp.ndarray x, cnp.ndarray mask, double scale, double shift, double fill,
+                  index outer, index channels, index space, bint last, int threads):
+    """The same with a mask of [outer][channels]; x is [outer][channels][space], or [outer][space][channels] if last."""
+    cdef const uint8_t* chosen = <const uint8_t*>cnp.PyArray_DATA(mask)
+    cdef Keep k = Keep(scale, shift, fill)
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        return sum_squares[float](<float*>each, <const float*>cnp.PyArray_DATA(x),
-                                  <const float*>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(x), threads)
-    return sum_squares[double](<double*>each, <const double*>cnp.PyArray_DATA(x),
-                               <const double*>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(x), threads)
-
-
-cdef double sum_squares(real* losses, const real* x, const real* target, index n, int threads) except? -1:
-    cdef index chunks = (n + CHUNK - 1) // CHUNK, i
-    cdef Workspace memory = take(chunks * sizeof(double))
-    cdef double* partial = <double*>memory.data
-    cdef double total = 0
-    with nogil:
-        if threads == 1:
-            for i in range(chunks):
-                partial[i] = sum_chunk(losses, x, target, i * CHUNK, min(CHUNK, n - i * CHUNK))
-        else:
-            for i in prange(chunks, schedule="static", num_threads=threads):
-                partial[i] = sum_chunk(losses, x, target, i * CHUNK, min(CHUNK, n - i * CHUNK))
-        for i in range(chunks):
-            total += partial[i]
-    return total
-
-
-cdef double sum_chunk(real* losses, const real* x, const real* target, index first, index n) noexcept nogil:
-    cdef uint64_t mode = flush_denormals()
-    cdef double sums[8]
-    cdef double difference, total
-    cdef index i, k, whole = n - n % 8
-    x += first
-    target += first
-    for k in range(8):
-        sums[k] = 0
-    for i in range(0, whole, 8):
-        for k in range(8):  # eight sums side by side: what a compiler may make a vector of
-            difference = <double>x[i + k] - target[i + k]
-            sums[k] += difference * difference
-    for i in range(whole, n):
-        difference = <double>x[i] - target[i]
-        sums[i - whole] += difference * difference
-    if losses != NULL:
-        losses += first
-        for i in range(n):
-            difference = <double>x[i] - target[i]
-            losses[i] = <real>(difference * difference)
-    total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-    restore_denormals(mode)
-    return total
-
-
-def squared_error_backward(cnp.ndarray dx, cnp.ndarray dtarget, cnp.ndarray x, cnp.ndarray target, gradients,
-                           double factor, int threads):
-    """dx = 2 factor (x - target), times ``gradients`` of each loss if there are any, and dtarget = -dx."""
-    cdef void* each = NULL if gradients is None else cnp.PyArray_DATA(gradients)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        differences[float](<float*>cnp.PyArray_DATA(dx), <float*>cnp.PyArray_DATA(dtarget),
-                           <const float*>cnp.PyArray_DATA(x), <const float*>cnp.PyArray_DATA(target),
-                           <const float*>each, 2 * factor, cnp.PyArray_SIZE(x), threads)
+        run_channels[float](<float*>cnp.PyArray_DATA(y), <const float*>cnp.PyArray_DATA(x), chosen, k, outer, channels,
+                            space, last, threads)
     else:
-        differences[double](<double*>cnp.PyArray_DATA(dx), <double*>cnp.PyArray_DATA(dtarget),
-                            <const double*>cnp.PyArray_DATA(x), <const double*>cnp.PyArray_DATA(target),
-                            <const double*>each, 2 * factor, cnp.PyArray_SIZE(x), threads)
+        run_channels[double](<double*>cnp.PyArray_DATA(y), <const double*>cnp.PyArray_DATA(x), chosen, k, outer,
+                             channels, space, last, threads)
 
 
-cdef int differences(real* dx, real* dtarget, const real* x, const real* target, const real* gradients, double factor,
-                     index n, int threads) except -1:
-    cdef index chunks = (n + CHUNK - 1) // CHUNK, i
+cdef int run_channels(real* y, const real* x, const uint8_t* mask, Keep k, index outer, index channels, index space,
+                      bint last, int threads) except -1:
+    # Tasks are runs of stretches that share a channel or, where channels lie side by side, of pixels.
+    cdef index length = channels if last else space, rows = outer * (space if last else channels)
+    cdef index each = max(<index>1, CHUNK // length), tasks = (rows + each - 1) // each, i
     with nogil:
-        if threads == 1:
-            for i in range(chunks):
-                differences_chunk(dx, dtarget, x, target, gradients, <real>factor, i * CHUNK, min(CHUNK, n - i * CHUNK))
-        else:
-            for i in prange(chunks, schedule="static", num_threads=threads):
-                differences_chunk(dx, dtarget, x, target, gradients, <real>factor, i * CHUNK, min(CHUNK, n - i * CHUNK))
+        for i in prange(tasks, schedule="static", num_threads=threads):
+            rows_of_channels(y, x, mask, k, i * each, min(rows, (i + 1) * each), length, space if last else 0)
     return 0
 
 
-cdef void differences_chunk(real* dx, real* dtarget, const real* x, const real* target, const real* gradients,
-                            real factor, index first, index n) noexcept nogil:
-    cdef uint64_t mode = flush_denormals()
-    cdef real value
-    cdef index i
-    if gradients == NULL:
-        for i in range(first, first + n):
-            value = (x[i] - target[i]) * factor
-            dx[i] = value
-            dtarget[i] = -value
-    else:
-        for i in range(first, first + n):
-            value = (x[i] - target[i]) * (factor * gradients[i])
-            dx[i] = value
-            dtarget[i] = -value
-    restore_denormals(mode)
+cdef void rows_of_channels(real* y, const real* x, const uint8_t* mask, Keep k, index first, index end, index n,
+                           index pixels) noexcept nogil:
+    """Rows of n elements; ``pixels``: so many of them have one row of the mask, or 0 where each has one value of it."""
+    cdef uint64_t mode
+    cdef index row, i
+    cdef real scale = <real>k.scale, shift = <real>k.shift, fill = <real>k.fill
+    for row in range(first, end):
+        if pixels:
+            keep_chunk(y + row * n, x + row * n, mask + row // pixels * n, k, n)
+            continue
+        mode = flush_denormals()
+        if mask[row]:
+            for i in range(row * n, row * n + n):
+                y[i] = x[i] * scale + shift
+        else:
+            for i in range(row * n, row * n + n):
+                y[i] = fill
+        restore_denormals(mode)

@@ -1,4 +1,5 @@
-/* The vector parts of pooling: rows of windows in planes (NCHW), pixels of channels (channels-last).
+/* The vector parts of pooling: rows of windows in planes (NCHW). Pixels of channels (channels-last) are in
+ * pool_pixels.h, gradients in pool_gradient.h.
  *
  * `op` is MAXIMUM or SUM and a constant wherever these are inlined. Reads stay below `x_end`, writes below `out_end`:
  * a vector that would cross is done in part. Before these, a vector may read and write beyond the end of its row:
@@ -10,9 +11,6 @@
 #include "vecmath.h"
 
 enum { CYCONV_MAXIMUM, CYCONV_SUM };
-
-/* Vectors of channels that one pass over a window's pixels takes: half of the registers, a value and its NaNs each. */
-#define CYCONV_PIXEL_VECTORS (CYCONV_TILE_PIXELS == 14 ? 8 : 4)
 
 #define T float
 #define BITS int32_t
@@ -79,28 +77,40 @@ CYCONV_INLINE void NAME(store_below)(T *p, const T *end, VEC v, ptrdiff_t n)
 }
 CYCONV_INLINE ptrdiff_t NAME(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-/* to[j] = op over `rows` rows, `pitch` apart, for j < n; behind it one vector of the neutral element. */
-CYCONV_INLINE void NAME(join_rows)(const int op, T *to, const T *x, const T *x_end, ptrdiff_t pitch, ptrdiff_t rows,
-                                   ptrdiff_t n)
+/* to[j] = op over n rows of `width` elements, row[k] elements from x, ascending; behind it one vector of the neutral
+ * element. */
+CYCONV_INLINE void NAME(join_rows_of)(const int op, T *to, const T *x, const T *x_end, const ptrdiff_t *row,
+                                      const ptrdiff_t n, ptrdiff_t width)
 {
-    for (ptrdiff_t j = 0; j < n; j += LANES) {
+    for (ptrdiff_t j = 0; j < width; j += LANES) {
         NAME(state) v = NAME(begin)(op);
-        ptrdiff_t left = NAME(least)(n - j, LANES);
-        if (x + (rows - 1) * pitch + j + LANES <= x_end) {
-            for (ptrdiff_t r = 0; r < rows; r++)
-                NAME(join)(op, &v, NAME(load)(x + r * pitch + j));
+        ptrdiff_t left = NAME(least)(width - j, LANES);
+        if (n == 0 || x + row[n - 1] + j + LANES <= x_end) {
+            for (ptrdiff_t k = 0; k < n; k++)
+                NAME(join)(op, &v, NAME(load)(x + row[k] + j));
         } else {
-            for (ptrdiff_t r = 0; r < rows; r++)
-                NAME(join)(op, &v, NAME(load_filled)(x + r * pitch + j, left, NEUTRAL(op)));
+            for (ptrdiff_t k = 0; k < n; k++)
+                NAME(join)(op, &v, NAME(load_filled)(x + row[k] + j, left, NEUTRAL(op)));
         }
         NAME(store)(to + j, NAME(end)(op, v));
     }
-    NAME(store)(to + n, (VEC){0} + NEUTRAL(op));
+    NAME(store)(to + width, (VEC){0} + NEUTRAL(op));
+}
+CYCONV_INLINE void NAME(join_rows)(const int op, T *to, const T *x, const T *x_end, const ptrdiff_t *row, ptrdiff_t n,
+                                   ptrdiff_t width)
+{
+    if (n == 3)
+        NAME(join_rows_of)(op, to, x, x_end, row, 3, width);
+    else if (n == 2)
+        NAME(join_rows_of)(op, to, x, x_end, row, 2, width);
+    else
+        NAME(join_rows_of)(op, to, x, x_end, row, n, width);
 }
 
 /* out[q] = op over s < taps of row[q * stride + s * dilation], for q < n; sums times scale[q] * factor. */
 CYCONV_INLINE void NAME(join_columns_in)(const int op, const int stride, T *out, const T *out_end, const T *row,
-                                         ptrdiff_t n, ptrdiff_t taps, ptrdiff_t dilation, const T *scale, T factor)
+                                         ptrdiff_t n, const ptrdiff_t taps, ptrdiff_t dilation, const T *scale,
+                                         T factor)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t q = NAME(step_back)(i, n);
@@ -111,19 +121,22 @@ CYCONV_INLINE void NAME(join_columns_in)(const int op, const int stride, T *out,
                                            : NAME(every_second)(NAME(load)(p), NAME(load)(p + LANES), 0));
         VEC result = NAME(end)(op, v);
         if (op == CYCONV_SUM)
-            result *= NAME(load)(scale + q) * factor;
+            result *= (n < LANES ? NAME(load_part)(scale + q, n) : NAME(load)(scale + q)) * factor;
         NAME(store_below)(out + q, out_end, result, n - q);
     }
 }
 CYCONV_INLINE void NAME(join_columns)(const int op, T *out, const T *out_end, const T *row, ptrdiff_t n, ptrdiff_t taps,
                                       ptrdiff_t stride, ptrdiff_t dilation, const T *scale, T factor)
 {
-    if (stride == 1) {
-        NAME(join_columns_in)(op, 1, out, out_end, row, n, taps, dilation, scale, factor);
-        return;
-    }
-    if (stride == 2) {
-        NAME(join_columns_in)(op, 2, out, out_end, row, n, taps, dilation, scale, factor);
+    if (stride <= 2) {
+        if (stride == 1 && taps == 3)
+            NAME(join_columns_in)(op, 1, out, out_end, row, n, 3, dilation, scale, factor);
+        else if (stride == 1)
+            NAME(join_columns_in)(op, 1, out, out_end, row, n, taps, dilation, scale, factor);
+        else if (taps == 3)
+            NAME(join_columns_in)(op, 2, out, out_end, row, n, 3, dilation, scale, factor);
+        else
+            NAME(join_columns_in)(op, 2, out, out_end, row, n, taps, dilation, scale, factor);
         return;
     }
     for (ptrdiff_t q = 0; q < n; q++) {
@@ -138,15 +151,15 @@ CYCONV_INLINE void NAME(join_columns)(const int op, T *out, const T *out_end, co
     }
 }
 
-static __attribute__((noinline, unused)) void NAME(max_rows)(T *to, const T *x, const T *x_end, ptrdiff_t pitch,
-                                                             ptrdiff_t rows, ptrdiff_t n)
+static __attribute__((noinline, unused)) void NAME(max_rows)(T *to, const T *x, const T *x_end, const ptrdiff_t *row,
+                                                             ptrdiff_t n, ptrdiff_t width)
 {
-    NAME(join_rows)(CYCONV_MAXIMUM, to, x, x_end, pitch, rows, n);
+    NAME(join_rows)(CYCONV_MAXIMUM, to, x, x_end, row, n, width);
 }
-static __attribute__((noinline, unused)) void NAME(sum_rows)(T *to, const T *x, const T *x_end, ptrdiff_t pitch,
-                                                             ptrdiff_t rows, ptrdiff_t n)
+static __attribute__((noinline, unused)) void NAME(sum_rows)(T *to, const T *x, const T *x_end, const ptrdiff_t *row,
+                                                             ptrdiff_t n, ptrdiff_t width)
 {
-    NAME(join_rows)(CYCONV_SUM, to, x, x_end, pitch, rows, n);
+    NAME(join_rows)(CYCONV_SUM, to, x, x_end, row, n, width);
 }
 static __attribute__((noinline, unused)) void NAME(max_columns)(T *out, const T *out_end, const T *row, ptrdiff_t n,
                                                                 ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t dilation)
@@ -158,6 +171,103 @@ static __attribute__((noinline, unused)) void NAME(sum_columns)(T *out, const T 
                                                                 const T *scale, T factor)
 {
     NAME(join_columns)(CYCONV_SUM, out, out_end, row, n, taps, stride, dilation, scale, factor);
+}
+
+/* Scalars: one element more. */
+CYCONV_INLINE T NAME(join_one)(const int op, T v, T x)
+{
+    return op == CYCONV_SUM ? v + x : (x > v) | (x != x) ? x : v;
+}
+
+/* out[q] = op over count[q] elements of row from first[q], `dilation` apart; sums times scale[q] * factor. */
+CYCONV_INLINE void NAME(join_spans)(const int op, T *out, const T *row, ptrdiff_t n, const int32_t *first,
+                                    const int32_t *count, ptrdiff_t dilation, const T *scale, T factor)
+{
+    for (ptrdiff_t q = 0; q < n; q++) {
+        const T *p = row + first[q];
+        T v = NEUTRAL(op);
+        for (ptrdiff_t s = 0; s < count[q]; s++, p += dilation)
+            v = NAME(join_one)(op, v, *p);
+        out[q] = op == CYCONV_SUM ? v * (scale[q] * factor) : v;
+    }
+}
+static __attribute__((noinline, unused)) void NAME(max_spans)(T *out, const T *row, ptrdiff_t n, const int32_t *first,
+                                                              const int32_t *count, ptrdiff_t dilation)
+{
+    NAME(join_spans)(CYCONV_MAXIMUM, out, row, n, first, count, dilation, 0, 1);
+}
+static __attribute__((noinline, unused)) void NAME(sum_spans)(T *out, const T *row, ptrdiff_t n, const int32_t *first,
+                                                              const int32_t *count, ptrdiff_t dilation, const T *scale,
+                                                              T factor)
+{
+    NAME(join_spans)(CYCONV_SUM, out, row, n, first, count, dilation, scale, factor);
+}
+
+/* One vector whose lanes, joined, are op over n elements. Long sums are cut: an error grows with the length of a part. */
+CYCONV_INLINE VEC NAME(join_run)(const int op, const T *p, const T *x_end, ptrdiff_t n)
+{
+    enum { AT_ONCE = 4, PART = 256 * AT_ONCE };
+    NAME(state) total = NAME(begin)(op), v[AT_ONCE];
+    ptrdiff_t i = 0, vectors = n / LANES;
+    while (vectors >= AT_ONCE) {
+        ptrdiff_t part = vectors < PART ? vectors / AT_ONCE * AT_ONCE : PART;
+        vectors -= part;
+        CYCONV_UNROLL
+        for (int k = 0; k < AT_ONCE; k++)
+            v[k] = NAME(begin)(op);
+        for (; part; part -= AT_ONCE, i += AT_ONCE * LANES) {
+            CYCONV_UNROLL
+            for (int k = 0; k < AT_ONCE; k++)
+                NAME(join)(op, &v[k], NAME(load)(p + i + k * LANES));
+        }
+        CYCONV_UNROLL
+        for (int k = 0; k < AT_ONCE; k++)
+            NAME(join)(op, &total, NAME(end)(op, v[k]));
+    }
+    for (; vectors; vectors--, i += LANES)
+        NAME(join)(op, &total, NAME(load)(p + i));
+    if (i < n) {
+        IVEC lane;
+        CYCONV_UNROLL
+        for (int k = 0; k < LANES; k++)
+            lane[k] = k;
+        VEC rest = p + i + LANES <= x_end ? NAME(load)(p + i) : NAME(load_part)(p + i, n - i);
+        /* Another plane's elements do not count. */
+        NAME(join)(op, &total, NAME(pick)(lane < (BITS)(n - i), rest, (VEC){0} + NEUTRAL(op)));
+    }
+    return NAME(end)(op, total);
+}
+
+/* out[i] = op over plane i of `area` elements, for i < n; sums times `factor`. As many planes as a vector has lanes, so
+ * that their vectors are joined pairwise into one. */
+CYCONV_INLINE void NAME(join_planes)(const int op, T *out, const T *x, const T *x_end, ptrdiff_t area, ptrdiff_t n,
+                                     T factor)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        VEC v[LANES];
+        ptrdiff_t many = NAME(least)(n - i, LANES);
+        for (int k = 0; k < LANES; k++)
+            v[k] = k < many ? NAME(join_run)(op, x + (i + k) * area, x_end, area) : (VEC){0};
+        CYCONV_UNROLL
+        for (int half = LANES / 2; half; half /= 2) {
+            CYCONV_UNROLL
+            for (int k = 0; k < half; k++) {
+                VEC a = NAME(every_second)(v[2 * k], v[2 * k + 1], 0), b = NAME(every_second)(v[2 * k], v[2 * k + 1], 1);
+                v[k] = op == CYCONV_SUM ? a + b : NAME(maximum_or_nan)(a, b);
+            }
+        }
+        NAME(store_part)(out + i, op == CYCONV_SUM ? v[0] * factor : v[0], many);
+    }
+}
+static __attribute__((noinline, unused)) void NAME(max_planes)(T *out, const T *x, const T *x_end, ptrdiff_t area,
+                                                               ptrdiff_t n)
+{
+    NAME(join_planes)(CYCONV_MAXIMUM, out, x, x_end, area, n, 1);
+}
+static __attribute__((noinline, unused)) void NAME(sum_planes)(T *out, const T *x, const T *x_end, ptrdiff_t area,
+                                                               ptrdiff_t n, T factor)
+{
+    NAME(join_planes)(CYCONV_SUM, out, x, x_end, area, n, factor);
 }
 
 /* One row of 2 x 2 windows at stride 2: joined down the columns first, then the even with the odd columns. */
@@ -210,62 +320,6 @@ static __attribute__((noinline, unused)) void NAME(sum_pairs)(T *out, const T *o
         NAME(join_pairs)(CYCONV_SUM, out + p * n, out_end, x + 2 * p * pitch, x_end, pitch, n, factor);
 }
 
-/* Both halves of a and b alternating, to 2 LANES elements below `end`, `n` of which count. */
-CYCONV_INLINE void NAME(store_pairs)(T *p, const T *end, VEC a, VEC b, ptrdiff_t n)
-{
-    NAME(store_below)(p, end, NAME(pairs)(a, b, 0), NAME(least)(n, LANES));
-    if (n > LANES)
-        NAME(store_below)(p + LANES, end, NAME(pairs)(a, b, 1), n - LANES);
-}
-
-/* The gradient of one row of 2 x 2 windows at stride 2, which meet each pixel once: each of the four takes all or nothing. */
-CYCONV_INLINE void NAME(pair_row_backward)(T *dx, const T *dx_end, const T *dy, const T *dy_end, const T *x,
-                                           const T *x_end, ptrdiff_t width, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
-        const T *top = x + 2 * q, *bottom = top + width;
-        VEC v[4], best, g = NAME(load_below)(dy + q, dy_end, n - q, 0);
-        if (bottom + 2 * LANES <= x_end) {
-            v[0] = NAME(load)(top);
-            v[1] = left <= LANES ? v[0] : NAME(load)(top + LANES);
-            v[2] = NAME(load)(bottom);
-            v[3] = left <= LANES ? v[2] : NAME(load)(bottom + LANES);
-        } else {
-            ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
-            v[0] = NAME(load_part)(top, first);
-            v[1] = NAME(load_part)(top + first, rest);
-            v[2] = NAME(load_part)(bottom, first);
-            v[3] = NAME(load_part)(bottom + first, rest);
-        }
-        VEC a = NAME(every_second)(v[0], v[1], 0), b = NAME(every_second)(v[0], v[1], 1);
-        VEC c = NAME(every_second)(v[2], v[3], 0), d = NAME(every_second)(v[2], v[3], 1);
-        IVEC second = NAME(better)(a, b);
-        best = NAME(pick)(second, b, a);
-        IVEC third = NAME(better)(best, c);
-        best = NAME(pick)(third, c, best);
-        IVEC fourth = NAME(better)(best, d);
-        a = (VEC)((IVEC)g & ~(second | third | fourth));
-        b = (VEC)((IVEC)g & second & ~(third | fourth));
-        c = (VEC)((IVEC)g & third & ~fourth);
-        d = (VEC)((IVEC)g & fourth);
-        /* The upper row first: where there is but one vector, it may reach into the lower row. */
-        NAME(store_pairs)(dx + 2 * q, dx_end, a, b, left);
-        NAME(store_pairs)(dx + width + 2 * q, dx_end, c, d, left);
-    }
-    for (ptrdiff_t j = 2 * n; j < width; j++)
-        dx[j] = dx[width + j] = 0;
-}
-
-/* `rows` rows of such windows, following each other in all three arrays. */
-static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, const T *dx_end, const T *dy,
-                                                                       const T *dy_end, const T *x, const T *x_end,
-                                                                       ptrdiff_t width, ptrdiff_t rows, ptrdiff_t n)
-{
-    for (ptrdiff_t p = 0; p < rows; p++)
-        NAME(pair_row_backward)(dx + 2 * p * width, dx_end, dy + p * n, dy_end, x + 2 * p * width, x_end, width, n);
-}
-
 /* One row of a plane into `stride` rows of every stride-th element, so that each tap of neighbouring windows is a
  * stretch of memory: element j + pad goes to phase (j + pad) % stride, `length` apart, place (j + pad) / stride. */
 static __attribute__((noinline, unused)) void NAME(split_row)(T *to, ptrdiff_t length, const T *x, ptrdiff_t width,
@@ -277,7 +331,16 @@ static __attribute__((noinline, unused)) void NAME(split_row)(T *to, ptrdiff_t l
     }
     if (stride == 2) {
         T *first = to + (pad & 1) * length + pad / 2, *second = to + (~pad & 1) * length + (pad + 1) / 2;
-        NAME(split_pairs)(first, second, x, width);
+        ptrdiff_t whole = width / (2 * LANES) * (2 * LANES), rest = width - whole;
+        NAME(split_pairs)(first, second, x, whole);
+        if (rest) { /* what follows in both phases is margin, and -inf as before */
+            VEC a = NAME(load_filled)(x + whole, NAME(least)(rest, LANES), NEUTRAL(CYCONV_MAXIMUM));
+            VEC b = (VEC){0} + NEUTRAL(CYCONV_MAXIMUM);
+            if (rest > LANES)
+                b = NAME(load_filled)(x + whole + LANES, rest - LANES, NEUTRAL(CYCONV_MAXIMUM));
+            NAME(store)(first + whole / 2, NAME(every_second)(a, b, 0));
+            NAME(store)(second + whole / 2, NAME(every_second)(a, b, 1));
+        }
         return;
     }
     ptrdiff_t phase = pad % stride, place = pad / stride;
@@ -316,200 +379,113 @@ CYCONV_INLINE void NAME(chosen)(NAME(choice) * c)
     c->top = NAME(pick)(nan, (VEC){0} + (T)__builtin_nan(""), c->top);
 }
 
-/* Maximum and its tap for a row of windows over split rows: row r of the taps at rows[r], tap s of a row at taps[s].
- * A tap is given by its number t in names[t]; names[first] is the one that wins where nothing is larger than -inf, first
- * being the row's first tap and first_column[q] what is to be added for window q, or -1 if it meets no pixel.
- * best, name and first_column have room for whole vectors. */
-CYCONV_INLINE void NAME(best_taps_of)(T *best, BITS *name, const T *base, const BITS *first_column, const BITS *names,
-                                      const ptrdiff_t *rows, ptrdiff_t row_first, ptrdiff_t row_last,
-                                      const ptrdiff_t *taps, const ptrdiff_t tap_count, ptrdiff_t n)
+/* The same for numbers alone: the sum of all tells by a NaN that there was one (or infinities of both signs), and then
+ * the search is done again with care. Sums have units of their own in most processors. */
+typedef struct {
+    VEC top, sum;
+    IVEC tap;
+} NAME(quick);
+
+CYCONV_INLINE void NAME(choose_quickly)(NAME(quick) * c, VEC v, BITS tap)
 {
-    for (ptrdiff_t q = 0; q < n; q += LANES) {
-        IVEC which = *(const NAME(uivec) *)(first_column + q);
-        which = row_first < row_last ? which + ((which >= 0) & names[row_first * tap_count]) : which | -1;
-        NAME(choice) c = NAME(choose_from)(which);
-        for (ptrdiff_t r = row_first; r < row_last; r++) {
-            const T *row = base + rows[r] + q;
-            for (ptrdiff_t s = 0; s < tap_count; s++)
-                NAME(choose)(&c, NAME(load)(row + taps[s]), names[r * tap_count + s]);
-        }
+    IVEC larger = v > c->top;
+    c->tap = (larger & tap) | (~larger & c->tap);
+    c->top = NAME(maximum)(c->top, v);
+    c->sum += v;
+}
+CYCONV_INLINE int NAME(any)(IVEC mask)
+{
+#if defined(__AVX512DQ__)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    BITS all = 0;
+    for (int i = 0; i < LANES; i++)
+        all |= mask[i];
+    return all != 0;
+#endif
+}
+
+/* Maximum and its tap for a row of windows over n split rows: row k at row[k], its tap s at tap[s] behind that, called
+ * name[k] + s * step. first_column[q] is what the first tap of window q that meets a column adds to a name, or -1: the
+ * first pixel wins where nothing is larger than -inf. best, name and first_column have room for whole vectors. */
+CYCONV_INLINE IVEC NAME(first_tap)(const BITS *first_column, const ptrdiff_t *name, ptrdiff_t n)
+{
+    IVEC which = *(const NAME(uivec) *)first_column;
+    return n > 0 ? which + ((which >= 0) & (BITS)name[0]) : which | -1;
+}
+static __attribute__((noinline, unused)) void NAME(best_taps_or_nan)(T *best, BITS *to, const T *base,
+                                                                     const BITS *first_column, const ptrdiff_t *row,
+                                                                     const ptrdiff_t *name, ptrdiff_t n,
+                                                                     const ptrdiff_t *tap, ptrdiff_t taps,
+                                                                     ptrdiff_t step, ptrdiff_t windows)
+{
+    for (ptrdiff_t q = 0; q < windows; q += LANES) {
+        NAME(choice) c = NAME(choose_from)(NAME(first_tap)(first_column + q, name, n));
+        for (ptrdiff_t k = 0; k < n; k++)
+            for (ptrdiff_t s = 0; s < taps; s++)
+                NAME(choose)(&c, NAME(load)(base + row[k] + q + tap[s]), (BITS)(name[k] + s * step));
         NAME(chosen)(&c);
         NAME(store)(best + q, c.top);
-        *(NAME(uivec) *)(name + q) = c.tap;
+        *(NAME(uivec) *)(to + q) = c.tap;
     }
 }
-static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *name, const T *base,
-                                                              const BITS *first_column, const BITS *names,
-                                                              const ptrdiff_t *rows, ptrdiff_t row_first,
-                                                              ptrdiff_t row_last, const ptrdiff_t *taps,
-                                                              ptrdiff_t tap_count, ptrdiff_t n)
+CYCONV_INLINE void NAME(best_taps_of)(T *best, BITS *to, const T *base, const BITS *first_column, const ptrdiff_t *row,
+                                      const ptrdiff_t *name, ptrdiff_t n, const ptrdiff_t *tap, const ptrdiff_t taps,
+                                      ptrdiff_t step, ptrdiff_t windows)
 {
-    if (tap_count == 3)
-        NAME(best_taps_of)(best, name, base, first_column, names, rows, row_first, row_last, taps, 3, n);
-    else if (tap_count == 2)
-        NAME(best_taps_of)(best, name, base, first_column, names, rows, row_first, row_last, taps, 2, n);
+    IVEC nan = {0};
+    for (ptrdiff_t q = 0; q < windows; q += LANES) {
+        NAME(quick) c = {(VEC){0} + NEUTRAL(CYCONV_MAXIMUM), (VEC){0}, NAME(first_tap)(first_column + q, name, n)};
+        for (ptrdiff_t k = 0; k < n; k++) {
+            const T *p = base + row[k] + q;
+            for (ptrdiff_t s = 0; s < taps; s++)
+                NAME(choose_quickly)(&c, NAME(load)(p + tap[s]), (BITS)(name[k] + s * step));
+        }
+        nan |= c.sum != c.sum;
+        NAME(store)(best + q, c.top);
+        *(NAME(uivec) *)(to + q) = c.tap;
+    }
+    if (NAME(any)(nan))
+        NAME(best_taps_or_nan)(best, to, base, first_column, row, name, n, tap, taps, step, windows);
+}
+static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *to, const T *base,
+                                                              const BITS *first_column, const ptrdiff_t *row,
+                                                              const ptrdiff_t *name, ptrdiff_t n, const ptrdiff_t *tap,
+                                                              ptrdiff_t taps, ptrdiff_t step, ptrdiff_t windows)
+{
+    if (taps == 3 && n == 3)
+        NAME(best_taps_of)(best, to, base, first_column, row, name, 3, tap, 3, step, windows);
+    else if (taps == 3)
+        NAME(best_taps_of)(best, to, base, first_column, row, name, n, tap, 3, step, windows);
+    else if (taps == 2)
+        NAME(best_taps_of)(best, to, base, first_column, row, name, n, tap, 2, step, windows);
     else
-        NAME(best_taps_of)(best, name, base, first_column, names, rows, row_first, row_last, taps, tap_count, n);
+        NAME(best_taps_of)(best, to, base, first_column, row, name, n, tap, taps, step, windows);
 }
 
-/* dx[q * stride + place[q]] += dy[q], unless place[q] is negative. */
-static __attribute__((noinline, unused)) void NAME(scatter_row)(T *restrict dx, const T *restrict dy,
-                                                                const BITS *restrict place, ptrdiff_t stride,
-                                                                ptrdiff_t n)
+/* Where in n elements the maximum stands: the first of equals, the last of NaNs. */
+static __attribute__((noinline, unused)) ptrdiff_t NAME(best_in_run)(const T *p, const T *x_end, ptrdiff_t n, T *best)
 {
-    for (ptrdiff_t q = 0; q < n; q++, dx += stride)
-        if (place[q] >= 0)
-            dx[place[q]] += dy[q];
-}
-
-/* `vectors` vectors of channels of one output pixel; a constant after inlining. */
-CYCONV_INLINE void NAME(join_pixels_block)(const int op, const int vectors, T *out, const T *x, ptrdiff_t rows,
-                                           ptrdiff_t row_step, ptrdiff_t columns, ptrdiff_t column_step, T factor)
-{
-    NAME(state) v[CYCONV_PIXEL_VECTORS];
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++)
-        v[k] = NAME(begin)(op);
-    for (ptrdiff_t r = 0; r < rows; r++)
-        for (ptrdiff_t s = 0; s < columns; s++) {
-            const T *p = x + r * row_step + s * column_step;
-            CYCONV_UNROLL
-            for (int k = 0; k < vectors; k++)
-                NAME(join)(op, &v[k], NAME(load)(p + k * LANES));
-        }
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++)
-        NAME(store)(out + k * LANES, NAME(end)(op, v[k]) * (op == CYCONV_SUM ? factor : 1));
-}
-
-/* Channels-last: all channels of one output pixel from rows x columns input pixels. */
-CYCONV_INLINE void NAME(join_pixels)(const int op, T *out, const T *out_end, const T *x, const T *x_end, ptrdiff_t rows,
-                                     ptrdiff_t row_step, ptrdiff_t columns, ptrdiff_t column_step, ptrdiff_t n, T factor)
-{
-    const T *last = x + (rows - 1) * row_step + (columns - 1) * column_step;
-    ptrdiff_t c = 0;
-    for (; c + CYCONV_PIXEL_VECTORS * LANES <= n; c += CYCONV_PIXEL_VECTORS * LANES)
-        NAME(join_pixels_block)(op, CYCONV_PIXEL_VECTORS, out + c, x + c, rows, row_step, columns, column_step, factor);
-    for (; c + 2 * LANES <= n; c += 2 * LANES)
-        NAME(join_pixels_block)(op, 2, out + c, x + c, rows, row_step, columns, column_step, factor);
-    for (; c < n; c += LANES) {
-        ptrdiff_t left = NAME(least)(n - c, LANES);
-        NAME(state) v = NAME(begin)(op);
-        int whole = last + c + LANES <= x_end;
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t s = 0; s < columns; s++) {
-                const T *p = x + r * row_step + s * column_step + c;
-                NAME(join)(op, &v, whole ? NAME(load)(p) : NAME(load_part)(p, left));
-            }
-        NAME(store_below)(out + c, out_end, NAME(end)(op, v) * (op == CYCONV_SUM ? factor : 1), left);
+    VEC v = NAME(join_run)(CYCONV_MAXIMUM, p, x_end, n);
+    T top = v[0];
+    ptrdiff_t i = 0;
+    for (int k = 1; k < LANES; k++)
+        top = NAME(join_one)(CYCONV_MAXIMUM, top, v[k]);
+    if (top != top) {
+        for (i = n - 1; p[i] == p[i]; i--)
+            ;
+    } else {
+        for (; i + LANES <= n && !NAME(any)(NAME(load)(p + i) == top); i += LANES)
+            ;
+        for (; p[i] != top; i++)
+            ;
     }
-}
-static __attribute__((noinline, unused)) void NAME(max_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
-                                                               ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
-                                                               ptrdiff_t column_step, ptrdiff_t n)
-{
-    NAME(join_pixels)(CYCONV_MAXIMUM, out, out_end, x, x_end, rows, row_step, columns, column_step, n, 1);
-}
-static __attribute__((noinline, unused)) void NAME(sum_pixels)(T *out, const T *out_end, const T *x, const T *x_end,
-                                                               ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
-                                                               ptrdiff_t column_step, ptrdiff_t n, T factor)
-{
-    NAME(join_pixels)(CYCONV_SUM, out, out_end, x, x_end, rows, row_step, columns, column_step, n, factor);
-}
-
-/* Channels-last: maximum and its place for all channels of one output pixel; best and place have room for whole vectors.
- * `first` is the place of the first pixel, in pixels. */
-static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *place, const T *x, const T *x_end,
-                                                                ptrdiff_t rows, ptrdiff_t row_step, ptrdiff_t columns,
-                                                                ptrdiff_t column_step, ptrdiff_t n, ptrdiff_t first)
-{
-    const T *last = x + (rows - 1) * row_step + (columns - 1) * column_step;
-    for (ptrdiff_t c = 0; c < n; c += LANES) {
-        ptrdiff_t left = NAME(least)(n - c, LANES);
-        NAME(choice) best_of = NAME(choose_from)((IVEC){0} + (BITS)first);
-        int whole = last + c + LANES <= x_end;
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t s = 0; s < columns; s++) {
-                const T *p = x + r * row_step + s * column_step + c;
-                ptrdiff_t where = first + (r * row_step + s * column_step) / n;
-                NAME(choose)(&best_of, whole ? NAME(load)(p) : NAME(load_part)(p, left), (BITS)where);
-            }
-        NAME(chosen)(&best_of);
-        NAME(store)(best + c, best_of.top);
-        *(NAME(uivec) *)(place + c) = best_of.tap;
-    }
-}
-
-/* The gradient of one output pixel, channels-last: find the tap of each channel, add its gradient there. */
-CYCONV_INLINE void NAME(scatter_vector)(T *dx, const T *dy, const T *x, ptrdiff_t rows, ptrdiff_t row_step,
-                                        ptrdiff_t columns, ptrdiff_t column_step, ptrdiff_t part)
-{
-    VEC g = part == LANES ? NAME(load)(dy) : NAME(load_part)(dy, part);
-    NAME(choice) c = NAME(choose_from)((IVEC){0});
-    BITS tap = 0;
-    for (ptrdiff_t r = 0; r < rows; r++)
-        for (ptrdiff_t s = 0; s < columns; s++, tap++) {
-            const T *p = x + r * row_step + s * column_step;
-            NAME(choose)(&c, part == LANES ? NAME(load)(p) : NAME(load_part)(p, part), tap);
-        }
-    NAME(chosen)(&c);
-    tap = 0;
-    for (ptrdiff_t r = 0; r < rows; r++)
-        for (ptrdiff_t s = 0; s < columns; s++, tap++) {
-            T *p = dx + r * row_step + s * column_step;
-            VEC share = (VEC)((c.tap == tap) & (IVEC)g);
-            if (part == LANES)
-                NAME(store)(p, NAME(load)(p) + share);
-            else
-                NAME(store_part)(p, NAME(load_part)(p, part) + share, part);
-        }
-}
-static __attribute__((noinline, unused)) void NAME(scatter_pixels)(T *dx, const T *dy, const T *x, ptrdiff_t rows,
-                                                                   ptrdiff_t row_step, ptrdiff_t columns,
-                                                                   ptrdiff_t column_step, ptrdiff_t n)
-{
-    ptrdiff_t c = 0;
-    for (; c + LANES <= n; c += LANES)
-        NAME(scatter_vector)(dx + c, dy + c, x + c, rows, row_step, columns, column_step, LANES);
-    if (c < n)
-        NAME(scatter_vector)(dx + c, dy + c, x + c, rows, row_step, columns, column_step, n - c);
-}
-
-/* to[i] += from[i] * factor */
-static __attribute__((noinline, unused)) void NAME(add_scaled)(T *restrict to, const T *restrict from, T factor,
-                                                               ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        to[i] += from[i] * factor;
-}
-
-/* to[0], to[2], ... from even, to[1], to[3], ... from odd, for n elements in all; whole vectors are read. */
-static __attribute__((noinline, unused)) void NAME(merge_row)(T *to, const T *even, const T *odd, ptrdiff_t n)
-{
-    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-        VEC a = NAME(load)(even + j / 2), b = NAME(load)(odd + j / 2);
-        NAME(store_pairs)(to + j, to + n, a, b, n - j);
-    }
-}
-
-/* to[i] = sum over k < rows, t < taps of g[row[k] + i - shift[t]] for i < n: what the pixels of one phase of an input row
- * take from the windows that they belong to. Whole vectors are read, and written where `whole` says so. */
-static __attribute__((noinline, unused)) void NAME(take_row)(T *to, int whole, const T *g, const ptrdiff_t *row,
-                                                             ptrdiff_t rows, const ptrdiff_t *shift, ptrdiff_t taps,
-                                                             ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        VEC sum = {0};
-        for (ptrdiff_t k = 0; k < rows; k++) {
-            const T *p = g + row[k] + i;
-            for (ptrdiff_t t = 0; t < taps; t++)
-                sum += NAME(load)(p - shift[t]);
-        }
-        if (whole || i + LANES <= n)
-            NAME(store)(to + i, sum);
-        else
-            NAME(store_part)(to + i, sum, n - i);
-    }
+    *best = p[i];
+    return i;
 }
 
 #undef NAME

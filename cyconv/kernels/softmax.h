@@ -35,13 +35,49 @@
 /* Sums in two levels, so that their error grows with the square root of their length. */
 #define STRETCH 128
 
+/* The upper half of the first 2n lanes beside the lower: what folds a vector in a few steps. */
+CYCONV_INLINE VEC NAME(half_of)(VEC v, int n)
+{
+    IVEC place;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        place[i] = (i + n) % LANES;
+#if defined(__clang__)
+    VEC turned;
+    for (int i = 0; i < LANES; i++)
+        turned[i] = v[place[i]];
+    return turned;
+#else
+    return __builtin_shuffle(v, place);
+#endif
+}
+
+/* step(n) for n = LANES / 2, ..., 2, 1 */
+#define FOLD(step)                                                                                                      \
+    if (LANES > 8)                                                                                                      \
+        step(8);                                                                                                        \
+    if (LANES > 4)                                                                                                      \
+        step(4);                                                                                                        \
+    if (LANES > 2)                                                                                                      \
+        step(2);                                                                                                        \
+    step(1);
+#define ADD_HALF(n) v += NAME(half_of)(v, n)
+#define BETTER_HALF(n) other = NAME(half_of)(v, n), v = NAME(pick)(NAME(better)(v, other), other, v)
 CYCONV_INLINE T NAME(sum_of)(VEC v)
 {
-    T total = 0;
-    for (int i = 0; i < LANES; i++)
-        total += v[i];
-    return total;
+    FOLD(ADD_HALF)
+    return v[0];
 }
+
+CYCONV_INLINE T NAME(max_of)(VEC v)
+{
+    VEC other;
+    FOLD(BETTER_HALF)
+    return v[0];
+}
+#undef FOLD
+#undef ADD_HALF
+#undef BETTER_HALF
 
 /* Returns the sum of exp(x - max x), *top = max x; y, unless NULL, gets the exponentials. */
 static __attribute__((noinline, unused)) T NAME(row_exp)(T *y, const T *x, ptrdiff_t n, T *top)
@@ -55,9 +91,7 @@ static __attribute__((noinline, unused)) T NAME(row_exp)(T *y, const T *x, ptrdi
     }
     VEC rest = NAME(load_filled)(x + whole, n - whole, lowest);
     best = NAME(pick)(NAME(better)(best, rest), rest, best);
-    T m = best[0];
-    for (int k = 1; k < LANES; k++)
-        m = (best[k] > m) | (best[k] != best[k]) ? best[k] : m;
+    T m = NAME(max_of)(best);
     *top = m;
     for (i = 0; i < whole; i += LANES) {
         VEC e = NAME(exp_below)(NAME(load)(x + i) - m);
@@ -101,41 +135,122 @@ static __attribute__((noinline, unused)) void NAME(row_shift)(T *restrict y, con
         y[i] = (x[i] - top) - logarithm;
 }
 
-/* For `samples` columns: top = max over classes, sum = sum of exp(x - top); y, unless NULL, gets the exponentials. */
-static __attribute__((noinline, unused)) void NAME(column_exp)(T *y, const T *x, ptrdiff_t classes, ptrdiff_t stride,
-                                                               ptrdiff_t samples, T *top, T *sum)
+/* Columns are worked on in strips of this many vectors: so much of each class is read in one go, and what a strip of all
+ * classes reads stays in the cache for the passes that follow. */
+#define STRIP 4
+
+/* top = max over classes, sum = sum of exp(x - top), of `width` vectors of samples; y, unless NULL, gets the exponentials.
+ * `left`: samples that are there, fewer than a vector where width is 0. */
+CYCONV_INLINE void NAME(strip_exp)(const int width, T *y, const T *x, ptrdiff_t classes, ptrdiff_t stride, ptrdiff_t left,
+                                   VEC *top, VEC *sum)
 {
-    for (ptrdiff_t i = 0; i < samples; i += LANES) {
-        ptrdiff_t j = NAME(step_back)(i, samples), left = samples - j;
-        int whole = left >= LANES;
-        VEC best = LOWEST_MAXIMUM, total = {0}, part = {0};
-        for (ptrdiff_t c = 0; c < classes; c++) {
-            const T *p = x + c * stride + j;
-            VEC v = whole ? NAME(load)(p) : NAME(load_part)(p, left);
-            best = NAME(pick)(NAME(better)(best, v), v, best);
-        }
-        for (ptrdiff_t c = 0; c < classes; c++) {
-            const T *p = x + c * stride + j;
-            VEC e = NAME(exp_below)((whole ? NAME(load)(p) : NAME(load_part)(p, left)) - best);
-            if (y && whole)
-                NAME(store)(y + c * stride + j, e);
-            else if (y)
-                NAME(store_part)(y + c * stride + j, e, left);
-            part += e;
-            if (c % STRETCH == STRETCH - 1) {
-                total += part;
-                part = (VEC){0};
-            }
-        }
-        total += part;
-        if (whole) {
-            NAME(store)(top + j, best);
-            NAME(store)(sum + j, total);
-        } else {
-            NAME(store_part)(top + j, best, left);
-            NAME(store_part)(sum + j, total, left);
+    const int n = width ? width : 1;
+    VEC part[STRIP];
+    CYCONV_UNROLL
+    for (int k = 0; k < n; k++) {
+        top[k] = LOWEST_MAXIMUM;
+        sum[k] = part[k] = (VEC){0};
+    }
+    for (ptrdiff_t c = 0; c < classes; c++) {
+        CYCONV_UNROLL
+        for (int k = 0; k < n; k++) {
+            VEC v = width ? NAME(load)(x + c * stride + k * LANES) : NAME(load_part)(x + c * stride, left);
+            top[k] = NAME(pick)(NAME(better)(top[k], v), v, top[k]);
         }
     }
+    for (ptrdiff_t c = 0; c < classes; c++) {
+        CYCONV_UNROLL
+        for (int k = 0; k < n; k++) {
+            VEC v = width ? NAME(load)(x + c * stride + k * LANES) : NAME(load_part)(x + c * stride, left);
+            v = NAME(exp_below)(v - top[k]);
+            if (y && width)
+                NAME(store)(y + c * stride + k * LANES, v);
+            else if (y)
+                NAME(store_part)(y + c * stride, v, left);
+            part[k] += v;
+        }
+        if (c % STRETCH == STRETCH - 1) {
+            CYCONV_UNROLL
+            for (int k = 0; k < n; k++) {
+                sum[k] += part[k];
+                part[k] = (VEC){0};
+            }
+        }
+    }
+    CYCONV_UNROLL
+    for (int k = 0; k < n; k++)
+        sum[k] += part[k];
+}
+
+/* One strip of softmax, or of its logarithm. */
+CYCONV_INLINE void NAME(strip_softmax)(const int width, const int logarithm, T *y, const T *x, ptrdiff_t classes,
+                                       ptrdiff_t stride, ptrdiff_t left)
+{
+    const int n = width ? width : 1;
+    VEC top[STRIP], sum[STRIP];
+    NAME(strip_exp)(width, logarithm ? NULL : y, x, classes, stride, left, top, sum);
+    CYCONV_UNROLL
+    for (int k = 0; k < n; k++)
+        sum[k] = logarithm ? NAME(log_vec)(sum[k]) : 1 / sum[k];
+    for (ptrdiff_t c = 0; c < classes; c++) {
+        CYCONV_UNROLL
+        for (int k = 0; k < n; k++) {
+            const T *from = (logarithm ? x : y) + c * stride + k * LANES;
+            VEC v = width ? NAME(load)(from) : NAME(load_part)(from, left);
+            v = logarithm ? (v - top[k]) - sum[k] : v * sum[k];
+            if (width)
+                NAME(store)(y + c * stride + k * LANES, v);
+            else
+                NAME(store_part)(y + c * stride, v, left);
+        }
+    }
+}
+
+/* What a strip does, over all samples: whole strips, whole vectors, and the rest. An element's value is the same in each. */
+#define OVER_SAMPLES(whole, one, part)                                                                                  \
+    ptrdiff_t j = 0;                                                                                                    \
+    for (; j + STRIP * LANES <= samples; j += STRIP * LANES) {                                                          \
+        whole;                                                                                                          \
+    }                                                                                                                   \
+    for (; j + LANES <= samples; j += LANES) {                                                                          \
+        one;                                                                                                            \
+    }                                                                                                                   \
+    if (j < samples) {                                                                                                  \
+        part;                                                                                                           \
+    }
+
+/* y = softmax of x over the classes, or its logarithm, for `samples` columns. */
+static __attribute__((noinline, unused)) void NAME(column_softmax)(int logarithm, T *y, const T *x, ptrdiff_t classes,
+                                                                   ptrdiff_t stride, ptrdiff_t samples)
+{
+    if (logarithm) {
+        OVER_SAMPLES(NAME(strip_softmax)(STRIP, 1, y + j, x + j, classes, stride, 0),
+                     NAME(strip_softmax)(1, 1, y + j, x + j, classes, stride, 0),
+                     NAME(strip_softmax)(0, 1, y + j, x + j, classes, stride, samples - j))
+    } else {
+        OVER_SAMPLES(NAME(strip_softmax)(STRIP, 0, y + j, x + j, classes, stride, 0),
+                     NAME(strip_softmax)(1, 0, y + j, x + j, classes, stride, 0),
+                     NAME(strip_softmax)(0, 0, y + j, x + j, classes, stride, samples - j))
+    }
+}
+
+/* For `samples` columns: top = max over classes, sum = sum of exp(x - top). */
+static __attribute__((noinline, unused)) void NAME(column_exp)(const T *x, ptrdiff_t classes, ptrdiff_t stride,
+                                                               ptrdiff_t samples, T *top, T *sum)
+{
+    VEC best[STRIP], total[STRIP];
+    OVER_SAMPLES(
+        NAME(strip_exp)(STRIP, NULL, x + j, classes, stride, 0, best, total);
+        for (int k = 0; k < STRIP; k++) {
+            NAME(store)(top + j + k * LANES, best[k]);
+            NAME(store)(sum + j + k * LANES, total[k]);
+        },
+        NAME(strip_exp)(1, NULL, x + j, classes, stride, 0, best, total);
+        NAME(store)(top + j, best[0]);
+        NAME(store)(sum + j, total[0]),
+        NAME(strip_exp)(0, NULL, x + j, classes, stride, samples - j, best, total);
+        NAME(store_part)(top + j, best[0], samples - j);
+        NAME(store_part)(sum + j, total[0], samples - j))
 }
 
 /* y = exp(x - top) * factor, top and factor for each sample. */
@@ -153,28 +268,6 @@ static __attribute__((noinline, unused)) void NAME(column_exp_scaled)(T *y, cons
             NAME(store_part)(y + j, NAME(exp_below)(v) * NAME(load_part)(factor + j, left), left);
         }
     }
-}
-
-static __attribute__((noinline, unused)) void NAME(column_scale)(T *restrict y, ptrdiff_t classes, ptrdiff_t stride,
-                                                                 ptrdiff_t samples, const T *restrict factor)
-{
-    for (ptrdiff_t c = 0; c < classes; c++, y += stride)
-        for (ptrdiff_t j = 0; j < samples; j++)
-            y[j] *= factor[j];
-}
-
-/* y = x - top - log(sum) */
-static __attribute__((noinline, unused)) void NAME(column_shift)(T *restrict y, const T *restrict x, ptrdiff_t classes,
-                                                                 ptrdiff_t stride, ptrdiff_t samples,
-                                                                 const T *restrict top, T *restrict sum)
-{
-    for (ptrdiff_t j = 0; j < samples; j += LANES) {
-        ptrdiff_t left = samples - j < LANES ? samples - j : LANES;
-        NAME(store_part)(sum + j, NAME(log_vec)(NAME(load_filled)(sum + j, left, 1)), left);
-    }
-    for (ptrdiff_t c = 0; c < classes; c++, x += stride, y += stride)
-        for (ptrdiff_t j = 0; j < samples; j++)
-            y[j] = (x[j] - top[j]) - sum[j];
 }
 
 /* dx = y (dy - sum of y dy), or for logarithms dy - exp(y) sum of dy. */
@@ -207,31 +300,40 @@ static __attribute__((noinline, unused)) void NAME(row_backward)(const int logar
     }
 }
 
-static __attribute__((noinline, unused)) void NAME(column_backward)(const int logarithm, T *restrict dx,
-                                                                    const T *restrict dy, const T *restrict y,
-                                                                    ptrdiff_t classes, ptrdiff_t stride,
-                                                                    ptrdiff_t samples)
+CYCONV_INLINE void NAME(strip_backward)(const int width, const int logarithm, T *dx, const T *dy, const T *y,
+                                        ptrdiff_t classes, ptrdiff_t stride, ptrdiff_t left)
 {
-    for (ptrdiff_t i = 0; i < samples; i += LANES) {
-        ptrdiff_t j = NAME(step_back)(i, samples), left = samples - j;
-        int whole = left >= LANES;
-        VEC total = {0}, part = {0};
-        for (ptrdiff_t c = 0; c < classes; c++) {
-            ptrdiff_t at = c * stride + j;
-            VEC g = whole ? NAME(load)(dy + at) : NAME(load_part)(dy + at, left);
-            part += logarithm ? g : g * (whole ? NAME(load)(y + at) : NAME(load_part)(y + at, left));
-            if (c % STRETCH == STRETCH - 1) {
-                total += part;
-                part = (VEC){0};
+    const int n = width ? width : 1;
+    VEC total[STRIP], part[STRIP];
+    CYCONV_UNROLL
+    for (int k = 0; k < n; k++)
+        total[k] = part[k] = (VEC){0};
+    for (ptrdiff_t c = 0; c < classes; c++) {
+        CYCONV_UNROLL
+        for (int k = 0; k < n; k++) {
+            ptrdiff_t at = c * stride + k * LANES;
+            VEC g = width ? NAME(load)(dy + at) : NAME(load_part)(dy + at, left);
+            part[k] += logarithm ? g : g * (width ? NAME(load)(y + at) : NAME(load_part)(y + at, left));
+        }
+        if (c % STRETCH == STRETCH - 1) {
+            CYCONV_UNROLL
+            for (int k = 0; k < n; k++) {
+                total[k] += part[k];
+                part[k] = (VEC){0};
             }
         }
-        total += part;
-        for (ptrdiff_t c = 0; c < classes; c++) {
-            ptrdiff_t at = c * stride + j;
-            VEC g = whole ? NAME(load)(dy + at) : NAME(load_part)(dy + at, left);
-            VEC v = whole ? NAME(load)(y + at) : NAME(load_part)(y + at, left);
-            v = logarithm ? g - NAME(exp_vec)(v) * total : v * (g - total);
-            if (whole)
+    }
+    CYCONV_UNROLL
+    for (int k = 0; k < n; k++)
+        total[k] += part[k];
+    for (ptrdiff_t c = 0; c < classes; c++) {
+        CYCONV_UNROLL
+        for (int k = 0; k < n; k++) {
+            ptrdiff_t at = c * stride + k * LANES;
+            VEC g = width ? NAME(load)(dy + at) : NAME(load_part)(dy + at, left);
+            VEC v = width ? NAME(load)(y + at) : NAME(load_part)(y + at, left);
+            v = logarithm ? g - NAME(exp_vec)(v) * total[k] : v * (g - total[k]);
+            if (width)
                 NAME(store)(dx + at, v);
             else
                 NAME(store_part)(dx + at, v, left);
@@ -239,6 +341,23 @@ static __attribute__((noinline, unused)) void NAME(column_backward)(const int lo
     }
 }
 
+static __attribute__((noinline, unused)) void NAME(column_backward)(int logarithm, T *dx, const T *dy, const T *y,
+                                                                    ptrdiff_t classes, ptrdiff_t stride,
+                                                                    ptrdiff_t samples)
+{
+    if (logarithm) {
+        OVER_SAMPLES(NAME(strip_backward)(STRIP, 1, dx + j, dy + j, y + j, classes, stride, 0),
+                     NAME(strip_backward)(1, 1, dx + j, dy + j, y + j, classes, stride, 0),
+                     NAME(strip_backward)(0, 1, dx + j, dy + j, y + j, classes, stride, samples - j))
+    } else {
+        OVER_SAMPLES(NAME(strip_backward)(STRIP, 0, dx + j, dy + j, y + j, classes, stride, 0),
+                     NAME(strip_backward)(1, 0, dx + j, dy + j, y + j, classes, stride, 0),
+                     NAME(strip_backward)(0, 0, dx + j, dy + j, y + j, classes, stride, samples - j))
+    }
+}
+
+#undef OVER_SAMPLES
+#undef STRIP
 #undef NAME
 #undef LANES
 #undef VEC

@@ -190,11 +190,23 @@ CYCONV_INLINE VEC NAME(log_vec)(VEC x)
     return NAME(pick)((x < infinity) | (x < 0), z, x); /* infinity and NaN are what they were */
 }
 
+/* exp(-|x|) */
+CYCONV_INLINE VEC NAME(exp_minus)(VEC x)
+{
+    return NAME(exp_below)((VEC)((IVEC)x | ((IVEC){0} + (BITS)(1ull << (8 * sizeof(T) - 1)))));
+}
+
+/* log(1 + x) for 0 <= x <= 1: what the rounding of 1 + x loses is added again, divided by the derivative's place */
+CYCONV_INLINE VEC NAME(log1p_unit)(VEC x)
+{
+    VEC one_more = x + 1;
+    return NAME(log_vec)(one_more) + (x - (one_more - 1)) / one_more;
+}
+
 CYCONV_INLINE VEC NAME(sigmoid_vec)(VEC x)
 {
-    IVEC sign = (IVEC){0} + (BITS)(1ull << (8 * sizeof(T) - 1));
-    VEC one = (VEC){0} + 1, e = NAME(exp_below)((VEC)((IVEC)x | sign));
-    return NAME(pick)(x < 0, e, one) / (e + 1);
+    VEC e = NAME(exp_minus)(x);
+    return NAME(pick)(x < 0, e, (VEC){0} + 1) / (e + 1);
 }
 CYCONV_INLINE VEC NAME(relu_vec)(VEC x) { return NAME(pick)(x < 0, (VEC){0}, x); } /* NaN is not below zero */
 /* y: the output, or for the ReLU its input, which tells the same. */

@@ -27,6 +27,12 @@ class ReLU(Module):
             raise self._nothing_remembered()
         return F.relu_backward(grad_output, None, output=self._saved)[0] if input_grad else None
 
+    def _backward_into(self, grad_output: Any) -> Any:
+        """Like `_backward` for a gradient that nobody else goes on using: it is written over."""
+        if self._saved is None:
+            raise self._nothing_remembered()
+        return F.relu_backward(grad_output, None, output=self._saved, out=grad_output)[0]
+
 
 class Sigmoid(Module):
     """Apply 1 / (1 + exp(-x)). Any shape; output in the shape and dtype of the input."""

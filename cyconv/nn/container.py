@@ -30,7 +30,8 @@ class _Children(Module):
     """Children in order, by number or by name; they are ordinary attributes, and `_layers` follows these."""
 
     _layers: tuple[Module, ...] = ()
-    _steps: tuple[Callable[[Any], Any], ...] | None = None
+    # What forward runs, prepared when it is first called.
+    _steps: tuple[Any, ...] | None = None
 
     def __init__(self, *modules: Any) -> None:
         if len(modules) == 1 and isinstance(modules[0], OrderedDict):
@@ -164,18 +165,22 @@ class Sequential(_Children):
         return {name: value for name, value in super().__getstate__().items() if name != "_steps"}
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
-        layers = self._layers
+        layers, first = self._layers, -1
         if not input_grad:
             # Before the first parameters there is nothing to learn: those layers need no backward pass at all.
             first = next((i for i, layer in enumerate(layers) if any(True for _ in layer.parameters())), len(layers))
-            for layer in layers[:first:-1]:
+        ours = False  # whether a layer made the gradient for us alone
+        for layer in layers[:first:-1] if first >= 0 else layers[::-1]:
+            if ours and type(layer) is ReLU:
+                grad_output = layer._backward_into(grad_output)
+            else:
                 grad_output = layer._backward(grad_output, pending, True)
-            if first < len(layers):
-                layers[first]._backward(grad_output, pending, False)
-            return None
-        for layer in layers[::-1]:
-            grad_output = layer._backward(grad_output, pending, True)
-        return grad_output
+                ours = layer._makes_gradients
+        if input_grad:
+            return grad_output
+        if first < len(layers):
+            layers[first]._backward(grad_output, pending, False)
+        return None
 
 
 class Residual(Module):

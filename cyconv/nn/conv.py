@@ -16,6 +16,8 @@ from cyconv.nn.module import Module, Parameter, Pending
 class Convolution(Module):
     """What convolution and transposed convolution layers have in common."""
 
+    _makes_gradients = True
+
     _rank: int
     _conv: ConvLayer
     in_channels: int

@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout: of elements, of whole channels, and the forms for networks of SELU."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Dropout(Module):
         If `p` is not in [0, 1].
     """
 
+    _function = "dropout"
+
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must be a probability in [0, 1], got {p}")
+            raise ValueError(f"{type(self).__name__}: p must be a probability in [0, 1], got {p}")
         self.p = p
         self.rng = np.random.default_rng(rng)
 
@@ -38,7 +40,7 @@ class Dropout(Module):
         if not self.training:
             self._saved = None
             return input
-        output, mask = F.dropout(input, self.p, True, rng=self.rng, return_mask=True)
+        output, mask = getattr(F, self._function)(input, self.p, True, rng=self.rng, return_mask=True)
         self._saved = (input, mask)
         return output
 
@@ -48,8 +50,128 @@ class Dropout(Module):
         if not input_grad:
             return None
         input, mask = self._saved
-        return F.dropout_backward(grad_output, input, self.p, True, mask=mask)[0]
+        return getattr(F, f"{self._function}_backward")(grad_output, input, self.p, True, mask=mask)[0]
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
         return f"p={self.p}"
+
+
+class Dropout1d(Dropout):
+    """
+    In training mode, set each channel of each sample to 0 with probability `p` and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    p : float
+        Probability of being dropped, in [0, 1].
+    rng : numpy.random.Generator, int or None
+        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L).
+    """
+
+    _function = "dropout1d"
+
+
+class Dropout2d(Dropout):
+    """
+    In training mode, set each channel of each sample to 0 with probability `p` and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    p : float
+        Probability of being dropped, in [0, 1].
+    rng : numpy.random.Generator, int or None
+        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W).
+    """
+
+    _function = "dropout2d"
+
+
+class Dropout3d(Dropout):
+    """
+    In training mode, set each channel of each sample to 0 with probability `p` and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    p : float
+        Probability of being dropped, in [0, 1].
+    rng : numpy.random.Generator, int or None
+        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W).
+    """
+
+    _function = "dropout3d"
+
+
+class AlphaDropout(Dropout):
+    """
+    In training mode, set each value with probability `p` to the lower limit of SELU, and keep mean 0 and variance 1.
+
+    Parameters
+    ----------
+    p : float
+        Probability of being dropped, in [0, 1].
+    rng : numpy.random.Generator, int or None
+        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Notes
+    -----
+    Input of any shape. Klambauer et al. 2017.
+    """
+
+    _function = "alpha_dropout"
+
+
+class FeatureAlphaDropout(Dropout):
+    """
+    Alpha dropout of whole channels of samples.
+
+    Parameters
+    ----------
+    p : float
+        Probability of being dropped, in [0, 1].
+    rng : numpy.random.Generator, int or None
+        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Notes
+    -----
+    Input (N, C) or (N, C, *spatial).
+    """
+
+    _function = "feature_alpha_dropout"

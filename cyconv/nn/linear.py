@@ -45,6 +45,8 @@ class Linear(Module):
         If the weight could not be addressed.
     """
 
+    _makes_gradients = True
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: DTypeLike = np.float32, rng: Any = None
     ) -> None:

@@ -14,10 +14,12 @@ class _Loss(Module):
     """What the losses share: they compare two arrays, and only the first has a gradient to carry on."""
 
     reduction: str
+    _reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def _check_reduction(self, reduction: str) -> str:
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        if reduction not in self._reductions:
+            names = ", ".join(repr(name) for name in self._reductions[:-1])
+            raise ValueError(f"{type(self).__name__}: reduction must be {names} or 'none', got {reduction!r}")
         return reduction
 
     def backward(self, grad_output: Any = None, *, input_grad: bool = True) -> Any:
@@ -107,7 +109,14 @@ class CrossEntropyLoss(_Loss):
 
     def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
         return F.cross_entropy_backward(
-            grad_output, input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+            grad_output,
+            input,
+            target,
+            self.weight,
+            self.ignore_index,
+            self.reduction,
+            self.label_smoothing,
+            target_grad=False,
         )[0]
 
 
@@ -148,12 +157,12 @@ class NLLLoss(_Loss):
 
 class MSELoss(_Loss):
     """
-    Mean squared error.
+    Mean squared error: (input - target)^2.
 
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        What to do with the squares of the elements.
+        What to do with the losses of the elements.
 
     Notes
     -----
@@ -170,4 +179,208 @@ class MSELoss(_Loss):
         return value
 
     def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
-        return F.mse_loss_backward(grad_output, input, target, self.reduction)[0]
+        return F.mse_loss_backward(grad_output, input, target, self.reduction, target_grad=False)[0]
+
+
+class L1Loss(_Loss):
+    """
+    Mean absolute error: abs(input - target).
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        What to do with the losses of the elements.
+
+    Notes
+    -----
+    Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = self._check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""
+        value = F.l1_loss(input, target, self.reduction)
+        self._saved = (input, target) if self.training else None
+        return value
+
+    def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
+        return F.l1_loss_backward(grad_output, input, target, self.reduction, target_grad=False)[0]
+
+
+class SmoothL1Loss(_Loss):
+    """
+    Absolute error that is square near 0 (Girshick 2015).
+
+    With d = abs(input - target): d^2 / (2 beta) where d < beta, else d - beta / 2.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        What to do with the losses of the elements.
+    beta : float
+        Where the square ends, at least 0.
+
+    Notes
+    -----
+    Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+    """
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        if not beta >= 0:
+            raise ValueError(f"SmoothL1Loss: beta must be at least 0, got {beta}")
+        self.reduction = self._check_reduction(reduction)
+        self.beta = beta
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""
+        value = F.smooth_l1_loss(input, target, self.reduction, self.beta)
+        self._saved = (input, target) if self.training else None
+        return value
+
+    def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
+        return F.smooth_l1_loss_backward(grad_output, input, target, self.reduction, self.beta, target_grad=False)[0]
+
+
+class HuberLoss(_Loss):
+    """
+    Squared error that is linear from delta on (Huber 1964).
+
+    With d = abs(input - target): d^2 / 2 where d <= delta, else delta (d - delta / 2).
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        What to do with the losses of the elements.
+    delta : float
+        Where the square ends, above 0.
+
+    Notes
+    -----
+    Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+    """
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta must be above 0, got {delta}")
+        self.reduction = self._check_reduction(reduction)
+        self.delta = delta
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""
+        value = F.huber_loss(input, target, self.reduction, self.delta)
+        self._saved = (input, target) if self.training else None
+        return value
+
+    def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
+        return F.huber_loss_backward(grad_output, input, target, self.reduction, self.delta, target_grad=False)[0]
+
+
+class BCELoss(_Loss):
+    """
+    Binary cross-entropy of probabilities.
+
+    -(t log x + (1 - t) log(1 - x)), t being the target; logarithms are at least -100.
+
+    Parameters
+    ----------
+    weight : array, optional
+        A factor for the loss of each element, in a shape that broadcasts to that of the input, and its dtype.
+    reduction : {"mean", "sum", "none"}
+        What to do with the losses of the elements.
+
+    Notes
+    -----
+    Input and target have the same shape and dtype, values in [0, 1]. ``backward`` gives the gradient of `input`.
+    """
+
+    _buffer_names = ("weight",)
+
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+        self.weight: Array | None = None if weight is None else np.asarray(weight)
+        self.reduction = self._check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""
+        value = F.binary_cross_entropy(input, target, self.weight, self.reduction)
+        self._saved = (input, target) if self.training else None
+        return value
+
+    def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
+        return F.binary_cross_entropy_backward(
+            grad_output, input, target, self.weight, self.reduction, target_grad=False
+        )[0]
+
+
+class BCEWithLogitsLoss(_Loss):
+    """
+    Binary cross-entropy of logits, exact for those of any size.
+
+    -(q t log s + (1 - t) log(1 - s)) with s = sigmoid(input), t the target and q = `pos_weight`.
+
+    Parameters
+    ----------
+    weight : array, optional
+        A factor for the loss of each element, in a shape that broadcasts to that of the input, and its dtype.
+    reduction : {"mean", "sum", "none"}
+        What to do with the losses of the elements.
+    pos_weight : array, optional
+        A factor for the positive part, as `weight`: for example (C,) for an input of (N, C).
+
+    Notes
+    -----
+    Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+    """
+
+    _buffer_names = ("weight", "pos_weight")
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        self.weight: Array | None = None if weight is None else np.asarray(weight)
+        self.reduction = self._check_reduction(reduction)
+        self.pos_weight: Array | None = None if pos_weight is None else np.asarray(pos_weight)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""
+        value = F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+        self._saved = (input, target) if self.training else None
+        return value
+
+    def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
+        return F.binary_cross_entropy_with_logits_backward(
+            grad_output, input, target, self.weight, self.reduction, self.pos_weight, target_grad=False
+        )[0]
+
+
+class KLDivLoss(_Loss):
+    """
+    Kullback and Leibler's divergence of a target from logarithms of probabilities.
+
+    t (log t - x), 0 where t = 0; t is the target.
+
+    Parameters
+    ----------
+    reduction : {"mean", "batchmean", "sum", "none"}
+        "batchmean" divides the sum by the length of the first axis: the divergence of (N, C) distributions.
+    log_target : bool
+        The target holds logarithms of probabilities, too.
+
+    Notes
+    -----
+    Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+    """
+
+    _reductions = ("mean", "batchmean", "sum", "none")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        self.reduction = self._check_reduction(reduction)
+        self.log_target = log_target
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""
+        value = F.kl_div(input, target, self.reduction, self.log_target)
+        self._saved = (input, target) if self.training else None
+        return value
+
+    def _gradient(self, grad_output: Any, input: Any, target: Any) -> Any:
+        return F.kl_div_backward(grad_output, input, target, self.reduction, self.log_target, target_grad=False)[0]

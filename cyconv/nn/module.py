@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +72,44 @@ class Parameter:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
 
 
+class UninitializedParameter(Parameter):
+    """
+    A parameter of a lazy layer before its first call: it has no shape and no values, and says so when asked for them.
+
+    It becomes an ordinary :class:`Parameter`, the same object, when its layer learns its sizes.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.grad = None
+
+    @property
+    def data(self) -> Array:  # type: ignore[override]
+        """Raise: there are no values yet."""
+        raise RuntimeError(
+            "this parameter has no values yet, as its lazy layer has not seen an input: call the network once on an "
+            "example, or load a state into it"
+        )
+
+    def materialize(self, data: Array) -> None:
+        """Become an ordinary parameter of these values."""
+        self.__class__ = Parameter  # type: ignore[assignment]
+        self.data = data  # type: ignore[misc]
+
+    @classmethod
+    def forget(cls, parameter: Parameter) -> None:
+        """Take its values from a parameter: the opposite of ``materialize``."""
+        del parameter.data
+        parameter.__class__ = cls
+
+    def __reduce__(self) -> Any:
+        return UninitializedParameter, ()
+
+    def __repr__(self) -> str:
+        return "UninitializedParameter()"
+
+
 class IncompatibleKeys(NamedTuple):
     """Names that did not match in ``load_state_dict(..., strict=False)``."""
 
@@ -101,8 +139,12 @@ class Module:
     # Class attributes, so that a subclass need not call super().__init__().
     training: bool = True
     _saved: Any = None
+    # Whether the gradient that `_backward` returns is an array of its own that the layer does not keep.
+    _makes_gradients: bool = False
     # Attributes that are arrays and belong to the state without being learned.
     _buffer_names: tuple[str, ...] = ()
+    # Names of the state of a lazy layer that has not learnt its sizes yet; see lazy.py.
+    _unknown: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -277,9 +319,14 @@ class Module:
     # ---------------------------------------------------------------- state
 
     def _state(self) -> dict[str, Array]:
-        """Return the arrays themselves, by name: of each module first its parameters, then its buffers."""
+        """Return the arrays themselves, by name: of each module first its parameters, then its buffers.
+
+        Lazy layers that do not know their sizes are left out.
+        """
         state: dict[str, Array] = {}
         for path, module in self._named_modules(""):
+            if module._unknown:
+                continue
             prefix = f"{path}." if path else ""
             for name, parameter in module._own_parameters():
                 state[prefix + name] = parameter.data
@@ -295,7 +342,18 @@ class Module:
         -------
         dict of str to ndarray
             Names, order and shapes are those of the same network in torch.
+
+        Raises
+        ------
+        RuntimeError
+            A lazy layer has not seen an input yet.
         """
+        for path, module in self._named_modules(""):
+            if module._unknown:
+                raise RuntimeError(
+                    f"{type(self).__name__}.state_dict: the lazy layer {path or type(module).__name__!r} has no state "
+                    "yet; call the network once on an example"
+                )
         return {name: array.copy() for name, array in self._state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -327,8 +385,28 @@ class Module:
                 f"{type(self).__name__}.load_state_dict: expected a mapping of names to arrays, "
                 f"got {type(state_dict).__name__}"
             )
+        undo: list[Callable[[], None]] = []
+        try:
+            for path, module in list(self._named_modules("")):
+                if module._unknown:
+                    prefix = f"{path}." if path else ""
+                    names = [name for name in module._unknown if prefix + name in state_dict]
+                    undo += module._learn_from({name: np.shape(state_dict[prefix + name]) for name in names})
+            return self._copy_state(state_dict, strict)
+        except BaseException:
+            for restore in reversed(undo):
+                restore()
+            raise
+
+    def _learn_from(self, shapes: dict[str, tuple[int, ...]]) -> list[Callable[[], None]]:
+        """Let a lazy layer take its sizes from its part of a state; return what makes it lazy again."""
+        return []
+
+    def _copy_state(self, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
         own = self._state()
         missing = [name for name in own if name not in state_dict]
+        for path, module in self._named_modules(""):
+            missing += [f"{path}.{name}" if path else name for name in module._unknown]
         surplus = [str(name) for name in state_dict if name not in own]
         given = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
         misfits = [problem for name, array in given.items() if (problem := misfit(name, own[name], array))]

@@ -28,6 +28,7 @@ def _data(parameter: Parameter | None) -> Array | None:
 class _Affine(Module):
     """What all of them share: a weight and a bias, or None, and gradients in that order."""
 
+    _makes_gradients = True
     weight: Parameter | None
     bias: Parameter | None
 

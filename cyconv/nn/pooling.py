@@ -1,31 +1,52 @@
-"""Pooling layers."""
+"""Maximum, average and power-average pooling layers, and the way back from maxima to their places."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from cyconv import functional as F
 from cyconv.nn.module import Module, Pending
 
 
-class MaxPool2d(Module):
-    """
-    Take the largest value in each window.
+class WindowPool(Module):
+    """What layers share whose windows are a kernel."""
 
-    Parameters
-    ----------
-    kernel_size, stride, padding, dilation : int or (int, int)
-        As in :func:`cyconv.functional.max_pool2d`; `stride` None means `kernel_size`.
-    return_indices : bool
-        Return ``(output, indices)``; the indices are int64 and count in the flat H·W plane.
-    ceil_mode : bool
-        Round the output size up.
+    _makes_gradients = True
 
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
+    _forward: ClassVar[Callable[..., Any]]
+    _gradient: ClassVar[Callable[..., Any]]
+    _rank: ClassVar[int]
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    dilation: Any
+    ceil_mode: bool
 
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return what the functions take behind the input."""
+        raise NotImplementedError
+
+    def forward(self, input: Any) -> Any:
+        """Return the pooled input."""
+        output = self._forward(input, *self._arguments())
+        self._saved = input if self.training else None
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        if not input_grad:
+            return None
+        return self._gradient(grad_output, self._saved, *self._arguments())[0]
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        names = ("norm_type", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
+
+
+class _MaxPool(WindowPool):
     def __init__(
         self,
         kernel_size: Any,
@@ -44,49 +65,17 @@ class MaxPool2d(Module):
 
     def forward(self, input: Any) -> Any:
         """Return the maxima, with their indices if ``return_indices``."""
+        # Without indices for backward: finding the maxima once more costs less than writing and reading them.
         self._saved = input if self.training else None
-        return F.max_pool2d(
+        return self._forward(
             input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
         )
 
-    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
-        if self._saved is None:
-            raise self._nothing_remembered()
-        if not input_grad:
-            return None
-        # Without indices: finding the maxima once more costs less than writing and reading where they were.
-        return F.max_pool2d_backward(
-            grad_output, self._saved, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )[0]
-
-    def extra_repr(self) -> str:
-        """Return the arguments to show in ``repr``."""
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
-        )
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
-class AvgPool2d(Module):
-    """
-    Take the mean of each window.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding : int or (int, int)
-        As in :func:`cyconv.functional.avg_pool2d`; `stride` None means `kernel_size`.
-    ceil_mode : bool
-        Round the output size up.
-    count_include_pad : bool
-        Let the zeros of the padding count in the divisor.
-    divisor_override : int, optional
-        Divide by this instead of the number of elements.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
-
+class _AvgPool(WindowPool):
     def __init__(
         self,
         kernel_size: Any,
@@ -95,6 +84,7 @@ class AvgPool2d(Module):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
+        dilation: Any = 1,
     ) -> None:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
@@ -102,19 +92,60 @@ class AvgPool2d(Module):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
+        self.dilation = dilation
 
-    def forward(self, input: Any) -> Any:
-        """Return the means."""
-        output = F.avg_pool2d(
-            input,
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        shown = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        return shown if self.dilation == 1 else f"{shown}, dilation={self.dilation}"
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (
             self.kernel_size,
             self.stride,
             self.padding,
             self.ceil_mode,
             self.count_include_pad,
             self.divisor_override,
+            self.dilation,
         )
-        self._saved = input if self.training else None
+
+
+class _LPPool(WindowPool):
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Any,
+        stride: Any = None,
+        ceil_mode: bool = False,
+        padding: Any = 0,
+        dilation: Any = 1,
+    ) -> None:
+        self.norm_type = norm_type
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.ceil_mode = ceil_mode
+        self.padding = padding
+        self.dilation = dilation
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.norm_type, self.kernel_size, self.stride, self.ceil_mode, self.padding, self.dilation)
+
+
+class _MaxUnpool(Module):
+    _forward: ClassVar[Callable[..., Any]]
+    _gradient: ClassVar[Callable[..., Any]]
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, input: Any, indices: Any, output_size: Any = None) -> Any:
+        """Return zeros with each number of the input at its index."""
+        arguments = (input, indices, self.kernel_size, self.stride, self.padding, output_size)
+        output = self._forward(*arguments)
+        self._saved = arguments if self.training else None
         return output
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
@@ -122,17 +153,278 @@ class AvgPool2d(Module):
             raise self._nothing_remembered()
         if not input_grad:
             return None
-        return F.avg_pool2d_backward(
-            grad_output,
-            self._saved,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )[0]
+        return self._gradient(grad_output, *self._saved)[0]
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool1d(_MaxPool):
+    """
+    Take the largest value in each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        As in :func:`cyconv.functional.max_pool1d`; `stride` None means `kernel_size`.
+    return_indices : bool
+        Return ``(output, indices)``; the indices are int64 and count in the flattened plane.
+    ceil_mode : bool
+        Round the output size up.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    """
+
+    _forward = staticmethod(F.max_pool1d)
+    _gradient = staticmethod(F.max_pool1d_backward)
+    _rank = 1
+
+
+class MaxPool2d(_MaxPool):
+    """
+    Take the largest value in each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        As in :func:`cyconv.functional.max_pool2d`; `stride` None means `kernel_size`.
+    return_indices : bool
+        Return ``(output, indices)``; the indices are int64 and count in the flattened plane.
+    ceil_mode : bool
+        Round the output size up.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.max_pool2d)
+    _gradient = staticmethod(F.max_pool2d_backward)
+    _rank = 2
+
+
+class MaxPool3d(_MaxPool):
+    """
+    Take the largest value in each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        As in :func:`cyconv.functional.max_pool3d`; `stride` None means `kernel_size`.
+    return_indices : bool
+        Return ``(output, indices)``; the indices are int64 and count in the flattened plane.
+    ceil_mode : bool
+        Round the output size up.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.max_pool3d)
+    _gradient = staticmethod(F.max_pool3d_backward)
+    _rank = 3
+
+
+class AvgPool1d(_AvgPool):
+    """
+    Take the mean of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding
+        As in :func:`cyconv.functional.avg_pool1d`; `stride` None means `kernel_size`.
+    ceil_mode : bool
+        Round the output size up.
+    count_include_pad : bool
+        Let the zeros of the padding count in the divisor.
+    divisor_override : int, optional
+        Divide by this instead of the number of elements.
+    dilation
+        Distance of the elements of a window.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    """
+
+    _forward = staticmethod(F.avg_pool1d)
+    _gradient = staticmethod(F.avg_pool1d_backward)
+    _rank = 1
+
+
+class AvgPool2d(_AvgPool):
+    """
+    Take the mean of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding
+        As in :func:`cyconv.functional.avg_pool2d`; `stride` None means `kernel_size`.
+    ceil_mode : bool
+        Round the output size up.
+    count_include_pad : bool
+        Let the zeros of the padding count in the divisor.
+    divisor_override : int, optional
+        Divide by this instead of the number of elements.
+    dilation
+        Distance of the elements of a window.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.avg_pool2d)
+    _gradient = staticmethod(F.avg_pool2d_backward)
+    _rank = 2
+
+
+class AvgPool3d(_AvgPool):
+    """
+    Take the mean of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding
+        As in :func:`cyconv.functional.avg_pool3d`; `stride` None means `kernel_size`.
+    ceil_mode : bool
+        Round the output size up.
+    count_include_pad : bool
+        Let the zeros of the padding count in the divisor.
+    divisor_override : int, optional
+        Divide by this instead of the number of elements.
+    dilation
+        Distance of the elements of a window.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.avg_pool3d)
+    _gradient = staticmethod(F.avg_pool3d_backward)
+    _rank = 3
+
+
+class LPPool1d(_LPPool):
+    """
+    Take (sum of x^p)^(1/p) of each window.
+
+    Parameters
+    ----------
+    norm_type : float
+        The exponent p, above 0.
+    kernel_size, stride, ceil_mode, padding, dilation
+        As in :func:`cyconv.functional.lp_pool1d`; `stride` None means `kernel_size`.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    """
+
+    _forward = staticmethod(F.lp_pool1d)
+    _gradient = staticmethod(F.lp_pool1d_backward)
+    _rank = 1
+
+
+class LPPool2d(_LPPool):
+    """
+    Take (sum of x^p)^(1/p) of each window.
+
+    Parameters
+    ----------
+    norm_type : float
+        The exponent p, above 0.
+    kernel_size, stride, ceil_mode, padding, dilation
+        As in :func:`cyconv.functional.lp_pool2d`; `stride` None means `kernel_size`.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.lp_pool2d)
+    _gradient = staticmethod(F.lp_pool2d_backward)
+    _rank = 2
+
+
+class LPPool3d(_LPPool):
+    """
+    Take (sum of x^p)^(1/p) of each window.
+
+    Parameters
+    ----------
+    norm_type : float
+        The exponent p, above 0.
+    kernel_size, stride, ceil_mode, padding, dilation
+        As in :func:`cyconv.functional.lp_pool3d`; `stride` None means `kernel_size`.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.lp_pool3d)
+    _gradient = staticmethod(F.lp_pool3d_backward)
+    _rank = 3
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """
+    Put maxima back to where they stood, and zeros everywhere else.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int or (int,)
+        Those of the pool; `stride` None means `kernel_size`.
+
+    Notes
+    -----
+    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool1d`.
+    Input and indices (N, C, P) or (C, P), output (N, C, L) or (C, L).
+    """
+
+    _forward = staticmethod(F.max_unpool1d)
+    _gradient = staticmethod(F.max_unpool1d_backward)
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """
+    Put maxima back to where they stood, and zeros everywhere else.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int or (int, int)
+        Those of the pool; `stride` None means `kernel_size`.
+
+    Notes
+    -----
+    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool2d`.
+    Input and indices (N, C, P, Q) or (C, P, Q), output (N, C, H, W) or (C, H, W).
+    """
+
+    _forward = staticmethod(F.max_unpool2d)
+    _gradient = staticmethod(F.max_unpool2d_backward)
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """
+    Put maxima back to where they stood, and zeros everywhere else.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int or (int, int, int)
+        Those of the pool; `stride` None means `kernel_size`.
+
+    Notes
+    -----
+    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool3d`.
+    Input and indices (N, C, O, P, Q) or (C, O, P, Q), output (N, C, D, H, W) or (C, D, H, W).
+    """
+
+    _forward = staticmethod(F.max_unpool3d)
+    _gradient = staticmethod(F.max_unpool3d_backward)

@@ -138,28 +138,21 @@ def cross_entropy_backward(
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> tuple[Array]:
-    """Return (d_input,): with a = weight * q, ``softmax(x) (sum of a over c) - a`` times the sample's gradient."""
+) -> tuple[Array, ...]:
+    """Return (d_input,): with a = weight * q, ``softmax(x) (sum of a over c) - a`` times the sample's gradient.
+
+    For probabilities (d_input, d_target): the second is ``-weight log softmax(x)``, less what smoothing takes.
+    """
     axis = 0 if input.ndim == 1 else 1
     a, divisor = _coefficients(np.asarray(target), input.shape, weight, ignore_index, label_smoothing)
     g = _per_sample(grad_output, divisor, reduction, axis)
-    p = np.exp(log_softmax(wide(input), axis))
+    log_p = log_softmax(wide(input), axis)
     total = a.sum(axis=axis, keepdims=True)
-    return ((_times(total, g) * p - _times(a, g)).astype(input.dtype),)
-
-
-def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
-    """Squared error: ``loss[i] = (input[i] - target[i])**2``, the mean over all elements, of whatever shape."""
-    squares = (wide(input) - wide(target)) ** 2
-    return _reduce(squares, float(squares.size), reduction, input.dtype)
-
-
-def mse_loss_backward(
-    grad_output: Array | float, input: Array, target: Array, reduction: str = "mean"
-) -> tuple[Array, Array]:
-    """Return (d_input, d_target): 2 (input - target) times the gradient of the element's loss, and its negative."""
-    g = np.asarray(grad_output, np.float64)
-    if reduction == "mean":
-        g = g / max(input.size, 1)
-    dx = 2 * (wide(input) - wide(target)) * g
-    return dx.astype(input.dtype), -dx.astype(target.dtype)
+    dx = (_times(total, g) * np.exp(log_p) - _times(a, g)).astype(input.dtype)
+    if not np.issubdtype(np.asarray(target).dtype, np.floating):
+        return (dx,)
+    w = np.ones(log_p.shape[axis]) if weight is None else wide(weight)
+    w = w.reshape([-1 if i == axis else 1 for i in range(log_p.ndim)])
+    with np.errstate(invalid="ignore"):  # the mean over nothing
+        counts = w * g * (1 - label_smoothing)
+    return dx, (-_times(counts, log_p)).astype(input.dtype)

@@ -1,0 +1,242 @@
+"""Operations that move numbers between channels and pixels: pixel_shuffle, pixel_unshuffle, channel_shuffle."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from .._geometry import check_gradient
+from ._arrays import Array, array, channels_last, empty
+
+
+def _positive(operation: str, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{operation}: {name} must be an int, got {value!r}")
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"{operation}: {name} must be at least 1, got {number}")
+    return number
+
+
+def _image(operation: str, shape: tuple[int, ...]) -> None:
+    if len(shape) < 3:
+        raise ValueError(f"{operation}: input must have shape (..., C, H, W), got {shape}")
+
+
+def _result(x: Array, shape: tuple[int, ...]) -> Array:
+    """Return a new array in the memory order of ``x``."""
+    return empty(shape, x.dtype, len(shape) == x.ndim and channels_last(x))
+
+
+def _to_pixels(x: Array, r: int) -> Array:
+    *front, channels, height, width = x.shape
+    out = _result(x, (*front, channels // r**2, height * r, width * r))
+    for i in range(r):
+        for j in range(r):
+            out[..., i::r, j::r] = x[..., i * r + j :: r * r, :, :]
+    return out
+
+
+def _to_channels(x: Array, r: int) -> Array:
+    *front, channels, height, width = x.shape
+    out = _result(x, (*front, channels * r**2, height // r, width // r))
+    for i in range(r):
+        for j in range(r):
+            out[..., i * r + j :: r * r, :, :] = x[..., i::r, j::r]
+    return out
+
+
+def _shuffled_shape(operation: str, shape: tuple[int, ...], r: int) -> tuple[int, ...]:
+    _image(operation, shape)
+    *front, channels, height, width = shape
+    if channels % r**2:
+        raise ValueError(
+            f"{operation}: the channels must be divisible by upscale_factor² = {r}² = {r**2}, got {channels}"
+        )
+    return (*front, channels // r**2, height * r, width * r)
+
+
+def _unshuffled_shape(operation: str, shape: tuple[int, ...], r: int) -> tuple[int, ...]:
+    _image(operation, shape)
+    *front, channels, height, width = shape
+    if height % r or width % r:
+        raise ValueError(
+            f"{operation}: height and width must be divisible by downscale_factor {r}, got {height} x {width}"
+        )
+    return (*front, channels * r**2, height // r, width // r)
+
+
+def pixel_shuffle(input: Any, upscale_factor: int) -> Array:
+    """
+    Move channels to pixels: (..., C · r², H, W) to (..., C, H · r, W · r) (Shi et al. 2016).
+
+    Parameters
+    ----------
+    input : ndarray of three or more axes, float32 or float64
+    upscale_factor : int
+        r.
+
+    Returns
+    -------
+    ndarray
+        out[c, h · r + i, w · r + j] = input[c · r² + i · r + j, h, w], in the memory order of `input`.
+
+    Raises
+    ------
+    TypeError
+        `input` is no array of float32 or float64, or `upscale_factor` no int.
+    ValueError
+        `upscale_factor` is less than 1, or the channels are not divisible by its square.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import pixel_shuffle
+    >>> pixel_shuffle(np.arange(4.0).reshape(1, 4, 1, 1), 2)
+    array([[[[0., 1.],
+             [2., 3.]]]])
+    """
+    x = array(input, "pixel_shuffle", "input")
+    r = _positive("pixel_shuffle", "upscale_factor", upscale_factor)
+    _shuffled_shape("pixel_shuffle", x.shape, r)
+    return _to_pixels(x, r)
+
+
+def pixel_shuffle_backward(grad_output: Any, input: Any, upscale_factor: int) -> tuple[Array]:
+    """
+    Return ``(d_input,)`` of :func:`pixel_shuffle`: grad_output, moved back.
+
+    Parameters
+    ----------
+    grad_output : ndarray
+    input, upscale_factor
+        As forward took them; of `input` only the shape matters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As forward, and if `grad_output` does not have the shape of the output.
+    """
+    operation = "pixel_shuffle_backward"
+    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    r = _positive(operation, "upscale_factor", upscale_factor)
+    check_gradient(operation, dy.shape, _shuffled_shape(operation, x.shape, r))
+    return (_to_channels(dy, r),)
+
+
+def pixel_unshuffle(input: Any, downscale_factor: int) -> Array:
+    """
+    Move pixels to channels: (..., C, H · r, W · r) to (..., C · r², H, W); undoes :func:`pixel_shuffle`.
+
+    Parameters
+    ----------
+    input : ndarray of three or more axes, float32 or float64
+    downscale_factor : int
+        r.
+
+    Returns
+    -------
+    ndarray
+        In the memory order of `input`.
+
+    Raises
+    ------
+    TypeError
+        `input` is no array of float32 or float64, or `downscale_factor` no int.
+    ValueError
+        `downscale_factor` is less than 1, or does not divide height and width.
+    """
+    x = array(input, "pixel_unshuffle", "input")
+    r = _positive("pixel_unshuffle", "downscale_factor", downscale_factor)
+    _unshuffled_shape("pixel_unshuffle", x.shape, r)
+    return _to_channels(x, r)
+
+
+def pixel_unshuffle_backward(grad_output: Any, input: Any, downscale_factor: int) -> tuple[Array]:
+    """
+    Return ``(d_input,)`` of :func:`pixel_unshuffle`: grad_output, moved back.
+
+    Parameters
+    ----------
+    grad_output : ndarray
+    input, downscale_factor
+        As forward took them; of `input` only the shape matters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As forward, and if `grad_output` does not have the shape of the output.
+    """
+    operation = "pixel_unshuffle_backward"
+    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    r = _positive(operation, "downscale_factor", downscale_factor)
+    check_gradient(operation, dy.shape, _unshuffled_shape(operation, x.shape, r))
+    return (_to_pixels(dy, r),)
+
+
+def _dealt(operation: str, x: Array, groups: Any, shape: tuple[int, ...], back: bool) -> Array:
+    count = _positive(operation, "groups", groups)
+    if len(shape) < 3:
+        raise ValueError(f"{operation}: input must have shape (N, C, *spatial), got {shape}")
+    if shape[1] % count:
+        raise ValueError(f"{operation}: the channels must be divisible by groups, got {shape[1]} and {count} groups")
+    each = shape[1] // count if back else count
+    out = _result(x, x.shape)
+    for group in range(each):
+        part = shape[1] // each
+        out[:, group::each] = x[:, group * part : (group + 1) * part]
+    return out
+
+
+def channel_shuffle(input: Any, groups: int) -> Array:
+    """
+    Deal the channels out by turns: the first of each group, then the second of each (Zhang et al. 2018).
+
+    Parameters
+    ----------
+    input : ndarray, (N, C, *spatial), float32 or float64
+    groups : int
+        Their number; divides C.
+
+    Returns
+    -------
+    ndarray
+        In the shape and memory order of `input`.
+
+    Raises
+    ------
+    TypeError
+        `input` is no array of float32 or float64, or `groups` no int.
+    ValueError
+        `groups` is less than 1 or does not divide the channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import channel_shuffle
+    >>> channel_shuffle(np.arange(6.0).reshape(1, 6, 1), 2).ravel()
+    array([0., 3., 1., 4., 2., 5.])
+    """
+    x = array(input, "channel_shuffle", "input")
+    return _dealt("channel_shuffle", x, groups, x.shape, False)
+
+
+def channel_shuffle_backward(grad_output: Any, input: Any, groups: int) -> tuple[Array]:
+    """
+    Return ``(d_input,)`` of :func:`channel_shuffle`: grad_output, dealt back.
+
+    Parameters
+    ----------
+    grad_output : ndarray
+    input, groups
+        As forward took them; of `input` only the shape matters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As forward, and if `grad_output` does not have the shape of the output.
+    """
+    operation = "channel_shuffle_backward"
+    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    check_gradient(operation, dy.shape, x.shape)
+    return (_dealt(operation, dy, groups, x.shape, True),)

@@ -1,0 +1,129 @@
+"""What the gradients of pooling take from pool_gradient.h; integers beside real numbers as in pool.pxd."""
+
+from libc.stdint cimport int32_t, int64_t
+
+from cyconv.kernels.pool cimport pool_block
+from cyconv.kernels.pool_axis cimport index
+from cyconv.kernels.simd cimport real
+
+cdef extern from "pool_gradient.h" nogil:
+    ctypedef struct pool_phase:
+        const index* shift
+        index taps
+
+    ctypedef struct pool_windows:
+        const index* dy
+        const index* place
+        index rows, columns, dy_step, place_step
+
+    void max_pairs_backward_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end, const float* x,
+                                const float* x_end, index width, index rows, index n) noexcept
+    void max_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end,
+                                const double* x, const double* x_end, index width, index rows, index n) noexcept
+    void mean_pairs_backward_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end, index width,
+                                 index rows, index n, float factor) noexcept
+    void mean_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end, index width,
+                                 index rows, index n, double factor) noexcept
+    void fill_planes_f32(float* dx, const float* dx_end, const float* dy, index area, index n, float factor) noexcept
+    void fill_planes_f64(double* dx, const double* dx_end, const double* dy, index area, index n,
+                         double factor) noexcept
+    void take_sums_f32(float* to, const float* end, const float* g, const index* start, index stride,
+                       const pool_phase* f, float* line, index line_length, index n) noexcept
+    void take_sums_f64(double* to, const double* end, const double* g, const index* start, index stride,
+                       const pool_phase* f, double* line, index line_length, index n) noexcept
+    void scatter_row_f32(float* dx, const float* dy, const int32_t* place, index stride, index n) noexcept
+    void scatter_row_f64(double* dx, const double* dy, const int64_t* place, index stride, index n) noexcept
+    void scatter_pixels_f32(float* dx, const float* dy, const float* x, const pool_block* b, index n) noexcept
+    void scatter_pixels_f64(double* dx, const double* dy, const double* x, const pool_block* b, index n) noexcept
+    void add_rows_f32(float* to, const float* end, const float* g, const index* row, index rows, index n) noexcept
+    void add_rows_f64(double* to, const double* end, const double* g, const index* row, index rows, index n) noexcept
+    void scale_rows_f32(float* to, const float* dy, const index* row, const float* weight, index n, const float* factor,
+                        index width) noexcept
+    void scale_rows_f64(double* to, const double* dy, const index* row, const double* weight, index n,
+                        const double* factor, index width) noexcept
+    void mean_pixels_f32(float* dx, const float* dy, const pool_block* b, const float* slice, const float* row,
+                         const float* column, const index* step, index n) noexcept
+    void mean_pixels_f64(double* dx, const double* dy, const pool_block* b, const double* slice, const double* row,
+                         const double* column, const index* step, index n) noexcept
+    void chosen_pixels_f32(float* dx, int add, const float* dy, const int32_t* place, const pool_windows* w, index mine,
+                           index n) noexcept
+    void chosen_pixels_f64(double* dx, int add, const double* dy, const int64_t* place, const pool_windows* w,
+                           index mine, index n) noexcept
+
+
+cdef inline void max_pairs_backward(real* dx, const real* dx_end, const real* dy, const real* dy_end, const real* x,
+                                    const real* x_end, index width, index rows, index n) noexcept nogil:
+    if real is float:
+        max_pairs_backward_f32(dx, dx_end, dy, dy_end, x, x_end, width, rows, n)
+    else:
+        max_pairs_backward_f64(dx, dx_end, dy, dy_end, x, x_end, width, rows, n)
+
+
+cdef inline void mean_pairs_backward(real* dx, const real* dx_end, const real* dy, const real* dy_end, index width,
+                                     index rows, index n, real factor) noexcept nogil:
+    if real is float:
+        mean_pairs_backward_f32(dx, dx_end, dy, dy_end, width, rows, n, factor)
+    else:
+        mean_pairs_backward_f64(dx, dx_end, dy, dy_end, width, rows, n, factor)
+
+
+cdef inline void fill_planes(real* dx, const real* dx_end, const real* dy, index area, index n,
+                             real factor) noexcept nogil:
+    if real is float:
+        fill_planes_f32(dx, dx_end, dy, area, n, factor)
+    else:
+        fill_planes_f64(dx, dx_end, dy, area, n, factor)
+
+
+cdef inline void take_sums(real* to, const real* end, const real* g, const index* start, index stride,
+                           const pool_phase* f, real* line, index line_length, index n) noexcept nogil:
+    if real is float:
+        take_sums_f32(to, end, g, start, stride, f, line, line_length, n)
+    else:
+        take_sums_f64(to, end, g, start, stride, f, line, line_length, n)
+
+
+cdef inline void scatter_row(real* dx, const real* dy, const real* place, index stride, index n) noexcept nogil:
+    if real is float:
+        scatter_row_f32(dx, dy, <const int32_t*>place, stride, n)
+    else:
+        scatter_row_f64(dx, dy, <const int64_t*>place, stride, n)
+
+
+cdef inline void scatter_pixels(real* dx, const real* dy, const real* x, const pool_block* b, index n) noexcept nogil:
+    if real is float:
+        scatter_pixels_f32(dx, dy, x, b, n)
+    else:
+        scatter_pixels_f64(dx, dy, x, b, n)
+
+
+cdef inline void add_rows(real* to, const real* end, const real* g, const index* row, index rows,
+                          index n) noexcept nogil:
+    if real is float:
+        add_rows_f32(to, end, g, row, rows, n)
+    else:
+        add_rows_f64(to, end, g, row, rows, n)
+
+
+cdef inline void scale_rows(real* to, const real* dy, const index* row, const real* weight, index n, const real* factor,
+                            index width) noexcept nogil:
+    if real is float:
+        scale_rows_f32(to, dy, row, weight, n, factor, width)
+    else:
+        scale_rows_f64(to, dy, row, weight, n, factor, width)
+
+
+cdef inline void mean_pixels(real* dx, const real* dy, const pool_block* b, const real* slice, const real* row,
+                             const real* column, const index* step, index n) noexcept nogil:
+    if real is float:
+        mean_pixels_f32(dx, dy, b, slice, row, column, step, n)
+    else:
+        mean_pixels_f64(dx, dy, b, slice, row, column, step, n)
+
+
+cdef inline void chosen_pixels(real* dx, int add, const real* dy, const real* place, const pool_windows* w, index mine,
+                               index n) noexcept nogil:
+    if real is float:
+        chosen_pixels_f32(dx, add, dy, <const int32_t*>place, w, mine, n)
+    else:
+        chosen_pixels_f64(dx, add, dy, <const int64_t*>place, w, mine, n)

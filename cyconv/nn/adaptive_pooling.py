@@ -1,0 +1,386 @@
+"""Pooling layers whose windows come from the size of the output: adaptive, global and fractional."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cyconv import functional as F
+from cyconv.nn.module import Module, Pending
+
+
+class CoveringPool(Module):
+    """What adaptive and global layers share: windows that cover the input."""
+
+    _makes_gradients = True
+
+    _forward: ClassVar[Callable[..., Any]]
+    _gradient: ClassVar[Callable[..., Any]]
+    _rank: ClassVar[int]
+    output_size: Any = 1
+    return_indices = False
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return what the functions take behind the input."""
+        return ()
+
+    def forward(self, input: Any) -> Any:
+        """Return the pooled input, of maxima with their indices if ``return_indices``."""
+        more = (True,) if self.return_indices else ()
+        output = self._forward(input, *self._arguments(), *more)
+        self._saved = input if self.training else None
+        return output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        if not input_grad:
+            return None
+        return self._gradient(grad_output, self._saved, *self._arguments())[0]
+
+
+class _Adaptive(CoveringPool):
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.output_size,)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return f"output_size={self.output_size}"
+
+
+class _AdaptiveAvgPool(_Adaptive):
+    def __init__(self, output_size: Any) -> None:
+        self.output_size = output_size
+
+
+class _AdaptiveMaxPool(_Adaptive):
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        self.output_size = output_size
+        self.return_indices = return_indices
+
+
+class _GlobalMaxPool(CoveringPool):
+    def __init__(self, return_indices: bool = False) -> None:
+        self.return_indices = return_indices
+
+
+class _FractionalMaxPool(Module):
+    _forward: ClassVar[Callable[..., Any]]
+    _gradient: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        output_size: Any = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+        *,
+        rng: Any = None,
+    ) -> None:
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{type(self).__name__}: exactly one of output_size and output_ratio is needed")
+        self.kernel_size = kernel_size
+        self.output_size = output_size
+        self.output_ratio = output_ratio
+        self.return_indices = return_indices
+        self._random_samples = _random_samples
+        # One generator for all calls: the windows are others each time.
+        self._rng = np.random.default_rng(rng)
+
+    def forward(self, input: Any) -> Any:
+        """Return the maxima, with their indices if ``return_indices``."""
+        how = (self.kernel_size, self.output_size, self.output_ratio)
+        output, indices = self._forward(input, *how, True, self._random_samples, rng=self._rng)
+        self._saved = (input, *how, indices) if self.training else None
+        return (output, indices) if self.return_indices else output
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if self._saved is None:
+            raise self._nothing_remembered()
+        if not input_grad:
+            return None
+        *arguments, indices = self._saved
+        return self._gradient(grad_output, *arguments, indices=indices)[0]
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        size = f"output_ratio={self.output_ratio}" if self.output_size is None else f"output_size={self.output_size}"
+        return f"kernel_size={self.kernel_size}, {size}"
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """
+    Take the mean of each of `output_size` windows that cover the input.
+
+    Parameters
+    ----------
+    output_size : int or (int,); None in a tuple
+        As in :func:`cyconv.functional.adaptive_avg_pool1d`.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    """
+
+    _forward = staticmethod(F.adaptive_avg_pool1d)
+    _gradient = staticmethod(F.adaptive_avg_pool1d_backward)
+    _rank = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """
+    Take the mean of each of `output_size` windows that cover the input.
+
+    Parameters
+    ----------
+    output_size : int or (int, int); None in a tuple
+        As in :func:`cyconv.functional.adaptive_avg_pool2d`.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.adaptive_avg_pool2d)
+    _gradient = staticmethod(F.adaptive_avg_pool2d_backward)
+    _rank = 2
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """
+    Take the mean of each of `output_size` windows that cover the input.
+
+    Parameters
+    ----------
+    output_size : int or (int, int, int); None in a tuple
+        As in :func:`cyconv.functional.adaptive_avg_pool3d`.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.adaptive_avg_pool3d)
+    _gradient = staticmethod(F.adaptive_avg_pool3d_backward)
+    _rank = 3
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """
+    Take the largest value of each of `output_size` windows that cover the input.
+
+    Parameters
+    ----------
+    output_size : int or (int,); None in a tuple
+        As in :func:`cyconv.functional.adaptive_max_pool1d`.
+    return_indices : bool
+        Return ``(output, indices)``.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    """
+
+    _forward = staticmethod(F.adaptive_max_pool1d)
+    _gradient = staticmethod(F.adaptive_max_pool1d_backward)
+    _rank = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """
+    Take the largest value of each of `output_size` windows that cover the input.
+
+    Parameters
+    ----------
+    output_size : int or (int, int); None in a tuple
+        As in :func:`cyconv.functional.adaptive_max_pool2d`.
+    return_indices : bool
+        Return ``(output, indices)``.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.adaptive_max_pool2d)
+    _gradient = staticmethod(F.adaptive_max_pool2d_backward)
+    _rank = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """
+    Take the largest value of each of `output_size` windows that cover the input.
+
+    Parameters
+    ----------
+    output_size : int or (int, int, int); None in a tuple
+        As in :func:`cyconv.functional.adaptive_max_pool3d`.
+    return_indices : bool
+        Return ``(output, indices)``.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+    """
+
+    _forward = staticmethod(F.adaptive_max_pool3d)
+    _gradient = staticmethod(F.adaptive_max_pool3d_backward)
+    _rank = 3
+
+
+class GlobalAvgPool1d(CoveringPool):
+    """
+    Take the mean of all pixels of each channel.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+    """
+
+    _forward = staticmethod(F.global_avg_pool1d)
+    _gradient = staticmethod(F.global_avg_pool1d_backward)
+    _rank = 1
+
+
+class GlobalAvgPool2d(CoveringPool):
+    """
+    Take the mean of all pixels of each channel.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
+    """
+
+    _forward = staticmethod(F.global_avg_pool2d)
+    _gradient = staticmethod(F.global_avg_pool2d_backward)
+    _rank = 2
+
+
+class GlobalAvgPool3d(CoveringPool):
+    """
+    Take the mean of all pixels of each channel.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
+    """
+
+    _forward = staticmethod(F.global_avg_pool3d)
+    _gradient = staticmethod(F.global_avg_pool3d_backward)
+    _rank = 3
+
+
+class GlobalMaxPool1d(_GlobalMaxPool):
+    """
+    Take the largest of all pixels of each channel.
+
+    Parameters
+    ----------
+    return_indices : bool
+        Return ``(output, indices)``.
+
+    Notes
+    -----
+    Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+    """
+
+    _forward = staticmethod(F.global_max_pool1d)
+    _gradient = staticmethod(F.global_max_pool1d_backward)
+    _rank = 1
+
+
+class GlobalMaxPool2d(_GlobalMaxPool):
+    """
+    Take the largest of all pixels of each channel.
+
+    Parameters
+    ----------
+    return_indices : bool
+        Return ``(output, indices)``.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
+    """
+
+    _forward = staticmethod(F.global_max_pool2d)
+    _gradient = staticmethod(F.global_max_pool2d_backward)
+    _rank = 2
+
+
+class GlobalMaxPool3d(_GlobalMaxPool):
+    """
+    Take the largest of all pixels of each channel.
+
+    Parameters
+    ----------
+    return_indices : bool
+        Return ``(output, indices)``.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
+    """
+
+    _forward = staticmethod(F.global_max_pool3d)
+    _gradient = staticmethod(F.global_max_pool3d_backward)
+    _rank = 3
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """
+    Take the largest value in each of `output_size` windows, whose distances change at random.
+
+    Parameters
+    ----------
+    kernel_size, output_size, output_ratio, _random_samples
+        As in :func:`cyconv.functional.fractional_max_pool2d`.
+    return_indices : bool
+        Return ``(output, indices)``.
+    rng : numpy.random.Generator, int or None
+        Source of the random numbers: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If neither `output_size` nor `output_ratio` is given, or both.
+
+    Notes
+    -----
+    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+    Windows are random in eval mode, too.
+    """
+
+    _forward = staticmethod(F.fractional_max_pool2d)
+    _gradient = staticmethod(F.fractional_max_pool2d_backward)
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """
+    Take the largest value in each of `output_size` windows, whose distances change at random.
+
+    Parameters
+    ----------
+    kernel_size, output_size, output_ratio, _random_samples
+        As in :func:`cyconv.functional.fractional_max_pool3d`.
+    return_indices : bool
+        Return ``(output, indices)``.
+    rng : numpy.random.Generator, int or None
+        Source of the random numbers: a generator, a seed, or None for fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If neither `output_size` nor `output_ratio` is given, or both.
+
+    Notes
+    -----
+    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+    Windows are random in eval mode, too.
+    """
+
+    _forward = staticmethod(F.fractional_max_pool3d)
+    _gradient = staticmethod(F.fractional_max_pool3d_backward)

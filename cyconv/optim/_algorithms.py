@@ -1,0 +1,389 @@
+"""The optimisers, with torch's arguments and update formulas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cyconv import functional as F
+from cyconv.nn.module import Array
+from cyconv.optim._base import Groups, Optimizer, at_least_zero, check
+
+
+class SGD(Optimizer):
+    """
+    Stochastic gradient descent.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        For example ``model.parameters()``; dicts are groups with settings of their own.
+    lr : float
+        Learning rate, at least 0.
+    momentum : float
+        Share of the last step's velocity that is kept, at least 0.
+    dampening : float
+        Share of the gradient that does not enter the velocity.
+    weight_decay : float
+        Factor of the L2 penalty, at least 0.
+    nesterov : bool
+        Nesterov's momentum; needs `momentum` > 0 and no dampening.
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Notes
+    -----
+    With g the gradient plus weight_decay · p: the velocity is v = g at the first step, then
+    v = momentum · v + (1 - dampening) · g; the step is p -= lr · v, with Nesterov p -= lr · (g + momentum · v).
+    """
+
+    _settings = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+
+    def __init__(
+        self,
+        params: Groups,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        at_least_zero("SGD", settings, "lr", "momentum", "weight_decay")
+        momentum, dampening = settings["momentum"], settings["dampening"]
+        if settings["nesterov"] and (momentum == 0 or dampening != 0):
+            raise ValueError(
+                f"SGD: nesterov needs momentum > 0 and dampening = 0, got momentum={momentum}, dampening={dampening}"
+            )
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+        lr, momentum = group["lr"], group["momentum"]
+        sign, decay = -1.0 if group["maximize"] else 1.0, group["weight_decay"]
+        if not momentum:
+            F.sgd_step(data, grad, None, (sign, decay, 0.0, 0.0, lr, 0.0))
+            return
+        velocity, take = state.get("momentum_buffer"), 1 - group["dampening"]
+        if velocity is None:
+            velocity, take = np.zeros_like(data), 1.0
+            state["momentum_buffer"] = velocity
+        along = (lr, lr * momentum) if group["nesterov"] else (0.0, lr)
+        F.sgd_step(data, grad, velocity, (sign, decay, momentum, take, *along))
+
+    def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        return ("momentum_buffer",)
+
+
+class Adam(Optimizer):
+    """
+    Adam (Kingma & Ba 2015).
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        For example ``model.parameters()``; dicts are groups with settings of their own.
+    lr : float
+        Learning rate, at least 0.
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square, each in [0, 1); kept as ``beta1`` and ``beta2``.
+    eps : float
+        Added to the denominator, at least 0.
+    weight_decay : float
+        Factor of the L2 penalty, which is added to the gradient; at least 0.
+    amsgrad : bool
+        Divide by the largest running mean of squares so far instead of the last (Reddi et al. 2018).
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Notes
+    -----
+    With g the gradient and t the number of the step: m = β₁ m + (1 - β₁) g, v = β₂ v + (1 - β₂) g²,
+    p -= lr / (1 - β₁ᵗ) · m / (sqrt(v) / sqrt(1 - β₂ᵗ) + eps).
+    """
+
+    _settings = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize")
+
+    def __init__(
+        self,
+        params: Groups,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
+
+    @staticmethod
+    def _taken(settings: Mapping[str, Any]) -> dict[str, Any]:
+        taken: dict[str, Any] = {}
+        for name, value in settings.items():
+            if name == "betas":
+                check("Adam", "two numbers in [0, 1)", len(value) == 2, name, value)
+                taken["beta1"], taken["beta2"] = value
+            else:
+                taken[name] = value
+        return taken
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        owner, betas = type(self).__name__, (settings["beta1"], settings["beta2"])
+        at_least_zero(owner, settings, "lr")
+        check(owner, "two numbers in [0, 1)", all(0 <= b < 1 for b in betas), "betas", betas)
+        at_least_zero(owner, settings, "eps", "weight_decay")
+
+    def _decay(self, group: Mapping[str, Any]) -> tuple[float, float]:
+        """Return (what of the parameter is added to the gradient, what remains of the parameter)."""
+        return group["weight_decay"], 1.0
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = np.zeros_like(data)
+            state["exp_avg_sq"] = np.zeros_like(data)
+        if group["amsgrad"] and "max_exp_avg_sq" not in state:
+            state["max_exp_avg_sq"] = np.zeros_like(data)
+        step = state["step"] = state["step"] + 1
+        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
+        beta1, beta2 = group["beta1"], group["beta2"]
+        rate, scale = group["lr"] / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+        sign = -1.0 if group["maximize"] else 1.0
+        factors = (sign, *self._decay(group), 1 - beta1, beta2, 1 - beta2, rate, scale, group["eps"])
+        F.adam_step(data, grad, state["exp_avg"], state["exp_avg_sq"], largest, factors)
+
+    def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        always = ("step", "exp_avg", "exp_avg_sq")
+        return (*always, "max_exp_avg_sq") if settings is None or settings.get("amsgrad") else always
+
+
+class AdamW(Adam):
+    """
+    Adam with decoupled weight decay (Loshchilov & Hutter 2019): p *= 1 - lr · weight_decay before the step.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        For example ``model.parameters()``; dicts are groups with settings of their own.
+    lr : float
+        Learning rate, at least 0.
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square, each in [0, 1); kept as ``beta1`` and ``beta2``.
+    eps : float
+        Added to the denominator, at least 0.
+    weight_decay : float
+        Share by which, times `lr`, the parameters shrink in each step; at least 0.
+    amsgrad : bool
+        Divide by the largest running mean of squares so far instead of the last.
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        params: Groups,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+    def _decay(self, group: Mapping[str, Any]) -> tuple[float, float]:
+        return 0.0, 1 - group["lr"] * group["weight_decay"]
+
+
+class RMSprop(Optimizer):
+    """
+    RMSprop (Hinton 2012): gradients divided by the root of their running mean square.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        For example ``model.parameters()``; dicts are groups with settings of their own.
+    lr : float
+        Learning rate, at least 0.
+    alpha : float
+        Decay of the running mean of squares, at least 0.
+    eps : float
+        Added to the denominator, at least 0.
+    weight_decay : float
+        Factor of the L2 penalty, at least 0.
+    momentum : float
+        Share of the last step that is kept, at least 0.
+    centered : bool
+        Divide by the root of the running variance instead (Graves 2013).
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Notes
+    -----
+    With g the gradient plus weight_decay · p: v = α v + (1 - α) g², s = g / (sqrt(v) + eps), u = momentum · u + s,
+    p -= lr · u. Centered: m = α m + (1 - α) g, and v - m² takes the place of v in s.
+    """
+
+    _settings = ("lr", "alpha", "eps", "weight_decay", "momentum", "centered", "maximize")
+
+    def __init__(
+        self,
+        params: Groups,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "alpha": alpha,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum": momentum,
+                "centered": centered,
+                "maximize": maximize,
+            },
+        )
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        at_least_zero("RMSprop", settings, "lr", "alpha", "eps", "weight_decay", "momentum")
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+        for name in self._kept(group):
+            if name not in state:
+                state[name] = np.zeros_like(data)
+        alpha, sign = group["alpha"], -1.0 if group["maximize"] else 1.0
+        mean = state["grad_avg"] if group["centered"] else None
+        velocity = state["momentum_buffer"] if group["momentum"] else None
+        factors = (sign, group["weight_decay"], alpha, 1 - alpha, group["lr"], group["momentum"], group["eps"])
+        F.rmsprop_step(data, grad, state["square_avg"], mean, velocity, factors)
+
+    def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        momentum = settings is None or settings.get("momentum")
+        centered = settings is None or settings.get("centered")
+        return ("square_avg", *(("momentum_buffer",) if momentum else ()), *(("grad_avg",) if centered else ()))
+
+
+class Adagrad(Optimizer):
+    """
+    Adagrad (Duchi et al. 2011): gradients divided by the root of the sum of their squares so far.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        For example ``model.parameters()``; dicts are groups with settings of their own.
+    lr : float
+        Learning rate, at least 0.
+    lr_decay : float
+        Decay of the learning rate, at least 0.
+    weight_decay : float
+        Factor of the L2 penalty, at least 0.
+    initial_accumulator_value : float
+        What the sums begin with, at least 0.
+    eps : float
+        Added to the denominator, at least 0.
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Notes
+    -----
+    With g the gradient plus weight_decay · p and t the number of the step: v += g²,
+    p -= lr / (1 + (t - 1) lr_decay) · g / (sqrt(v) + eps).
+    """
+
+    _settings = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps", "maximize")
+
+    def __init__(
+        self,
+        params: Groups,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "eps": eps,
+                "maximize": maximize,
+            },
+        )
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        at_least_zero("Adagrad", settings, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+        if not state:
+            state["step"] = 0
+            state["sum"] = np.full_like(data, group["initial_accumulator_value"])
+        step = state["step"] = state["step"] + 1
+        rate, sign = group["lr"] / (1 + (step - 1) * group["lr_decay"]), -1.0 if group["maximize"] else 1.0
+        F.adagrad_step(data, grad, state["sum"], (sign, group["weight_decay"], rate, group["eps"]))
+
+    def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        return ("step", "sum")

@@ -1,0 +1,268 @@
+"""What the optimisers share: parameters in groups with settings of their own, their state, and its names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cyconv.nn.module import Array, Module, Parameter, misfit
+
+Groups = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+
+
+def check(owner: str, rule: str, legal: bool, name: str, value: Any) -> None:
+    """Raise ValueError if a setting is not legal."""
+    if not legal:
+        raise ValueError(f"{owner}: {name} must be {rule}, got {value!r}")
+
+
+def at_least_zero(owner: str, settings: Mapping[str, Any], *names: str) -> None:
+    """Raise ValueError if one of the settings is negative or NaN."""
+    for name in names:
+        check(owner, "at least 0", settings[name] >= 0, name, settings[name])
+
+
+class Optimizer:
+    """
+    What the optimisers share: the parameters, their state, and its names.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        For example ``model.parameters()``. Dicts are groups of parameters with settings of their own:
+        ``{"params": ..., "lr": 0.01}``; what a group does not name is that of the optimiser.
+    defaults : dict
+        The settings of the optimiser, by name.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        For each group its parameters, ``"params"``, and its settings, which may be changed between steps.
+    params : list of Parameter
+        Those of all groups.
+    lr, ... : float
+        Each setting is an attribute, too: that of the first group. Setting it sets it for all groups.
+
+    Raises
+    ------
+    TypeError
+        If `params` holds something else than parameters.
+    ValueError
+        If it is empty or holds a parameter twice, or a group has settings that the optimiser does not know.
+    """
+
+    # Settings that belong to the saved state.
+    _settings: tuple[str, ...] = ()
+    lr: float
+
+    def __init_subclass__(cls) -> None:
+        for name in cls._settings:
+            setattr(cls, name, _setting(name))
+
+    def __init__(self, params: Groups, defaults: Mapping[str, Any]) -> None:
+        owner = type(self).__name__
+        if isinstance(params, Module):
+            raise TypeError(f"{owner}: params must be parameters, got a layer; pass layer.parameters()")
+        if isinstance(params, Parameter):
+            raise TypeError(f"{owner}: params must be an iterable of parameters; put the one parameter into a list")
+        self.defaults = self._taken(defaults)
+        self._check_settings(self.defaults)
+        self.param_groups: list[dict[str, Any]] = []
+        self.params: list[Parameter] = []
+        # For each parameter what is kept from step to step: arrays in its shape, and "step", a count.
+        self.state: list[dict[str, Any]] = []
+        given = list(params)
+        if not given:
+            raise ValueError(f"{owner}: params is empty (a generator such as model.parameters() runs only once)")
+        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self.add_param_group(group)  # type: ignore[arg-type]
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """
+        Take over further parameters, with settings of their own.
+
+        Parameters
+        ----------
+        param_group : dict
+            ``"params"``, a parameter or an iterable of them, and any settings by the names of the constructor.
+
+        Raises
+        ------
+        TypeError
+            If it is no dict, or holds something else than parameters.
+        ValueError
+            If a setting is unknown or out of range, there are no parameters, or the optimiser has one of them already.
+        """
+        owner = type(self).__name__
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise TypeError(f'{owner}: a group must be a dict with "params", got {param_group!r}')
+        own = param_group["params"]
+        if isinstance(own, Module):
+            raise TypeError(f"{owner}: params must be parameters, got a layer; pass layer.parameters()")
+        found = [own] if isinstance(own, Parameter) else list(own)
+        for position, parameter in enumerate(found):
+            if not isinstance(parameter, Parameter):
+                raise TypeError(f"{owner}: params[{position}] must be a Parameter, got {type(parameter).__name__}")
+        if not found:
+            raise ValueError(f"{owner}: params is empty (a generator such as model.parameters() runs only once)")
+        if len({id(parameter) for parameter in (*self.params, *found)}) < len(self.params) + len(found):
+            raise ValueError(f"{owner}: params holds a parameter twice; it would be updated twice in one step")
+        settings = self._taken({name: value for name, value in param_group.items() if name != "params"})
+        unknown = [name for name in settings if name not in self._settings]
+        if unknown:
+            raise ValueError(f"{owner}: a group has no setting {unknown[0]!r}, only {', '.join(self._settings)}")
+        settings = {**self.defaults, **settings}
+        self._check_settings(settings)
+        self.param_groups.append({"params": found, **settings})
+        self.params += found
+        self.state += [{} for _ in found]
+
+    @staticmethod
+    def _taken(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings by the names under which they are kept."""
+        return dict(settings)
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError if a setting is out of its range."""
+        raise TypeError(f"{type(self).__name__}: the class defines no _check_settings")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters; with `set_to_none` False fill them with 0 instead."""
+        for parameter in self.params:
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.fill(0)
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        position = 0
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter.data, parameter.grad, self.state[position], group)
+                position += 1
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+        """Update `data` in place; `grad` must keep its values."""
+        raise TypeError(f"{type(self).__name__}: the class defines no _update")
+
+    def _names(self) -> dict[str, tuple[dict[str, Any], str]]:
+        """Return for each name of a setting in the saved state its group and its name there."""
+        return {
+            f"group{number}.{name}" if number else name: (group, name)
+            for number, group in enumerate(self.param_groups)
+            for name in self._settings
+        }
+
+    # ---------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Array]:
+        """
+        Return copies of the settings and of what is kept for each parameter, by name.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Settings such as ``"lr"`` as arrays without axes (``"group1.lr"`` for the second group), and entries such as
+            ``"0.momentum_buffer"`` for the first parameter: flat, so that ``cyconv.save`` can write it.
+        """
+        result = {name: np.array(group[setting]) for name, (group, setting) in self._names().items()}
+        for position, state in enumerate(self.state):
+            for name, value in state.items():
+                result[f"{position}.{name}"] = np.array(value)
+        return result
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """
+        Take over the settings and the state of an optimiser of the same class over the same parameters.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array
+            As ``state_dict()`` gives it.
+
+        Raises
+        ------
+        ValueError
+            Lists all missing, surplus and misshapen names; nothing has been changed then.
+        TypeError
+            If `state_dict` is no mapping.
+        """
+        owner = type(self).__name__
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{owner}.load_state_dict: expected a mapping of names to arrays, got {type(state_dict).__name__}"
+            )
+        own = self._names()
+        missing = [name for name in own if name not in state_dict]
+        surplus: list[str] = []
+        misfits: list[str] = []
+        settings: dict[str, Any] = {}
+        states: list[dict[str, Any]] = [{} for _ in self.params]
+        for name, value in state_dict.items():
+            position, _, kind = str(name).partition(".")
+            if name in own:
+                like: Array = np.empty(())
+            elif position.isdecimal() and int(position) < len(self.params) and kind in self._kept():
+                like = np.empty((), np.int64) if kind == "step" else self.params[int(position)].data
+            else:
+                surplus.append(str(name))
+                continue
+            array = np.asarray(value)
+            if problem := misfit(name, like, array):
+                misfits.append(problem)
+            elif name in own:
+                settings[name] = array.item()
+            elif kind == "step":
+                states[int(position)][kind] = array.item()
+            else:  # in the memory order of the parameter
+                states[int(position)][kind] = copy = np.empty_like(like)
+                copy[...] = array
+        missing += self._incomplete(states, settings)
+        problems = ([f"missing: {', '.join(missing)}"] if missing else []) + misfits
+        problems += [f"surplus: {', '.join(surplus)}"] if surplus else []
+        if problems:
+            raise ValueError(
+                f"{owner}.load_state_dict: the state does not fit, nothing was changed\n  " + "\n  ".join(problems)
+            )
+        for name, setting in settings.items():
+            group, key = own[name]
+            group[key] = setting
+        self.state = states
+
+    def _incomplete(self, states: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[str]:
+        """Return the names that are missing of parameters that have some state."""
+        missing, position = [], 0
+        for number, group in enumerate(self.param_groups):
+            prefix = f"group{number}." if number else ""
+            given = {name: settings[prefix + name] for name in self._settings if prefix + name in settings}
+            for state in states[position : position + len(group["params"])]:
+                if state:
+                    missing += [f"{position}.{kind}" for kind in self._kept(given) if kind not in state]
+                position += 1
+        return missing
+
+    def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """Return the names of what is kept per parameter: all there can be, or those that `settings` lead to."""
+        return ()
+
+    def __repr__(self) -> str:
+        groups = [", ".join(f"{name}={group[name]}" for name in self._settings) for group in self.param_groups]
+        if len(groups) == 1:
+            return f"{type(self).__name__}({len(self.params)} parameters, {groups[0]})"
+        lines = [f"{len(g['params'])} parameters, {text}" for g, text in zip(self.param_groups, groups, strict=True)]
+        return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
+
+
+def _setting(name: str) -> property:
+    def get(self: Optimizer) -> Any:
+        return self.param_groups[0][name]
+
+    def set_(self: Optimizer, value: Any) -> None:
+        for group in self.param_groups:
+            group[name] = value
+
+    return property(get, set_, doc=f"``{name}`` of the first group; setting it sets it for all groups.")

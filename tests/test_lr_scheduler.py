@@ -1,0 +1,236 @@
+"""Schedules of the learning rate beside torch's, by hand, saved and restored; clipping of gradients."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cyconv import functional as F
+from cyconv import load, nn, save
+from cyconv.nn import Parameter
+from cyconv.nn.utils import clip_grad_norm_, clip_grad_value_
+from cyconv.optim import SGD, lr_scheduler
+
+SCHEDULES = [
+    ("StepLR", {"step_size": 3, "gamma": 0.5}),
+    ("MultiStepLR", {"milestones": [2, 5, 5, 9], "gamma": 0.3}),
+    ("ExponentialLR", {"gamma": 0.8}),
+    ("ConstantLR", {"factor": 0.25, "total_iters": 4}),
+    ("LinearLR", {"start_factor": 0.2, "end_factor": 0.9, "total_iters": 7}),
+    ("LinearLR", {}),
+    ("PolynomialLR", {"total_iters": 6, "power": 2.0}),
+    ("CosineAnnealingLR", {"T_max": 8, "eta_min": 0.01}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2, "eta_min": 0.01}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 4}),
+    ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
+]
+
+
+def make_optimizer(**arguments):
+    groups = [{"params": [Parameter(np.zeros(2))]}, {"params": [Parameter(np.zeros(3))], "lr": 0.4}]
+    return SGD(groups, **{"lr": 1.0, **arguments})
+
+
+def make_twin():
+    torch = pytest.importorskip("torch")
+    groups = [
+        {"params": [torch.nn.Parameter(torch.zeros(2))]},
+        {"params": [torch.nn.Parameter(torch.zeros(3))], "lr": 0.4},
+    ]
+    return torch.optim.lr_scheduler, torch.optim.SGD(groups, lr=1.0)
+
+
+def rates(optimizer):
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "arguments"), SCHEDULES)
+def test_rates_are_those_of_torch(name, arguments):
+    module, theirs = make_twin()
+    ours = make_optimizer()
+    schedule, twin = getattr(lr_scheduler, name)(ours, **arguments), getattr(module, name)(theirs, **arguments)
+    for _ in range(20):
+        assert rates(ours) == pytest.approx(rates(theirs), rel=1e-9, abs=1e-12)
+        assert schedule.get_last_lr() == rates(ours)
+        schedule.step()
+        twin.step()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_after_another_as_torch():
+    def chain(module, optimizer):
+        parts = [
+            module.LinearLR(optimizer, 0.1, total_iters=4),
+            module.ExponentialLR(optimizer, 0.5),
+            module.CosineAnnealingLR(optimizer, 6),
+        ]
+        return module.SequentialLR(optimizer, parts, [4, 7])
+
+    module, theirs = make_twin()
+    ours = make_optimizer()
+    schedule, twin = chain(lr_scheduler, ours), chain(module, theirs)
+    for _ in range(14):
+        assert rates(ours) == pytest.approx(rates(theirs), rel=1e-9, abs=1e-12)
+        schedule.step()
+        twin.step()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"patience": 1},
+        {"mode": "max", "patience": 0, "factor": 0.5},
+        {"patience": 2, "threshold": 0.3, "threshold_mode": "abs", "factor": 0.5, "min_lr": 0.2},
+        {"patience": 1, "cooldown": 3, "factor": 0.5, "min_lr": [0.3, 0.1]},
+        {"mode": "max", "patience": 1, "threshold": 0.05, "factor": 0.9, "eps": 0.05},
+    ],
+)
+def test_plateau_is_torchs(arguments):
+    module, theirs = make_twin()
+    ours = make_optimizer()
+    schedule, twin = lr_scheduler.ReduceLROnPlateau(ours, **arguments), module.ReduceLROnPlateau(theirs, **arguments)
+    values = np.exp(-np.arange(40) / 10) + np.random.default_rng(0).random(40) / 2
+    seen = set()
+    for value in values:
+        schedule.step(value)
+        twin.step(value)
+        assert rates(ours) == pytest.approx(rates(theirs), rel=1e-12)
+        seen.add(ours.lr)
+    assert len(seen) > 1
+
+
+def test_by_hand():
+    optimizer = make_optimizer()
+    schedule = lr_scheduler.StepLR(optimizer, 2, 0.5)
+    found = []
+    for _ in range(5):
+        found.append(rates(optimizer))
+        schedule.step()
+    assert found == [[1, 0.4], [1, 0.4], [0.5, 0.2], [0.5, 0.2], [0.25, 0.1]]
+    warm = lr_scheduler.LinearLR(make_optimizer(), 0.5, total_iters=2)
+    assert warm.get_last_lr() == [0.5, 0.2]
+
+
+def test_a_restored_schedule_goes_on(tmp_path):
+    for name, arguments in SCHEDULES:
+        first = getattr(lr_scheduler, name)(make_optimizer(), **arguments)
+        for _ in range(3):
+            first.step()
+        save(tmp_path / "schedule.npz", first.state_dict())
+        second = getattr(lr_scheduler, name)(make_optimizer(), **arguments)
+        second.load_state_dict(load(tmp_path / "schedule.npz"))
+        for _ in range(4):
+            assert second.get_last_lr() == first.get_last_lr()
+            first.step()
+            second.step()
+    plateau = lr_scheduler.ReduceLROnPlateau(make_optimizer(), patience=1)
+    for value in (2.0, 1.0, 1.5):
+        plateau.step(value)
+    again = lr_scheduler.ReduceLROnPlateau(make_optimizer(), patience=1)
+    again.load_state_dict(plateau.state_dict())
+    again.step(1.2)
+    assert again.get_last_lr() == pytest.approx([0.1, 0.04])
+    with pytest.raises(ValueError, match=r"StepLR.load_state_dict: expected last_epoch, base_lrs, got"):
+        lr_scheduler.StepLR(make_optimizer(), 1).load_state_dict(plateau.state_dict())
+    with pytest.raises(ValueError, match=r"base_lrs is \(2,\), the state has \(1,\)"):
+        first.load_state_dict({"last_epoch": np.array(1), "base_lrs": np.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda o: lr_scheduler.StepLR(o, 0), ValueError, "StepLR: step_size must be at least 1, got 0"),
+        (lambda o: lr_scheduler.LinearLR(o, 0), ValueError, r"LinearLR: start_factor must be in \(0, 1\], got 0"),
+        (lambda o: lr_scheduler.StepLR(3, 1), TypeError, "StepLR: optimizer must be an Optimizer, got int"),
+        (lambda o: lr_scheduler.LambdaLR(o, [abs]), ValueError, "expected 2 functions, one for each group, got 1"),
+        (lambda o: lr_scheduler.ReduceLROnPlateau(o, "least"), ValueError, "mode must be 'min' or 'max', got 'least'"),
+        (lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=[1.0]), ValueError, "min_lr must have 2 numbers, got 1"),
+        (
+            lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.ReduceLROnPlateau(o)], []),
+            TypeError,
+            r"SequentialLR: schedulers\[0\] must be a function of t, got ReduceLROnPlateau",
+        ),
+        (
+            lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.StepLR(o, 1)], [3]),
+            ValueError,
+            "SequentialLR: milestones must be 0 rising numbers for 1 schedules, got",
+        ),
+        (
+            lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.StepLR(make_optimizer(), 1)], []),
+            ValueError,
+            "belongs to another optimiser",
+        ),
+    ],
+)
+def test_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make(make_optimizer())
+
+
+# ------------------------------------------------------------------------------------------------------------- clipping
+
+
+def with_gradients(dtype="float64", scale=1.0):
+    rng = np.random.default_rng(0)
+    parameters = [Parameter(np.zeros(shape, dtype)) for shape in ((3, 4), (9000,), (2,))]
+    for parameter in parameters[:2]:
+        parameter.grad = np.asarray(scale * rng.standard_normal(parameter.shape), dtype)
+    return parameters
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.0, math.inf])
+@pytest.mark.parametrize("max_norm", [1e-3, 2.0, 1e6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_norms_are_clipped_as_in_torch(norm_type, max_norm, dtype):
+    torch = pytest.importorskip("torch")
+    parameters = with_gradients(dtype)
+    twins = [torch.nn.Parameter(torch.from_numpy(p.data.copy())) for p in parameters]
+    for parameter, twin in zip(parameters[:2], twins, strict=False):
+        twin.grad = torch.from_numpy(parameter.grad.copy())
+    arrays = [p.grad for p in parameters[:2]]
+    norm = clip_grad_norm_(iter(parameters), max_norm, norm_type)
+    theirs = torch.nn.utils.clip_grad_norm_(twins, max_norm, norm_type)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    assert norm == pytest.approx(float(theirs), rel=tolerance)
+    for parameter, twin, array in zip(parameters[:2], twins, arrays, strict=False):
+        assert parameter.grad is array
+        np.testing.assert_allclose(array, twin.grad.numpy(), rtol=tolerance)
+    assert parameters[2].grad is None
+
+
+def test_norm_by_hand():
+    assert F.total_norm([np.array([3.0]), np.array([[4.0]])]) == 5
+    assert F.total_norm([]) == 0
+    big = np.full(100_000, 1e30, np.float32)  # its squares overflow in float32
+    assert F.total_norm([big]) == pytest.approx(1e30 * math.sqrt(100_000), rel=1e-6)
+    p = Parameter(np.zeros(2))
+    p.grad = np.array([np.nan, 1.0])
+    with pytest.raises(RuntimeError, match="the norm of the gradients is nan; nothing was changed"):
+        clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
+    assert p.grad[1] == 1
+    assert math.isnan(clip_grad_norm_(p, 1.0, math.inf))
+
+
+def test_values_are_clipped():
+    parameters = with_gradients(scale=3)
+    before = [p.grad.copy() for p in parameters[:2]]
+    clip_grad_value_(parameters, 0.5)
+    for parameter, gradient in zip(parameters[:2], before, strict=False):
+        np.testing.assert_array_equal(parameter.grad, np.clip(gradient, -0.5, 0.5))
+
+
+def test_errors_of_clipping():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"clip_grad_norm_: parameters must be parameters, got a layer"):
+        clip_grad_norm_(layer, 1.0)
+    with pytest.raises(TypeError, match=r"clip_grad_value_: parameters\[0\] must be a Parameter, got ndarray"):
+        clip_grad_value_([np.ones(1)], 1.0)
+    for arguments, message in (
+        ((-1.0,), "max_norm must be at least 0, got -1"),
+        ((1.0, 0), "norm_type must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clip_grad_norm_(layer.parameters(), *arguments)
+    with pytest.raises(ValueError, match="clip_value must be at least 0, got -1"):
+        clip_grad_value_(layer.parameters(), -1)
