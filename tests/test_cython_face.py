@@ -565,7 +565,9 @@ def test_pooling(face, name, dtype, order):
     numbers = POOL | POOLS[name] | {"dtype": DTYPES.index(dtype), "channels_last": ORDERS.index(order)}
     kernel, stride, padding, dilation, ceil = pool_arguments(numbers)
     pool, back, mean_of, mean_back = (
-        getattr(F, f"{kind}_pool{numbers['rank']}d{backward}") for kind in ("max", "avg") for backward in ("", "_backward")
+        getattr(F, f"{kind}_pool{numbers['rank']}d{backward}")
+        for kind in ("max", "avg")
+        for backward in ("", "_backward")
     )
     rng = np.random.default_rng(3)
     shape = (numbers["batch"], numbers["channels"], *numbers["input"])
