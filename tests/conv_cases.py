@@ -243,6 +243,35 @@ def awkward(dtype: str) -> dict[str, Case]:
     ]:
         how = {"kernel": (edge, edge), "stride": (stride, stride), "padding": padding, "groups": 3}
         cases[f"depthwise, {name}"] = Case(2, 3, 3, size, **how)
+    for edge, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)):
+        how = {"kernel": (edge, edge), "stride": (stride, stride), "padding": edge // 2}
+        for channels, size in ((lanes, (7, 7)), (2 * lanes - 1, (3, 5)), (lanes + 4, (6, 14 * stride))):
+            name = f"depthwise {edge} x {edge} / {stride}, blocks of {channels} planes"
+            cases[name] = Case(2, channels, channels, size, groups=channels, **how)
+    for width in (1, 3, 4, 5, 8, 9, 13, 28, 31, 40):
+        cases[f"depthwise, blocks, {width} columns"] = Case(
+            1, lanes, lanes, (5, width), (5, 5), padding=((4, 0), (2, 2)), groups=lanes
+        )
+    for size in ((1, 1), (1, 3), (20, 28)):
+        cases[f"depthwise, blocks of {size[0]} x {size[1]} pixels"] = Case(
+            1, lanes, lanes, size, (5, 5), padding=2, groups=lanes
+        )
+    cases["depthwise, blocks, two outputs each"] = Case(
+        2, lanes - 1, 2 * lanes - 2, (7, 6), (5, 5), padding=((1, 3), (0, 4)), groups=lanes - 1
+    )
+    cases["depthwise, blocks, bands of rows"] = Case(1, lanes, lanes, (61, 11), (5, 5), padding=2, groups=lanes)
+    cases["depthwise, blocks, bands of rows, stride"] = Case(
+        1, lanes + 1, lanes + 1, (131, 17), (5, 5), (2, 2), ((3, 0), (0, 4)), groups=lanes + 1
+    )
+    cases["depthwise, blocks, padding > kernel"] = Case(
+        1, lanes, lanes, (4, 5), (7, 7), padding=((9, 8), (8, 17)), groups=lanes
+    )
+    cases["depthwise, blocks, padding > kernel, stride"] = Case(
+        1, lanes, lanes, (5, 3), (3, 3), (2, 2), ((7, 3), (4, 21)), groups=lanes
+    )
+    cases["depthwise, rows too long for blocks"] = Case(
+        1, lanes, lanes, (3, 4100 // lanes * 16), padding=1, groups=lanes
+    )
     cases["depthwise, small planes of several tasks"] = Case(3, 70, 70, (2, 3), padding=1, groups=70)
     cases["depthwise, chunks of rows"] = Case(5, 2, 2, (23, 19), (2, 2), (1, 1), 1, groups=2)
     cases["depthwise, wide kernel"] = Case(2, 5, 5, (4, 31), (2, 19), padding=(0, 9), groups=5)

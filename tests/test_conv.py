@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
 
+import cyconv
 from cyconv import _plan, _settings, kernels, reference
 from cyconv import functional as F
 from cyconv.functional import _conv, _conv_im2col
@@ -234,6 +235,46 @@ def test_the_table_reaches_every_cut_of_a_depthwise_gradient(fresh_engines, monk
         "channels that fill no vector": any(p.out[0] % target(dtype).lanes for p in last),
     }
     assert [what for what, was in reached.items() if not was] == []
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_table_reaches_every_cut_of_a_depthwise_convolution(fresh_engines, monkeypatch, dtype):
+    kernel, made, lanes = kernels.load("depthwise"), [], target(dtype).lanes
+    real = kernel.Depthwise
+    monkeypatch.setattr(kernel, "Depthwise", lambda **plan: made.append(SimpleNamespace(**plan)) or real(**plan))
+    for case in awkward(dtype).values():
+        if suits(case, "depthwise", "C"):
+            x, weight, bias, _ = case.arrays(dtype, "C")
+            F.conv2d(x, weight, bias, *case.how, algorithm="depthwise")
+    planes, blocks = ([p for p in made if bool(p.block_rows) == which] for which in (False, True))
+    shapes = {(p.kernel[0], p.stride[0]) for p in blocks}
+    reached = {
+        "planes one by one": planes,
+        "blocks of planes for every kernel and stride": len(shapes) == 6,
+        "a band of rows": any(p.block_rows == p.out[1] for p in blocks),
+        "several bands of rows": any(p.block_rows < p.out[1] for p in blocks),
+        "the last band is shorter": any(p.out[1] % p.block_rows for p in blocks),
+        "several chunks of a band": any(p.block_rows > 1 and p.block_rows * p.out[2] >= 512 for p in blocks),
+        "channels that fill no block": any(p.out[0] % lanes for p in blocks),
+        "several blocks": any(p.out[0] > lanes for p in blocks),
+        "two outputs for each channel": any(p.out[0] == 2 * p.source[0] for p in blocks),
+        "fewer pixels than a vector": any(p.source[1] * p.source[2] < lanes for p in blocks),
+        "fewer results than a vector": any(p.out[1] * p.out[2] < lanes for p in blocks),
+    }
+    assert [what for what, was in reached.items() if not was] == []
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "depthwise"])
+def test_blocks_of_planes_that_exceed_the_workspace_are_walked_plane_by_plane(algorithm):
+    case = Case(1, 64, 64, (40, 1600 // target("float32").lanes), (5, 5), padding=2, groups=64)
+    x, weight, bias, _ = case.arrays("float32")
+    wanted = F.conv2d(x, weight, bias, *case.how, algorithm=algorithm)
+    least = _conv.engine(case.geometry(), np.dtype("f"), False, algorithm).workspace()
+    assert least > 1 << 16
+    with cyconv.configure(max_workspace=1 << 16):
+        work = _conv.engine(case.geometry(), np.dtype("f"), False, algorithm)
+        assert (work.name, work.workspace()) == ("depthwise", 0)
+        assert_close(F.conv2d(x, weight, bias, *case.how, algorithm=algorithm), wanted, algorithm="depthwise")
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -108,7 +108,7 @@ def choose(
     if geometry.groups == geometry.in_channels and geometry.groups > 1:
         against = depthwise_obstacle(geometry, channels_last)
         if not against:
-            return "depthwise", "every channel has a kernel of its own, and memory decides: nothing is copied"
+            return "depthwise", "every channel has a kernel of its own: few products for each number moved"
         return "direct", f"the depthwise walks cannot: {against}"
     against = winograd_obstacle(geometry, TILE_EDGE["winograd_f4"])
     if against:

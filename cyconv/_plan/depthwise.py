@@ -11,6 +11,19 @@ from ._common import TASKS, Target, even
 
 #: Kernels and strides that have a walk over planes.
 PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)
+#: Cost of one vector of results over planes, with vectors that are full, by (kernel, stride), in multiply-adds of a
+#: vector: with 32 registers and with 16. Measured in the first-level cache, a core of an AMD EPYC (Zen 5).
+PLANE_COST: dict[bool, dict[tuple[int, int], float]] = {
+    True: {(3, 1): 23, (3, 2): 36, (5, 1): 45, (5, 2): 85, (7, 1): 85, (7, 2): 149},
+    False: {(3, 1): 15.5, (3, 2): 46, (5, 1): 42, (5, 2): 90, (7, 1): 78, (7, 2): 163},
+}
+#: The same for blocks of a vector of channels: each product, and each vector of pixels transposed.
+BLOCK_PRODUCT = 1.05
+BLOCK_TRANSPOSED = {True: 9.0, False: 4.0}
+#: Output rows that one walk over planes computes together.
+PLANE_ROWS = 7
+#: Bytes of the pixels under a band of a block, in private memory: a second-level cache holds them.
+BAND_BYTES = 256 << 10
 #: A task of a weight gradient over planes: so many pixels, where planes are small, but no more planes than this.
 TASK_PIXELS, TASK_PLANES = 4096, 32
 #: Channels-last: vectors of channels of a task at least; pixels of a chunk for each tap at least.
@@ -72,6 +85,37 @@ def _arguments(geometry: ConvGeometry, target: Target, channels_last: bool) -> d
     }
 
 
+def _block_rows(geometry: ConvGeometry, target: Target, arguments: dict[str, Any]) -> int:
+    """Return how many output rows of one vector of channels make a task, or 0 where planes are walked one by one.
+
+    Vectors over the pixels of a row cost nothing around the products, but are as full as rows are long, and load the
+    weights again and again when these exceed the registers. Vectors over channels have neither trouble, but planes
+    must be transposed first, and their results back.
+    """
+    (channels, rows, columns), (_, height, width) = arguments["out"], arguments["source"]
+    kernel, stride = geometry.kernel[0], geometry.stride[0]
+    column_bytes = width * target.lanes * target.itemsize
+    most = (BAND_BYTES // max(column_bytes, 1) - kernel) // stride + 1
+    if min(rows, columns, channels) == 0 or most < 1:
+        return 0
+    many = target.pixels > 8  # registers
+    full = (
+        rows
+        / (math.ceil(rows / PLANE_ROWS) * PLANE_ROWS)
+        * columns
+        / (math.ceil(columns / target.lanes) * target.lanes)
+    )
+    blocks = math.ceil(channels / target.lanes)
+    cost = BLOCK_PRODUCT * kernel**2 + BLOCK_TRANSPOSED[many] * (1 + height * width / (rows * columns))
+    # Lanes of a row are masked by hand where vectors are short.
+    by_hand = target.lanes * target.itemsize < 32
+    if not by_hand and PLANE_COST[many][kernel, stride] / full <= cost * blocks * target.lanes / channels:
+        return 0
+    # Bands of few rows fetch those that they share with the next ones twice.
+    wanted = math.ceil(TASKS / max(geometry.batch * blocks, 1))
+    return even(rows, min(most, max(rows // wanted, 4 * kernel)))
+
+
 def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool, *, gradient: bool = False) -> dict[str, Any]:
     """Return the arguments of the kernel: forward, or the input gradient.
 
@@ -80,13 +124,13 @@ def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool, *, gr
     """
     arguments = _arguments(geometry, target, channels_last)
     if not gradient:
-        return arguments
+        return arguments if channels_last else {**arguments, "block_rows": _block_rows(geometry, target, arguments)}
     arguments["source"], arguments["out"] = arguments["out"], arguments["source"]
     if mirrored_obstacle(geometry):
         return {**arguments, "spread": True}
     reach = (d * (k - 1) for k, d in zip(geometry.kernel, geometry.dilation, strict=True))
     arguments["first"] = tuple(low - most for (low, _), most in zip(geometry.padding, reach, strict=True))
-    return arguments
+    return arguments if channels_last else {**arguments, "block_rows": _block_rows(geometry, target, arguments)}
 
 
 def depthwise_weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> dict[str, Any]:

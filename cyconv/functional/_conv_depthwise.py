@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _plan, kernels
+from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
 from ._arrays import Array
 from ._conv_direct import Direct
@@ -26,7 +26,11 @@ class Depthwise(Direct):
 
     def _walk(self, rectified: bool, gradient: bool) -> tuple[int, Any]:
         arguments = _plan.depthwise(self.geometry, self._target, self.channels_last, gradient=gradient)
-        return self.geometry.batch, kernels.load("depthwise").Depthwise(rectified=rectified, **arguments)
+        kernel = kernels.load("depthwise").Depthwise(rectified=rectified, **arguments)
+        if kernel.thread_bytes > _settings.max_workspace():
+            # Planes one by one need none.
+            kernel = kernels.load("depthwise").Depthwise(rectified=rectified, **{**arguments, "block_rows": 0})
+        return self.geometry.batch, kernel
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the forward pass."""

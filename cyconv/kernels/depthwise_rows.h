@@ -57,10 +57,11 @@ CYCONV_INLINE void NAME(depthwise_rows)(const int kernel, const int stride, cons
 #define PLANES_ARGUMENTS                                                                                                \
     const T *x, const T *zeros, ptrdiff_t height, ptrdiff_t width, const T *weights, const T *bias, T floor,            \
         ptrdiff_t top, ptrdiff_t left, T *y, ptrdiff_t out_height, ptrdiff_t out_width, ptrdiff_t channels,             \
-        ptrdiff_t each, ptrdiff_t begin, ptrdiff_t end
+        ptrdiff_t each, int far, ptrdiff_t begin, ptrdiff_t end
 
 /* Output planes begin .. end (of all images; `channels` in one, `each` from one input plane) by pieces of DEPTHWISE_ROWS
- * rows x one vector. The last vector of a row ends with the row: what it shares with the one before is computed twice. */
+ * rows x one vector. The last vector of a row ends with the row: what it shares with the one before is computed twice.
+ * `far`: the results go to memory beyond the caches, which is asked for ahead. */
 CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int stride, PLANES_ARGUMENTS)
 {
     const int rows_under = (DEPTHWISE_ROWS - 1) * stride + kernel;
@@ -79,7 +80,7 @@ CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int strid
         for (ptrdiff_t p = 0; p < out_height; p += DEPTHWISE_ROWS) {
             int rows = out_height - p < DEPTHWISE_ROWS ? (int)(out_height - p) : DEPTHWISE_ROWS;
             const T *line[(DEPTHWISE_ROWS - 1) * 2 + 7];
-            NAME(fetch_ahead)(from + p * stride * width, rows * stride * width, to, rows * out_width);
+            NAME(fetch_ahead)(from + p * stride * width, rows * stride * width, to, far ? rows * out_width : 0);
             CYCONV_UNROLL
             for (int i = 0; i < rows_under; i++) {
                 ptrdiff_t row = p * stride - top + i;
@@ -111,7 +112,7 @@ CYCONV_INLINE void NAME(depthwise_planes_body)(const int kernel, const int strid
     static __attribute__((noinline, unused)) void NAME(depthwise_planes_##kernel##_##stride)(PLANES_ARGUMENTS)          \
     {                                                                                                                   \
         NAME(depthwise_planes_body)(kernel, stride, x, zeros, height, width, weights, bias, floor, top, left, y,        \
-                                    out_height, out_width, channels, each, begin, end);                                 \
+                                    out_height, out_width, channels, each, far, begin, end);                            \
     }
 PLANES(3, 1)
 PLANES(3, 2)
@@ -126,103 +127,9 @@ static __attribute__((unused)) void NAME(depthwise_planes)(int kernel, int strid
 #define CASE(k, s)                                                                                                      \
     if (kernel == k && stride == s)                                                                                     \
         NAME(depthwise_planes_##k##_##s)(x, zeros, height, width, weights, bias, floor, top, left, y, out_height,       \
-                                         out_width, channels, each, begin, end);
+                                         out_width, channels, each, far, begin, end);
     CASE(3, 1) CASE(3, 2) CASE(5, 1) CASE(5, 2) CASE(7, 1) CASE(7, 2)
 #undef CASE
-}
-
-/* A strip of 8 output pixels of one row x one vector of channels, all pixels of which lie inside. x: pixel under the
- * first tap; every pixel is loaded once for all windows that share it. Kernel columns and stride are constants. */
-CYCONV_INLINE void NAME(depthwise_strip)(const int kernel, const int stride, const T *x, ptrdiff_t row,
-                                         ptrdiff_t channels, const T *w, ptrdiff_t rows, VEC bias, T floor, T *y)
-{
-    VEC acc[8];
-    CYCONV_UNROLL
-    for (int i = 0; i < 8; i++)
-        acc[i] = (VEC){0};
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        const T *q = x + r * row;
-        VEC u[7];
-        CYCONV_UNROLL
-        for (int s = 0; s < kernel; s++)
-            u[s] = NAME(load)(w + (r * kernel + s) * channels);
-        CYCONV_UNROLL
-        for (int j = 0; j < 7 * stride + kernel; j++) {
-            VEC v = NAME(load)(q + j * channels);
-            CYCONV_UNROLL
-            for (int i = 0; i < 8; i++)
-                if (j - i * stride >= 0 && j - i * stride < kernel)
-                    acc[i] += u[j - i * stride] * v;
-        }
-    }
-    CYCONV_UNROLL
-    for (int i = 0; i < 8; i++)
-        NAME(store)(y + i * channels, NAME(at_least)(acc[i] + bias, floor));
-}
-
-/* The same for any kernel, stride and dilation: `column` between taps, `step` between the pixels of outputs. */
-CYCONV_INLINE void NAME(depthwise_any_strip)(const int pixels, const T *x, ptrdiff_t row, ptrdiff_t column,
-                                             ptrdiff_t step, const T *w, ptrdiff_t ldw, ptrdiff_t rows,
-                                             ptrdiff_t columns, ptrdiff_t w_row, VEC bias, T floor, T *y, ptrdiff_t ldy,
-                                             ptrdiff_t part)
-{
-    VEC acc[8];
-    CYCONV_UNROLL
-    for (int i = 0; i < pixels; i++)
-        acc[i] = (VEC){0};
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        const T *q = x + r * row;
-        const T *u = w + r * w_row;
-        for (ptrdiff_t s = 0; s < columns; s++) {
-            VEC v = part == LANES ? NAME(load)(u) : NAME(load_part)(u, part);
-            CYCONV_UNROLL
-            for (int i = 0; i < pixels; i++)
-                acc[i] += v * (part == LANES ? NAME(load)(q + i * step) : NAME(load_part)(q + i * step, part));
-            q += column;
-            u += ldw;
-        }
-    }
-    CYCONV_UNROLL
-    for (int i = 0; i < pixels; i++) {
-        VEC sum = NAME(at_least)(acc[i] + bias, floor);
-        if (part == LANES)
-            NAME(store)(y + i * ldy, sum);
-        else
-            NAME(store_part)(y + i * ldy, sum, part);
-    }
-}
-
-/* A strip of 8 pixels x as many whole vectors as there are channels; `columns` = all columns of the kernel. */
-static __attribute__((noinline, unused)) void NAME(depthwise_strip_8)(int stride, ptrdiff_t dilation, const T *x,
-                                                                      ptrdiff_t row, ptrdiff_t channels, const T *w,
-                                                                      ptrdiff_t rows, ptrdiff_t columns, const T *bias,
-                                                                      T floor, T *y)
-{
-#define EACH(call)                                                                                                      \
-    for (ptrdiff_t c = 0; c + LANES <= channels; c += LANES)                                                            \
-        call;
-#define CASE(k, s)                                                                                                      \
-    if (columns == k && stride == s && dilation == 1) {                                                                 \
-        EACH(NAME(depthwise_strip)(k, s, x + c, row, channels, w + c, rows, NAME(load)(bias + c), floor, y + c))        \
-        return;                                                                                                         \
-    }
-    CASE(3, 1) CASE(3, 2) CASE(5, 1) CASE(5, 2) CASE(7, 1) CASE(7, 2)
-    EACH(NAME(depthwise_any_strip)(8, x + c, row, dilation * channels, stride * channels, w + c, channels, rows, columns,
-                                   columns * channels, NAME(load)(bias + c), floor, y + c, channels, LANES))
-#undef CASE
-#undef EACH
-}
-
-static __attribute__((noinline, unused)) void NAME(depthwise_strip_1)(const T *x, ptrdiff_t row, ptrdiff_t column,
-                                                                      const T *w, ptrdiff_t ldw, ptrdiff_t rows,
-                                                                      ptrdiff_t columns, ptrdiff_t w_row, const T *bias,
-                                                                      T floor, T *y, ptrdiff_t part)
-{
-    VEC b = NAME(load_part)(bias, part);
-    if (part == LANES)
-        NAME(depthwise_any_strip)(1, x, row, column, 0, w, ldw, rows, columns, w_row, b, floor, y, 0, LANES);
-    else
-        NAME(depthwise_any_strip)(1, x, row, column, 0, w, ldw, rows, columns, w_row, b, floor, y, 0, part);
 }
 
 #undef PLANES

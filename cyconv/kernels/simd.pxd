@@ -26,6 +26,12 @@ cdef extern from "simd.h" nogil:
     void tile_f64(int rows, int columns, int vectors, const double* a, Py_ssize_t step, Py_ssize_t second,
                   const int32_t* table, Py_ssize_t n, const double* b, Py_ssize_t ldb, const double* init,
                   Py_ssize_t ldi, double* out, Py_ssize_t ldo, Py_ssize_t out_second) noexcept
+    void fetching_tile_f32(int columns, int vectors, const float* a, Py_ssize_t step, const int32_t* table,
+                           Py_ssize_t n, const float* b, Py_ssize_t ldb, const float* init, Py_ssize_t ldi, float* out,
+                           Py_ssize_t ldo, Py_ssize_t ahead) noexcept
+    void fetching_tile_f64(int columns, int vectors, const double* a, Py_ssize_t step, const int32_t* table,
+                           Py_ssize_t n, const double* b, Py_ssize_t ldb, const double* init, Py_ssize_t ldi,
+                           double* out, Py_ssize_t ldo, Py_ssize_t ahead) noexcept
     void pixel_tile_f32(int channels, const float* x, const float* ahead, const Py_ssize_t* start, const int32_t* table,
                         Py_ssize_t n, const float* w, const float* bias, float floor, float* out, Py_ssize_t plane,
                         const Py_ssize_t* to, Py_ssize_t width) noexcept
@@ -65,6 +71,16 @@ cdef inline void tile(int rows, int columns, int vectors, const real* a, Py_ssiz
         tile_f32(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
     else:
         tile_f64(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
+
+
+cdef inline void fetching_tile(int columns, int vectors, const real* a, Py_ssize_t step, const int32_t* table,
+                               Py_ssize_t n, const real* b, Py_ssize_t ldb, const real* init, Py_ssize_t ldi,
+                               real* out, Py_ssize_t ldo, Py_ssize_t ahead) noexcept nogil:
+    """One row of the register tile, with later weights and pixels on their way: see tile.h."""
+    if real is float:
+        fetching_tile_f32(columns, vectors, a, step, table, n, b, ldb, init, ldi, out, ldo, ahead)
+    else:
+        fetching_tile_f64(columns, vectors, a, step, table, n, b, ldb, init, ldi, out, ldo, ahead)
 
 
 cdef inline void pixel_tile(int channels, const real* x, const real* ahead, const Py_ssize_t* start,

@@ -102,18 +102,24 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
     """One plane of a block; NULL: zeros."""
     # Columns [left, right) of the block lie inside the image.
     cdef index left = min(max(-column, 0), s.columns)
-    cdef index right = max(min(s.columns, s.width - column), left), r
+    cdef index right = max(min(s.columns, s.width - column), left), r, c
     cdef index first = max(row, 0), last = min(row + s.rows, s.height)
     if source == NULL or right <= left or last <= first:
         memset(to, 0, s.rows * s.pitch * sizeof(real))
         return
     if s.split:
-        memset(to, 0, s.rows * s.pitch * sizeof(real))
+        memset(to, 0, (first - row) * s.pitch * sizeof(real))
+        memset(to + (last - row) * s.pitch, 0, (row + s.rows - last) * s.pitch * sizeof(real))
+        to += (first - row) * s.pitch
         for r in range(first, last):
             fetch_ahead(source + r * s.width, s.width * sizeof(real))
-            split_pairs(to + (r - row) * s.pitch + column_place(s, left),
-                        to + (r - row) * s.pitch + column_place(s, left + 1), source + r * s.width + column + left,
-                        right - left)
+            for c in range(left):
+                to[column_place(s, c)] = 0
+            for c in range(right, s.pitch):
+                to[column_place(s, c)] = 0
+            split_pairs(to + column_place(s, left), to + column_place(s, left + 1),
+                        source + r * s.width + column + left, right - left)
+            to += s.pitch
         return
     if right - left == s.columns == s.width == s.pitch:
         # Whole rows are one stretch.

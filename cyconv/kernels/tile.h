@@ -21,10 +21,12 @@ CYCONV_INLINE VEC NAME(load)(const T *p) { return *(const NAME(uvec) *)p; }
 CYCONV_INLINE void NAME(store)(T *p, VEC v) { *(NAME(uvec) *)p = v; }
 
 /* rows = row_pairs x columns scalars: `columns` at distance `step` from each other, and the same again at distance
- * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). Constants after inlining. */
-CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int vectors, const T *a, ptrdiff_t step,
-                                   ptrdiff_t second, const int32_t *table, ptrdiff_t n, const T *b, ptrdiff_t ldb,
-                                   const T *init, ptrdiff_t ldi, T *out, ptrdiff_t ldo, ptrdiff_t out_second)
+ * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). `far`: ask for later weights, and for the
+ * scalars `ahead` behind those of each step, which a later tile will read. Constants after inlining. */
+CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int vectors, const int far, const T *a,
+                                   ptrdiff_t step, ptrdiff_t second, const int32_t *table, ptrdiff_t n, const T *b,
+                                   ptrdiff_t ldb, const T *init, ptrdiff_t ldi, T *out, ptrdiff_t ldo,
+                                   ptrdiff_t out_second, ptrdiff_t ahead)
 {
     VEC acc[2 * CYCONV_TILE_PIXELS];
     CYCONV_UNROLL
@@ -36,6 +38,14 @@ CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int 
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++)
             w[j] = NAME(load)(b + j * LANES);
+        if (far) {
+            CYCONV_UNROLL
+            for (int i = 0; i < columns * (int)sizeof(T); i += 64)
+                __builtin_prefetch((const char *)(q + ahead) + i);
+            CYCONV_UNROLL
+            for (int i = 0; i < vectors * CYCONV_VECTOR_BYTES; i += 64)
+                __builtin_prefetch((const char *)b + FETCH_AHEAD + i);
+        }
         b += ldb;
         CYCONV_UNROLL
         for (int r = 0; r < rows; r++) {
@@ -70,7 +80,12 @@ typedef void (*NAME(tile_function))(TILE_ARGUMENTS);
 #define TILE(r, c, v)                                                                                                   \
     static __attribute__((noinline, unused)) void CYCONV_JOIN(NAME(tile_##r##_##c), v)(TILE_ARGUMENTS)                  \
     {                                                                                                                   \
-        NAME(tile_body)(r, c, v, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);                   \
+        NAME(tile_body)(r, c, v, 0, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second, 0);             \
+    }
+#define FETCHING_TILE(r, c, v)                                                                                          \
+    static __attribute__((noinline, unused)) void CYCONV_JOIN(NAME(fetching_tile_##c), v)(TILE_ARGUMENTS, ptrdiff_t ahead) \
+    {                                                                                                                   \
+        NAME(tile_body)(r, c, v, 1, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second, ahead);         \
     }
 #define FUNCTION(r, c, v) CYCONV_JOIN(NAME(tile_##r##_##c), v)
 
@@ -98,6 +113,21 @@ static const NAME(tile_function) NAME(tiles)[2][2][CYCONV_TILE_PIXELS] __attribu
 CYCONV_INLINE void NAME(tile)(int rows, int columns, int vectors, TILE_ARGUMENTS)
 {
     NAME(tiles)[rows - 1][vectors - 1][columns - 1](a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);
+}
+
+/* The same for one row, where weights, or pixels, come from far away. */
+typedef void (*NAME(fetching_tile_function))(TILE_ARGUMENTS, ptrdiff_t ahead);
+TILE_WHOLE(FETCHING_TILE, 1, 1)
+TILE_WHOLE(FETCHING_TILE, 1, 2)
+#define FETCHING_ENTRY(r, c, v) [v - 1][c - 1] = CYCONV_JOIN(NAME(fetching_tile_##c), v),
+static const NAME(fetching_tile_function) NAME(fetching_tiles)[2][CYCONV_TILE_PIXELS] __attribute__((unused)) = {
+    TILE_WHOLE(FETCHING_ENTRY, 1, 1) TILE_WHOLE(FETCHING_ENTRY, 1, 2)};
+
+CYCONV_INLINE void NAME(fetching_tile)(int columns, int vectors, const T *a, ptrdiff_t step, const int32_t *table,
+                                       ptrdiff_t n, const T *b, ptrdiff_t ldb, const T *init, ptrdiff_t ldi, T *out,
+                                       ptrdiff_t ldo, ptrdiff_t ahead)
+{
+    NAME(fetching_tiles)[vectors - 1][columns - 1](a, step, 0, table, n, b, ldb, init, ldi, out, ldo, 0, ahead);
 }
 
 /* max(v, floor), NaN passing. */
@@ -180,13 +210,26 @@ CYCONV_INLINE VEC NAME(every_second)(VEC a, VEC b, const int odd)
 CYCONV_INLINE void NAME(split_pairs)(T *even, T *odd, const T *from, ptrdiff_t n)
 {
     ptrdiff_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+    while (i + 2 * LANES <= n) {
         VEC a = NAME(load)(from + i), b = NAME(load)(from + i + LANES);
         NAME(store)(even + i / 2, NAME(every_second)(a, b, 0));
         NAME(store)(odd + i / 2, NAME(every_second)(a, b, 1));
+        i += 2 * LANES;
+        /* The last pair of vectors ends with the row, or one element before: both begin at an even place. */
+        if (i < n - 1 && i + 2 * LANES > n)
+            i = (n - 2 * LANES) / 2 * 2;
     }
+#if defined(__AVX512F__)
+    if (i < n) {
+        ptrdiff_t left = n - i, low = left < LANES ? left : LANES;
+        VEC a = NAME(load_part)(from + i, low), b = NAME(load_part)(from + i + low, left - low);
+        NAME(store_part)(even + i / 2, NAME(every_second)(a, b, 0), (left + 1) / 2);
+        NAME(store_part)(odd + i / 2, NAME(every_second)(a, b, 1), left / 2);
+    }
+#else
     for (; i < n; i++)
         *(i % 2 ? odd + i / 2 : even + i / 2) = from[i];
+#endif
 }
 
 /* The pixel-vector form.  For k < channels and j < vectors
@@ -457,6 +500,8 @@ static __attribute__((noinline, unused)) T NAME(burn)(ptrdiff_t n, T factor)
 }
 
 #undef TILE
+#undef FETCHING_TILE
+#undef FETCHING_ENTRY
 #undef TILE_ARGUMENTS
 #undef PIXEL_TILE
 #undef PIXEL_ARGUMENTS

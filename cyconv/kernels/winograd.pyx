@@ -30,11 +30,11 @@ from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
     fetch,
+    fetching_tile,
     flush_denormals,
     lanes,
     real,
     restore_denormals,
-    tile,
     transpose,
 )
 from cyconv.kernels.source cimport index
@@ -276,9 +276,9 @@ cdef void multiply(const Shape* s, const int32_t* table, const real* v, const re
         done = 0
         for i in range(pieces):
             n = (tiles - done + pieces - i - 1) // (pieces - i)
-            tile(1, <int>n, vectors, v + xi * s.v_plane + done * width, width, 0, table, s.terms,
-                 weights + xi * (s.terms * ld + width), ld, <const real*>zeros, 0,
-                 product + xi * s.m_plane + done * ld, ld, 0)
+            fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, s.terms,
+                          weights + xi * (s.terms * ld + width), ld, <const real*>zeros, 0,
+                          product + xi * s.m_plane + done * ld, ld, 0)
             done += n
 
 
