@@ -4,12 +4,12 @@
     python benchmarks/crossovers.py --quick                       a coarse grid, under a minute
     python benchmarks/crossovers.py --channels 64 128-256 --maps 14 28 --threads 1 2 --json out.json
 
-Over a grid of 3x3 convolutions of stride 1 (channels, map size, batch, memory order, dtype) it times every algorithm
-that can run, with weights packed before and with weights that are new on every call, and prints a Markdown table: the
-times, the fastest, what ``auto`` takes, and the loss of that choice (its time over the fastest). Then the mean and the
-worst loss, and the constants of the cost model as least squares of these times beside those in choice.py, with the
-losses that the choice would have with them. Each answer is checked against float64 first; the exit status is 1 when
-one was wrong, else 0.
+Over a grid of 3x3 convolutions (channels, map size, batch, memory order, dtype; stride 1, or that of ``--stride``) it
+times every algorithm that can run, with weights packed before and with weights that are new on every call, and prints a
+Markdown table: the times, the fastest, what ``auto`` takes, and the loss of that choice (its time over the fastest).
+Then the mean and the worst loss, and the constants of the cost model as least squares of these times beside those in
+choice.py, with the losses that the choice would have with them. Each answer is checked against float64 first; the exit
+status is 1 when one was wrong, else 0.
 """
 
 from __future__ import annotations
@@ -191,7 +191,10 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[layers.Layer, str, str]]:
                 for size in args.maps:
                     for n in args.batches:
                         name = f"{c}-{k} {size}" + (" depthwise" if groups > 1 else "")
-                        layer = layers.conv(name, "3x3", c, k, (size, size), 3, padding=1, groups=groups, n=n)
+                        name += f" s{args.stride}" if args.stride > 1 else ""
+                        layer = layers.conv(
+                            name, "3x3", c, k, (size, size), 3, stride=args.stride, padding=1, groups=groups, n=n
+                        )
                         if layer.flops <= 1e9 * args.max_gflop:
                             yield layer, order, dtype
 
@@ -281,6 +284,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--depthwise", type=int, nargs="*", metavar="C", help="channels of depthwise layers")
     parser.add_argument("--maps", type=int, nargs="+", metavar="H", help="rows and columns of the input")
     parser.add_argument("--batches", type=int, nargs="+", metavar="N")
+    parser.add_argument("--stride", type=int, choices=(1, 2), default=1, help="of all layers (default: 1)")
     parser.add_argument("--orders", nargs="+", choices=tuple(ORDERS), default=tuple(ORDERS))
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "float64"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="a table for each count (default: 1)")
@@ -307,7 +311,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     effort = effort if args.rounds is None else dataclasses.replace(effort, rounds=args.rounds)
     about = machine.describe()
     print(f"{about['cpu']['model']}, {len(about['cpus'])} CPUs, cyconv {about['versions'].get('cyconv', '?')}")
-    print(f"kernels for {importlib.import_module('cyconv.kernels').ISA}; 3x3, stride 1, padding 1; times in ms")
+    isa = importlib.import_module("cyconv.kernels").ISA
+    print(f"kernels for {isa}; 3x3, stride {args.stride}, padding 1; times in ms")
     everything: list[Row] = []
     tables = {}
     for threads in args.threads:

@@ -220,6 +220,24 @@ def awkward(dtype: str) -> dict[str, Case]:
     cases["3 x 3, many images"] = Case(23, 3, 5, (3, 4), padding=1)
     cases["3 x 3, blocks cut by the channels"] = Case(2, 600, 3, (9, 8), padding=1)
     cases["3 x 3, many outputs"] = Case(1, 130, 9 * lanes, (7, 6), padding=1)
+    two = (2, 2)
+    for size in ((1, 1), (3, 4), (7, 8), (8, 17), (15, 33)):
+        cases[f"3 x 3 / 2 from {size[0]} x {size[1]}"] = Case(3, 5, lanes - 1, size, stride=two, padding=1)
+        wanted = (2 * size[0] + 1, 2 * size[1] + 2)
+        cases[f"3 x 3 / 2 to {size[0]} x {size[1]}"] = Case(2, lanes + 1, 2 * lanes + 1, wanted, stride=two)
+    for kernel in ((4, 4), (1, 5), (3, 1), (7, 2)):
+        name = f"{kernel[0]} x {kernel[1]} / 2 in pieces"
+        cases[name] = Case(2, lanes + 1, 2 * lanes + 3, (13, 16), kernel, two, ((3, 0), (2, 4)))
+    for kernel, stride in (((3, 1), (1, 2)), ((1, 3), (2, 1))):
+        cases[f"{kernel[0]} x {kernel[1]} / {stride}"] = Case(2, 3, lanes + 1, (13, 12), kernel, stride, 1)
+    for stride in ((1, 2), (2, 1)):
+        cases[f"3 x 3 / {stride}"] = Case(2, lanes + 1, lanes + 3, (13, 18), (3, 3), stride, 1)
+    cases["3 x 3 / 2, padding by sides"] = Case(2, 3, 4, (9, 12), stride=two, padding=((0, 3), (4, 1)))
+    cases["3 x 3 / 2, groups"] = Case(2, 10, 2 * lanes + 6, (11, 14), stride=two, padding=1, groups=2)
+    cases["3 x 3 / 2, long rows"] = Case(1, 3, 5, (5, 500), stride=two, padding=1)
+    cases["3 x 3 / 2, many images"] = Case(23, 3, 5, (5, 7), stride=two, padding=1)
+    cases["3 x 3 / 2, blocks cut by the channels"] = Case(2, 300, 3, (17, 15), stride=two, padding=1)
+    cases["3 x 3 / 2, many outputs"] = Case(1, 70, 9 * lanes, (13, 11), stride=two, padding=1)
     for edge in (3, 5, 7):
         for stride in (1, 2):
             for channels, size in ((3, (edge, lanes + edge)), (2, (edge + 1, 3 * lanes + 5))):

@@ -45,6 +45,15 @@ def test_tiny_grid(tmp_path, capsys):
     assert {x.count("|") for x in (header, rule, *rows)} == {header.count("|")}
 
 
+def test_stride_of_two(tmp_path, capsys):
+    out = tmp_path / "out.json"
+    assert crossovers.main([*GRID, "--stride", "2", "--json", str(out)]) == 0
+    assert "; 3x3, stride 2, padding 1; times in ms" in capsys.readouterr().out
+    dense = [row for row in json.loads(out.read_text())["rows"] if row["groups"] == 1]
+    assert len(dense) == 4
+    assert all(set(row["seconds"]) == {"direct", "winograd_f2", "winograd_f4", "im2col"} for row in dense)
+
+
 def test_weights_that_are_packed_by_nobody_have_one_time():
     rows = crossovers.measure(layers.conv("8 6", "3x3", 8, 8, (6, 6), 3, padding=1), "nhwc", "float64", 1, TINY)
     packed, new = (row.samples for row in rows)

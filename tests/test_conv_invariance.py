@@ -33,6 +33,8 @@ CASES = [
     Case(4, 163, 6, (4, 5), (1, 1)),
     Case(9, 20, 33, (6, 5), padding=2),
     Case(3, 40, 40, (9, 21), (5, 5), (2, 2), 2, groups=40),
+    Case(3, 20, 70, (37, 51), stride=(2, 2), padding=1),
+    Case(1, 150, 100, (13, 30), stride=(2, 1), padding=1),
 ]
 #: Every case with every algorithm and memory order that it can be computed by.
 ALL_WAYS = [

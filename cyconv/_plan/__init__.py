@@ -14,7 +14,7 @@ from .depthwise import (
 )
 from .direct import flattened, forward, input_gradient, volume, weight_gradient
 from .tiled_gradient import winograd_gradient
-from .winograd import winograd, winograd_obstacle
+from .winograd import winograd, winograd_gradient_obstacle, winograd_obstacle
 
 __all__ = [
     "COMPARED",
@@ -36,5 +36,6 @@ __all__ = [
     "weight_gradient_tile",
     "winograd",
     "winograd_gradient",
+    "winograd_gradient_obstacle",
     "winograd_obstacle",
 ]

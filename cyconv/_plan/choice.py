@@ -7,7 +7,7 @@ import math
 from .._transposed_geometry import AnyConvGeometry
 from .depthwise import depthwise_obstacle
 from .direct import padding_skipped, volume
-from .winograd import TRANSFORM, tiling, winograd_obstacle
+from .winograd import TRANSFORM, tiling, winograd_gradient_obstacle, winograd_obstacle
 
 #: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md): a transform
 #: step of one element of a tile (TRANSFORM), reading one weight once, from a cache that holds them all and from memory
@@ -83,22 +83,24 @@ def _winograd_cost(
 ) -> float:
     cut, v = tiling(geometry, TILE_EDGE[name]), volume(geometry)
     phases, terms = math.prod(cut.dilation), math.prod(cut.pieces)
-    tiles = geometry.batch * v.output[0] * phases * math.prod(cut.tiles((v.output[1], v.output[2])))
-    weights = cut.elements * terms * c * padded * geometry.groups
-    transforms = TRANSFORM * cut.elements * tiles * (terms * _round_up(c, lanes) + padded) * geometry.groups
+    elements = geometry.batch * v.output[0] * cut.products((v.output[1], v.output[2])) * geometry.groups
+    weights = cut.weights * terms * c * padded * geometry.groups
+    products, transforms = elements * terms * c * padded, TRANSFORM * elements * (terms * _round_up(c, lanes) + padded)
     # A block of transformed pixels that leaves the nearest caches halves the speed.
     speed = 0.5 if cut.elements * terms * c * itemsize * phases > PHASES_BYTES else 1.0
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed *= 5 / 6 if padded <= lanes else 1.0
-    return weights * tiles / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
+    return products / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
 
 
 def _accurate(geometry: AnyConvGeometry, m: int) -> bool:
-    """Whether the error stays within 1e-5: with six points it grows with the root of the number of terms."""
+    """Whether the error stays within 1e-5: with six points it grows with the root of the number of terms; with five, at
+    stride 2, from a third of that."""
     cut = tiling(geometry, m)
+    edges = [1 if r == 1 else m + 1 if half else m + r - 1 for r, half in zip(cut.piece, cut.halved, strict=True)]
     # The input gradient has as many terms as there are output channels.
     channels = max(geometry.in_channels, geometry.out_channels)
-    return m + max(cut.piece) - 1 < 6 or channels // geometry.groups * math.prod(cut.pieces) <= F4_CHANNELS
+    return max(edges) < 6 or channels // geometry.groups * math.prod(cut.pieces) <= F4_CHANNELS
 
 
 def choose(
@@ -133,7 +135,7 @@ def weight_gradient_tile(geometry: AnyConvGeometry, lanes: int, itemsize: int, m
     products = groups * geometry.taps * geometry.windows * c * k
     costs = {0: products / _gradient_share(GRADIENT_DIRECT, c, k <= lanes)}
     for m in (2, 4):
-        if m <= most and not winograd_obstacle(geometry, m):
+        if m <= most and not winograd_gradient_obstacle(geometry, m):
             costs[m] = _tiled_gradient_cost(geometry, m, lanes, itemsize)
     return min(costs, key=lambda m: costs[m])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._geometry import ConvGeometry
-from .._transposed_geometry import AnyConvGeometry
+from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target
 from .direct import volume
 
@@ -33,6 +33,7 @@ class Tiling:
     m: int
     piece: tuple[int, int]  #: rows and columns of taps of a piece; 1 along an axis in which the kernel has one tap
     pieces: tuple[int, int, int]  #: slices, rows and columns of pieces
+    stride: tuple[int, int]  #: 1 or 2
     dilation: tuple[int, int]
 
     @property
@@ -41,9 +42,33 @@ class Tiling:
         return self.m if self.piece[0] > 1 else 1, self.m if self.piece[1] > 1 else 1
 
     @property
+    def halved(self) -> tuple[bool, bool]:
+        """Whether the rows, and the columns, of a tile are computed as of stride 2."""
+        return self.piece[0] > 1 and self.stride[0] > 1, self.piece[1] > 1 and self.stride[1] > 1
+
+    @property
     def elements(self) -> int:
-        """Products of a tile for each pair of channels."""
-        return math.prod(edge + r - 1 for edge, r in zip(self.edges, self.piece, strict=True))
+        """Products of a tile for each pair of channels: at stride 2 one for each output, and as many and one more."""
+        return math.prod(
+            2 * edge + 1 if half else edge + r - 1
+            for edge, r, half in zip(self.edges, self.piece, self.halved, strict=True)
+        )
+
+    @property
+    def weights(self) -> int:
+        """Transformed weights for each pair of channels: at stride 2 a tile's outputs share one of them."""
+        return math.prod(
+            edge + 2 if half else edge + r - 1
+            for edge, r, half in zip(self.edges, self.piece, self.halved, strict=True)
+        )
+
+    def products(self, output: tuple[int, int]) -> int:
+        """Return the products of a whole map for each pair of channels; at stride 2 the last tiles leave some out."""
+        found = 1
+        for size, edge, r, half, d in zip(output, self.edges, self.piece, self.halved, self.dilation, strict=True):
+            tiles = math.ceil(size / (edge * d))
+            found *= size + (edge + 1) * tiles - (size % edge > 0) if half else d * tiles * (edge + r - 1)
+        return found
 
     def tiles(self, output: tuple[int, int]) -> tuple[int, int]:
         """Return the rows and columns of tiles of each phase."""
@@ -57,22 +82,35 @@ def tiling(geometry: AnyConvGeometry, m: int) -> Tiling:
     """Return how a convolution is cut for m x m tiles: into 3 x 3 taps, or for m = 2 into 5 x 5 where they fit."""
     v = volume(geometry)
     rows, columns = v.kernel[1:]
-    r = 5 if m == 2 and {rows, columns} <= {1, 5} else 3
+    r = 5 if m == 2 and {rows, columns} <= {1, 5} and v.stride[1:] == (1, 1) else 3
     piece = (r if rows > 1 else 1, r if columns > 1 else 1)
     pieces = (v.kernel[0], math.ceil(rows / piece[0]), math.ceil(columns / piece[1]))
-    return Tiling(m, piece, pieces, (v.dilation[1] if rows > 1 else 1, v.dilation[2] if columns > 1 else 1))
+    dilation = v.dilation[1] if rows > 1 else 1, v.dilation[2] if columns > 1 else 1
+    return Tiling(m, piece, pieces, (v.stride[1], v.stride[2]), dilation)
 
 
 def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
-    if any(s != 1 for s in geometry.stride):
+    if isinstance(geometry, ConvTransposeGeometry) and any(s != 1 for s in geometry.stride):
         return f"the stride is {geometry.stride}, not 1"
+    v = volume(geometry)
+    if max(v.stride[1:]) > 2:
+        return f"the stride is {geometry.stride}, not 1 or 2 in height and width"
+    if max(v.stride[1:]) == 2 and max(v.dilation[1:]) > 1:
+        return f"the stride is {geometry.stride} and the dilation {geometry.dilation}: it computes one of them"
     cut = tiling(geometry, m)
     if cut.piece == (1, 1):
         return "the kernel has one tap in height and width"
     if math.prod(cut.dilation) > MOST_PHASES:
         return f"the dilation is {geometry.dilation}, which makes {math.prod(cut.dilation)} phases, over {MOST_PHASES}"
     return ""
+
+
+def winograd_gradient_obstacle(geometry: AnyConvGeometry, m: int) -> str:
+    """Return why the gradients of a convolution cannot go by Winograd's algorithm, or an empty string."""
+    if any(s != 1 for s in geometry.stride):
+        return f"the stride is {geometry.stride}, not 1"
+    return winograd_obstacle(geometry, m)
 
 
 @dataclass(frozen=True)
@@ -124,7 +162,7 @@ def winograd(
     rows, columns = cut.tiles((out[2], out[3]))
     terms = source[0] // geometry.groups * math.prod(cut.pieces)
     tile_bytes = cut.elements * terms * target.itemsize
-    weights = tile_bytes * out[0] // geometry.groups
+    weights = cut.weights * terms * target.itemsize * out[0] // geometry.groups
     most = MANY_TILES if weights > LARGE_WEIGHTS else max(8, min(MANY_TILES, BLOCK_BYTES // tile_bytes))
     reload = next(tiles for limit, tiles in RELOAD if weights <= limit)
     phases = math.prod(cut.dilation)
@@ -141,6 +179,7 @@ def winograd(
         "m": m,
         "piece": cut.piece,
         "pieces": cut.pieces[1:],
+        "stride": (v.stride[0], *cut.stride),
         "dilation": (v.dilation[0], *cut.dilation),
         "block": block,
         "swapped": gradient,

@@ -41,7 +41,7 @@ class TiledGradient(Direct):
 
 
 class Winograd(TiledGradient):
-    """One convolution of stride 1 by Winograd's algorithm."""
+    """One convolution of stride 1 or 2 by Winograd's algorithm; the gradients at stride 2 by direct summation."""
 
     m = 4
     _pack_work = 16
@@ -57,6 +57,8 @@ class Winograd(TiledGradient):
 
     def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the input gradient, which is the transposed convolution."""
+        if _plan.winograd_gradient_obstacle(self.geometry, self.m):
+            return super().transposed_walk(rectified)
         found = self._transposed.get(rectified)
         if found is None:
             images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m, gradient=True)
@@ -66,7 +68,7 @@ class Winograd(TiledGradient):
 
 
 class WinogradF2(Winograd):
-    """F(2 x 2, 3 x 3): as accurate as direct summation. F(2 x 2, 5 x 5) for kernels of five taps."""
+    """F(2 x 2, 3 x 3): accurate as direct summation. F(2 x 2, 5 x 5) for kernels of five taps, F(2, 2) at stride 2."""
 
     name = "winograd_f2"
     m = 2
@@ -80,7 +82,7 @@ class WinogradF2Auto(WinogradF2):
 
 
 class WinogradF4(Winograd):
-    """F(4 x 4, 3 x 3): four times fewer multiplications, and a few times the error."""
+    """F(4 x 4, 3 x 3): four times fewer multiplications, and a few times the error. F(4, 2) at stride 2."""
 
     name = "winograd_f4"
     m = 4

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import _settings
 from .._geometry import check_gradient
-from .._pool_geometry import hashable
 from .._resize_geometry import ResizeGeometry, resize_geometry
 from ..kernels import load
 from ._arrays import Array, array, channels_last, empty, in_order, ordered, same_dtype
@@ -74,7 +73,9 @@ def _plan(operation: str, input_shape: tuple[int, ...], *arguments: Any) -> _Pla
     except TypeError:
         if not any(isinstance(value, list) for value in arguments):
             raise
-    return _cached_plan(operation, input_shape, *map(hashable, arguments))
+    return _cached_plan(
+        operation, input_shape, *(tuple(value) if isinstance(value, list) else value for value in arguments)
+    )
 
 
 def interpolate(

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, array, channels_last, empty, same_dtype
+from .. import _settings
+from ..kernels import load
+from ._activation import dense, like
+from ._arrays import Array, array, channels_last, empty, empty_like, same_dtype
+
+_pointwise = load("pointwise")
+#: What adding two elements is worth in floating-point operations when the number of threads is chosen.
+ADD_WORK = 3
 
 
 def _operands(operation: str, inputs: Sequence[Any]) -> list[Array]:
@@ -86,6 +93,8 @@ def add(*inputs: Any) -> Array:
            [1., 2., 3.]])
     """
     arrays = _operands("add", inputs)
+    if len(arrays) == 2 and arrays[0].shape == arrays[1].shape:
+        return _sum(*arrays, False)
     output = _result(arrays, _common_shape("add", [x.shape for x in arrays]))
     if len(arrays) == 1:
         np.copyto(output, arrays[0])
@@ -94,6 +103,41 @@ def add(*inputs: Any) -> Array:
     for x in arrays[2:]:
         np.add(output, x, out=output)
     return output
+
+
+def _sum(x: Array, y: Array, rectified: bool) -> Array:
+    if not (x.flags.c_contiguous and y.flags.c_contiguous):
+        x = dense(x)
+        y = like(y, x)
+    z = empty_like(x)
+    _pointwise.add(z, x, y, rectified, _settings.threads_for(x.size * ADD_WORK))
+    return z
+
+
+def add_relu(input: Any, other: Any) -> Array:
+    """
+    Return max(input + other, 0) in one pass over memory: the end of a residual block.
+
+    Parameters
+    ----------
+    input, other : ndarray of one shape, float32 or float64
+
+    Returns
+    -------
+    ndarray
+        A new array in the memory order of `input`.
+
+    Raises
+    ------
+    TypeError
+        One of them is no array of float32 or float64, or dtypes are mixed.
+    ValueError
+        The shapes differ.
+    """
+    x, y = _operands("add_relu", (input, other))
+    if x.shape != y.shape:
+        raise ValueError(f"add_relu: input and other must have one shape, got {x.shape} and {y.shape}")
+    return _sum(x, y, True)
 
 
 def add_backward(grad_output: Any, *inputs: Any, shapes: Sequence[tuple[int, ...]] | None = None) -> tuple[Array, ...]:

@@ -114,11 +114,11 @@ def batch_norm_scale_shift(
 
 
 def _normalized(x: Array, sets: _Sets, found: Statistics, given: bool, weight: Array | None, bias: Array | None,
-                eps: float, last: bool) -> Array:  # fmt: skip
+                eps: float, last: bool, rectified: bool = False) -> Array:  # fmt: skip
     y = empty_like(x)
     if x.size:
         threads = _settings.threads_for(x.size * MOVE_WORK)
-        _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads)
+        _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified)
     return y
 
 
@@ -187,6 +187,7 @@ def batch_norm(
     eps: float = 1e-5,
     *,
     return_statistics: bool = False,
+    rectified: bool = False,
 ) -> Any:
     """
     Normalise each channel: y = (x - mean) / sqrt(variance + eps) · weight + bias.
@@ -206,6 +207,9 @@ def batch_norm(
     eps : float, at least 0
     return_statistics : bool
         Return ``(output, statistics)``; the backward function takes them.
+    rectified : bool
+        Pass the output through a ReLU in the same pass over memory; `batch_norm_backward` then wants the gradient of
+        what the ReLU was given, which `relu_backward` finds.
 
     Returns
     -------
@@ -245,7 +249,7 @@ def batch_norm(
         found = np.zeros((1, sets.channels)), np.ones((1, sets.channels))
     else:
         found = _fixed(operation, mean, var)
-    y = _normalized(x, sets, found, not training, weights, biases, eps, last)
+    y = _normalized(x, sets, found, not training, weights, biases, eps, last, rectified)
     if training and x.size:
         _move(running_mean, found[0][0], momentum)
         _move(running_var, found[1][0] * (sets.size / (sets.size - 1)), momentum)

@@ -163,10 +163,10 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
 #define WHOLE(p) NAME(load)((p) + i)
 #define PART(p) NAME(load_part)((p) + i, n - i)
 
-/* y = (x - center) scale + shift */
-KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, ptrdiff_t n, T center, T scale, T shift)
+/* y = (x - center) scale + shift, not below `floor`: 0 where a ReLU comes next, else -infinity */
+KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, ptrdiff_t n, T center, T scale, T shift, T floor)
 {
-#define VALUE(LOAD) ((LOAD(x) - center) * scale + shift)
+#define VALUE(LOAD) NAME(at_least)((LOAD(x) - center) * scale + shift, floor)
     OVER_ELEMENTS(y, VALUE)
 #undef VALUE
 }
@@ -318,11 +318,11 @@ KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T 
         NEXT;                                                                                                           \
     }
 
-/* y = (x - center) scale + shift, each of these a row of n */
+/* y = (x - center) scale + shift, each of these a row of n, and not below `floor` */
 KERNEL NAME(column_affine)(T *restrict y, const T *restrict x, ptrdiff_t rows, ptrdiff_t n, const T *restrict center,
-                           const T *restrict scale, const T *restrict shift)
+                           const T *restrict scale, const T *restrict shift, T floor)
 {
-#define VALUE(LOAD, i) ((LOAD(x, i) - LOAD(center, i)) * LOAD(scale, i) + LOAD(shift, i))
+#define VALUE(LOAD, i) NAME(at_least)((LOAD(x, i) - LOAD(center, i)) * LOAD(scale, i) + LOAD(shift, i), floor)
     OVER_ROWS(y, VALUE, )
 #undef VALUE
 }

@@ -14,7 +14,7 @@ Functions that are written for both types take a pointer `typed` that is never f
 """
 
 from cython.parallel cimport prange
-from libc.math cimport sqrt
+from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
@@ -68,6 +68,7 @@ cdef struct Job:
     const double* bias
     double eps
     bint given  # mean and variance do not depend on x
+    double floor  # y is not below it: 0 where a ReLU comes next, else -infinity
     double* mean  # [outer][groups]
     double* variance
     double* sums  # two for each channel (or column) of each block: of dy, of dy (x - center)
@@ -302,7 +303,7 @@ cdef void apply_stretch(const Job* j, real* typed, index at, index n, index entr
     cdef real* out = <real*>j.out + at
     cdef const real* dy
     if j.dy == NULL:
-        stretch_affine(out, x, n, table[0], table[size], table[2 * size])
+        stretch_affine(out, x, n, table[0], table[size], table[2 * size], <real>j.floor)
     else:
         dy = <const real*>j.dy + at
         stretch_gradient(out, dy, x, n, table[0], table[size], table[2 * size], table[3 * size])
@@ -340,7 +341,7 @@ cdef void apply_columns(const Job* j, real* typed, index block, index at, index 
     cdef real* out = <real*>j.out + at
     cdef const real* dy
     if j.dy == NULL:
-        column_affine(out, x, rows, n, t, t + size, t + 2 * size)
+        column_affine(out, x, rows, n, t, t + size, t + 2 * size, <real>j.floor)
     else:
         dy = <const real*>j.dy + at
         column_gradient(out, dy, x, rows, n, t, t + size, t + 2 * size, t + 3 * size)
@@ -505,8 +506,9 @@ cdef const double* doubles(array) except? NULL:
 
 
 def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, weight, bias, double eps, bint given,
-              index outer, index samples, index channels, index space, index groups, bint last, int threads):
-    """y = (x - mean) / sqrt(variance + eps) weight + bias; no y: the statistics alone.
+              index outer, index samples, index channels, index space, index groups, bint last, int threads,
+              bint rectified=False):
+    """y = (x - mean) / sqrt(variance + eps) weight + bias; no y: the statistics alone; through a ReLU if ``rectified``.
 
     ``mean`` and ``variance``, (outer, groups), are written unless they are ``given``; they, ``weight`` and ``bias``,
     (channels,) or None, are float64. No size is 0.
@@ -516,8 +518,10 @@ def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, weight, 
     j.s = lay_out(outer, samples, channels, space, groups, last, 4 if single else 8)
     j.out = NULL if y is None else cnp.PyArray_DATA(y)
     j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), NULL, doubles(weight), doubles(bias)
-    j.eps, j.given, j.sums = eps, given, NULL
+    j.eps, j.given, j.sums, j.floor = eps, given, NULL, -INFINITY
     j.mean, j.variance = <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(variance)
+    if rectified:
+        j.floor = 0
     if single:
         run[float](&j, NULL, threads)
     else:
@@ -540,7 +544,7 @@ def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.nd
     j.s = lay_out(outer, samples, channels, space, groups, last, 4 if single else 8)
     j.out = NULL if dx is None else cnp.PyArray_DATA(dx)
     j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), cnp.PyArray_DATA(dy), doubles(weight), NULL
-    j.eps, j.given, j.sums = eps, given, NULL
+    j.eps, j.given, j.sums, j.floor = eps, given, NULL, -INFINITY
     j.mean, j.variance = <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(variance)
     if not given or dweight is not None or dbias is not None:
         sums = take(2 * outer * channels * sizeof(double))

@@ -14,8 +14,10 @@ cdef extern from "normalization.h" nogil:
                               double* sum, double* product) noexcept
     void stretch_products_f64(const double* dy, const double* x, index count, index step, index length, double center,
                               double* sum, double* product) noexcept
-    void stretch_affine_f32(float* y, const float* x, index n, float center, float scale, float shift) noexcept
-    void stretch_affine_f64(double* y, const double* x, index n, double center, double scale, double shift) noexcept
+    void stretch_affine_f32(float* y, const float* x, index n, float center, float scale, float shift,
+                            float floor) noexcept
+    void stretch_affine_f64(double* y, const double* x, index n, double center, double scale, double shift,
+                            double floor) noexcept
     void stretch_gradient_f32(float* dx, const float* dy, const float* x, index n, float center, float a, float b,
                               float c) noexcept
     void stretch_gradient_f64(double* dx, const double* dy, const double* x, index n, double center, double a, double b,
@@ -29,9 +31,9 @@ cdef extern from "normalization.h" nogil:
     void column_products_f64(double* sum, double* product, const double* dy, const double* x, const double* center,
                              index rows, index width, index n, double* scratch) noexcept
     void column_affine_f32(float* y, const float* x, index rows, index n, const float* center, const float* scale,
-                           const float* shift) noexcept
+                           const float* shift, float floor) noexcept
     void column_affine_f64(double* y, const double* x, index rows, index n, const double* center, const double* scale,
-                           const double* shift) noexcept
+                           const double* shift, double floor) noexcept
     void column_gradient_f32(float* dx, const float* dy, const float* x, index rows, index n, const float* center,
                              const float* a, const float* b, const float* c) noexcept
     void column_gradient_f64(double* dx, const double* dy, const double* x, index rows, index n, const double* center,
@@ -72,12 +74,13 @@ cdef inline void stretch_products(const real* dy, const real* x, index count, in
         stretch_products_f64(dy, x, count, step, length, center, sum, product)
 
 
-cdef inline void stretch_affine(real* y, const real* x, index n, real center, real scale, real shift) noexcept nogil:
-    """y = (x - center) scale + shift"""
+cdef inline void stretch_affine(real* y, const real* x, index n, real center, real scale, real shift,
+                                real floor) noexcept nogil:
+    """y = max((x - center) scale + shift, floor)"""
     if real is float:
-        stretch_affine_f32(y, x, n, center, scale, shift)
+        stretch_affine_f32(y, x, n, center, scale, shift, floor)
     else:
-        stretch_affine_f64(y, x, n, center, scale, shift)
+        stretch_affine_f64(y, x, n, center, scale, shift, floor)
 
 
 cdef inline void stretch_gradient(real* dx, const real* dy, const real* x, index n, real center, real a, real b,
@@ -108,12 +111,12 @@ cdef inline void column_products(double* sum, double* product, const real* dy, c
 
 
 cdef inline void column_affine(real* y, const real* x, index rows, index n, const real* center, const real* scale,
-                               const real* shift) noexcept nogil:
-    """y = (x - center) scale + shift, each of these a row."""
+                               const real* shift, real floor) noexcept nogil:
+    """y = max((x - center) scale + shift, floor), each of center, scale, shift a row."""
     if real is float:
-        column_affine_f32(y, x, rows, n, center, scale, shift)
+        column_affine_f32(y, x, rows, n, center, scale, shift, floor)
     else:
-        column_affine_f64(y, x, rows, n, center, scale, shift)
+        column_affine_f64(y, x, rows, n, center, scale, shift, floor)
 
 
 cdef inline void column_gradient(real* dx, const real* dy, const real* x, index rows, index n, const real* center,

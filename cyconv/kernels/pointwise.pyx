@@ -26,6 +26,10 @@ cdef extern from "vecmath.h" nogil:
     void sigmoid_f64(double* y, const double* x, Py_ssize_t n) noexcept
     void relu_backward_f32(float* dx, const float* dy, const float* x, Py_ssize_t n) noexcept
     void relu_backward_f64(double* dx, const double* dy, const double* x, Py_ssize_t n) noexcept
+    void add_f32(float* z, const float* x, const float* y, Py_ssize_t n) noexcept
+    void add_f64(double* z, const double* x, const double* y, Py_ssize_t n) noexcept
+    void add_relu_f32(float* z, const float* x, const float* y, Py_ssize_t n) noexcept
+    void add_relu_f64(double* z, const double* x, const double* y, Py_ssize_t n) noexcept
     void tanh_backward_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
     void tanh_backward_f64(double* dx, const double* dy, const double* y, Py_ssize_t n) noexcept
     void sigmoid_backward_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
@@ -40,8 +44,10 @@ ctypedef enum Function:
     EXP
     TANH
     SIGMOID
+    ADD
+    ADD_RELU
 
-# A function of x, and a gradient: dx from dy and from the output (for the ReLU: from either).
+# A function of x; and one of two arrays, a sum or a gradient: dx from dy and the output (for the ReLU: from either).
 ctypedef void (*apply_t)(void* y, const void* x, index n) noexcept nogil
 ctypedef void (*gradient_t)(void* dx, const void* dy, const void* y, index n) noexcept nogil
 
@@ -51,8 +57,10 @@ functions[<int>EXP] = [<apply_t>exp_f32, <apply_t>exp_f64]
 functions[<int>TANH] = [<apply_t>tanh_f32, <apply_t>tanh_f64]
 functions[<int>SIGMOID] = [<apply_t>sigmoid_f32, <apply_t>sigmoid_f64]
 
-cdef gradient_t gradients[4][2]
+cdef gradient_t gradients[6][2]
 gradients[<int>RELU] = [<gradient_t>relu_backward_f32, <gradient_t>relu_backward_f64]
+gradients[<int>ADD] = [<gradient_t>add_f32, <gradient_t>add_f64]
+gradients[<int>ADD_RELU] = [<gradient_t>add_relu_f32, <gradient_t>add_relu_f64]
 gradients[<int>TANH] = [<gradient_t>tanh_backward_f32, <gradient_t>tanh_backward_f64]
 gradients[<int>SIGMOID] = [<gradient_t>sigmoid_backward_f32, <gradient_t>sigmoid_backward_f64]
 
@@ -80,6 +88,11 @@ def sigmoid(cnp.ndarray y, cnp.ndarray x, int threads):
 def relu_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, int threads):
     """dx = 0 where x <= 0, else dy; ``x`` may be the output as well."""
     differentiate(RELU, dx, dy, x, threads)
+
+
+def add(cnp.ndarray z, cnp.ndarray x, cnp.ndarray y, bint rectified, int threads):
+    """z = x + y, or max(x + y, 0) if ``rectified``; NaN passes."""
+    differentiate(ADD_RELU if rectified else ADD, z, x, y, threads)
 
 
 def tanh_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads):
@@ -126,7 +139,7 @@ cdef int differentiate(Function function, cnp.ndarray dx, cnp.ndarray dy, cnp.nd
     cdef const char* gradient = <const char*>cnp.PyArray_DATA(dy)
     cdef const char* output = <const char*>cnp.PyArray_DATA(y)
     cdef index n = cnp.PyArray_SIZE(y), size = 8 if double_ else 4, chunks = (n + CHUNK - 1) // CHUNK, i, at
-    cdef bint flush = function != RELU
+    cdef bint flush = function == TANH or function == SIGMOID
     with nogil:
         if threads == 1 or chunks < 2:
             differentiate_chunk(f, to, gradient, output, n, flush)

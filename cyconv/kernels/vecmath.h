@@ -211,10 +211,13 @@ CYCONV_INLINE VEC NAME(sigmoid_vec)(VEC x)
 CYCONV_INLINE VEC NAME(relu_vec)(VEC x) { return NAME(pick)(x < 0, (VEC){0}, x); } /* NaN is not below zero */
 /* y: the output, or for the ReLU its input, which tells the same. */
 CYCONV_INLINE VEC NAME(relu_gradient)(VEC dy, VEC y) { return NAME(pick)(y <= 0, (VEC){0}, dy); }
+CYCONV_INLINE VEC NAME(sum)(VEC a, VEC b) { return a + b; }
+CYCONV_INLINE VEC NAME(rectified_sum)(VEC a, VEC b) { return NAME(relu_vec)(a + b); }
 CYCONV_INLINE VEC NAME(sigmoid_gradient)(VEC dy, VEC y) { return dy * (y * (1 - y)); }
 CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); }
 
-/* to[i] = the function's value for i < n. What is written is no other array. The first vector lies where the array does,
+/* to[i] = the function's value for i < n. What is written is no other array, but for the gradient of the ReLU: done twice,
+ * it is the same. The first vector lies where the array does,
  * the others on whole cache lines of `to` (a store across two lines costs two), the last reaches back over the one before
  * it; a short array goes through a part vector. An element's value is the same in each of them. */
 #undef OVER_ARRAY
@@ -237,8 +240,8 @@ CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); 
         OVER_ARRAY(y, f(NAME(load)(x + i)), f(NAME(load_part)(x, n)))                                                   \
     }
 #define GRADIENT(name, f)                                                                                               \
-    static __attribute__((noinline, unused)) void NAME(name)(T *restrict dx, const T *restrict dy, const T *restrict y, \
-                                                             ptrdiff_t n)                                               \
+    static __attribute__((noinline, unused)) void NAME(name)(T *dx, const T *dy, const T *y, ptrdiff_t n)  \
+                                                                                                                         \
     {                                                                                                                   \
         OVER_ARRAY(dx, f(NAME(load)(dy + i), NAME(load)(y + i)), f(NAME(load_part)(dy, n), NAME(load_part)(y, n)))      \
     }
@@ -247,6 +250,8 @@ FUNCTION(exp, NAME(exp_vec))
 FUNCTION(tanh, NAME(tanh_vec))
 FUNCTION(sigmoid, NAME(sigmoid_vec))
 GRADIENT(relu_backward, NAME(relu_gradient))
+GRADIENT(add, NAME(sum))
+GRADIENT(add_relu, NAME(rectified_sum))
 GRADIENT(tanh_backward, NAME(tanh_gradient))
 GRADIENT(sigmoid_backward, NAME(sigmoid_gradient))
 #undef FUNCTION

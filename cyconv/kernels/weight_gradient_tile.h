@@ -9,7 +9,7 @@
 #define GRID(r, c, v)                                                                                                   \
     static __attribute__((noinline, unused)) void NAME(grid_##r##_##c##_##v)(GRID_ARGUMENTS)                            \
     {                                                                                                                   \
-        NAME(tile_body)(r, c, v, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second);                   \
+        NAME(tile_body)(r, c, v, 0, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second, 0);              \
     }
 GRID(3, 3, 1)
 #if CYCONV_TILE_PIXELS == 14

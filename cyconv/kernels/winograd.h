@@ -1,4 +1,5 @@
-/* Winograd's transforms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), one vector of channels at a time, for float and double.
+/* Winograd's transforms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), and those of stride 2, one vector of channels at a
+ * time, for float and double.
  *
  * A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.  With interpolation points p_i:
  *
@@ -18,6 +19,11 @@
 #define WINOGRAD_B (3.0 / 2)
 #define WINOGRAD_A2 (WINOGRAD_A * WINOGRAD_A)
 #define WINOGRAD_B2 (WINOGRAD_B * WINOGRAD_B)
+/* At stride 2. */
+#define WINOGRAD_SA (1.0 / 2)
+#define WINOGRAD_SB (5.0 / 4)
+#define WINOGRAD_SA2 (WINOGRAD_SA * WINOGRAD_SA)
+#define WINOGRAD_SB2 (WINOGRAD_SB * WINOGRAD_SB)
 
 #define T float
 #define SUFFIX f32

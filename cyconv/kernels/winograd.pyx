@@ -1,4 +1,4 @@
-"""Convolution of stride 1 by Winograd's algorithms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5).
+"""Convolution of stride 1 or 2 by Winograd's algorithms F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5).
 
 For each block of tiles: the source pixels are brought to [channel vector][row][column][channel] with their padding,
 each tile is transformed to its elements xi, and for each block of output channels the register tile multiplies
@@ -15,6 +15,11 @@ the kernel has one tap, a tile is one pixel high or wide, and nothing is transfo
 
 A dilated convolution is many of them side by side: the pixels whose row and column leave the same remainders when
 divided by the dilation (a *phase*) meet only each other. A block holds the tiles of all its phases.
+
+At stride 2 pixels at even places meet two taps of three, those at odd places the third (winograd.h): of the 81 elements
+of a tile of 4x4 outputs, 25 are transformed in both directions, 40 in one, and 16 are pixels as they are. Elements at
+odd places share their weights, 36 for each pair of channels, and those that only outputs behind the last one would take
+are left out: V[xi] and M[xi] hold the tiles that have element xi, without gaps.
 """
 
 from cython.parallel cimport prange, threadid
@@ -29,6 +34,7 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    copy_row,
     fetch,
     fetching_tile,
     flush_denormals,
@@ -38,17 +44,36 @@ from cyconv.kernels.simd cimport (
     transpose,
 )
 from cyconv.kernels.source cimport index
-from cyconv.kernels.winograd_tiles cimport Shape, gather_source, lay_out, transform_input
+from cyconv.kernels.winograd_tiles cimport (
+    Shape,
+    count_places,
+    gather_source,
+    lay_out,
+    transform_input,
+    transform_strided,
+    weight_of,
+)
 
 cdef extern from "winograd.h" nogil:
     void winograd_output_f32(int m, int er, int ec, const float* x, index ld, index plane, index tiles, int vectors,
                              const float* bias, float floor, float* to, index row, index column) noexcept
     void winograd_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles, int vectors,
                              const double* bias, double floor, double* to, index row, index column) noexcept
+    void winograd_strided_output_f32(int m, int er, int ec, const float* x, index ld, index plane, index tiles,
+                                     int vectors, const float* bias, float floor, float* to, index row, index column,
+                                     const index* above, const index* wide) noexcept
+    void winograd_strided_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles,
+                                     int vectors, const double* bias, double floor, double* to, index row,
+                                     index column, const index* above, const index* wide) noexcept
     void winograd_weights_f32(int m, int er, int ec, const float* x, index channels, int vectors, float* to,
                               index plane) noexcept
     void winograd_weights_f64(int m, int er, int ec, const double* x, index channels, int vectors, double* to,
                               index plane) noexcept
+
+
+# Elements along an axis of a tile, and in all, at most.
+DEF EDGE = 9
+DEF ELEMENTS = 81
 
 
 cdef class Winograd(Convolution):
@@ -56,23 +81,25 @@ cdef class Winograd(Convolution):
 
     cdef Shape shape
     cdef int32_t* table
+    cdef int32_t order[ELEMENTS]  # elements of a tile, those that meet the same weights one after the other
     cdef bint single  # float
 
     def __cinit__(self):
         self.table = NULL
 
     def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
-                 dilation, block, bint rectified, bint swapped):
+                 stride, dilation, block, bint rectified, bint swapped):
         """``source``, ``out``: (channels, depth, height, width); ``first``: source pixel of output pixel (0, 0, 0);
         ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
-        cdef index c
+        cdef index c, xi
         self.single = dtype == "f"
         s.rectified, s.swapped = rectified, swapped
-        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, dilation, block)
-        s.copy_size = s.in_vectors * s.copy_plane
+        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,
+                block)
+        s.copy_size = s.copy_plane if s.strided else s.in_vectors * s.copy_plane
         s.m_plane = s.tiles * 2 * width + width
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
         self.packed_size = groups * group_weights(s, width)
@@ -84,6 +111,12 @@ cdef class Winograd(Convolution):
         for c in range(s.terms):
             self.table[c] = ((c // s.channels * s.in_vectors + c % s.channels // width) * s.tiles * width
                              + c % s.channels % width)
+        for c, xi in enumerate(sorted(range(s.elements), key=self.weight_of)):
+            self.order[c] = xi
+
+    def weight_of(self, index xi):
+        """Return the place of the transformed weights that element xi of a tile meets."""
+        return weight_of(&self.shape, xi)
 
     def __dealloc__(self):
         free(self.table)
@@ -104,7 +137,7 @@ cdef class Winograd(Convolution):
 
 cdef inline index group_weights(const Shape* s, index width) noexcept nogil:
     """Elements of the transformed weights of one group."""
-    return s.elements * (s.vectors * width * s.terms + s.channel_blocks * width)
+    return s.weight_elements * (s.vectors * width * s.terms + s.channel_blocks * width)
 
 
 # Input channels whose taps are brought into order at a time, on their way to the transform.
@@ -140,7 +173,7 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
     cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, i, piece
-    cdef real* to = packed + group * group_weights(s, width) + s.elements * (first * s.terms + block * width)
+    cdef real* to = packed + group * group_weights(s, width) + s.weight_elements * (first * s.terms + block * width)
     cdef real* cut = ordered + WEIGHT_CHANNELS * taps * ld
     cdef bint whole = s.pieces == 1 and s.r_row == s.kernel_rows and s.r_column == s.kernel_columns
     cdef uint64_t mode = flush_denormals()
@@ -220,17 +253,17 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
         held[8 * i] = -1
     if threads == 1:
         for i in range(tasks):
-            run_task(&s, plan.table, out, source, packed, start, <real*>private, held, i)
+            run_task(&s, plan.table, plan.order, out, source, packed, start, <real*>private, held, i)
     else:
         for i in prange(tasks, schedule="dynamic", num_threads=threads):
-            run_task(&s, plan.table, out, source, packed, start, <real*>(private + threadid() * per_thread),
-                     held + 8 * threadid(), i)
+            run_task(&s, plan.table, plan.order, out, source, packed, start,
+                     <real*>(private + threadid() * per_thread), held + 8 * threadid(), i)
     give(&memory)
     return 0
 
 
-cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* source, const real* packed,
-                   const real* start, real* private, index* held, index task) noexcept nogil:
+cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, real* out, const real* source,
+                   const real* packed, const real* start, real* private, index* held, index task) noexcept nogil:
     cdef index task_group = task % s.task_groups, block = task // s.task_groups
     cdef index group = block % s.groups, place = block // s.groups
     cdef index column = place % s.column_blocks * s.block_columns
@@ -238,7 +271,9 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     cdef index image = place // s.column_blocks // s.row_blocks * s.block_images
     cdef index images = min(s.block_images, s.images - image)
     cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
-    cdef index tiles = rows * columns * s.dilation_row * s.dilation_column, width = lanes(source), i, b, k
+    cdef index phases = s.dilation_row * s.dilation_column, width = lanes(source), i, b
+    cdef index high[EDGE]
+    cdef index wide[EDGE]
     cdef index last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
     cdef real* copy = private
     cdef real* v = copy + s.copy_size
@@ -249,42 +284,62 @@ cdef void run_task(const Shape* s, const int32_t* table, real* out, const real* 
     start += group * s.vectors * width
     source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
     out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
+    count_places(s.m, s.edge_row, rows * phases, row, s.out_height, high)
+    count_places(s.m, s.edge_column, columns, column, s.out_width, wide)
     if held[0] != block:
+        transform_block(s, source, copy, v, image, images, row, column, rows, columns, high, wide)
+        held[0] = block
+    for b in range(task_group * s.task_blocks, last):
+        multiply(s, table, order, v, packed + s.weight_elements * b * width * (2 * s.terms + 1),
+                 <int>min(2, s.vectors - 2 * b), product, images, high, wide)
+        for i in range(images):
+            write_block(s, product, out, image + i, i, start + 2 * b * width, scratch, b, row, column, rows, columns,
+                        high, wide)
+    restore_denormals(mode)
+
+
+cdef void transform_block(const Shape* s, const real* source, real* copy, real* v, index image, index images, index row,
+                          index column, index rows, index columns, const index* high, const index* wide) noexcept nogil:
+    """V of a block."""
+    cdef index width = lanes(source), tiles = rows * columns * s.dilation_row * s.dilation_column, c, i, k
+    if not s.strided:
         for i in range(images):
             for k in range(s.kernel_slices):
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, 0, s.in_vectors)
                 transform_input(s, copy, v + i * tiles * width, k, rows, columns, 0, s.in_vectors)
-        held[0] = block
-    for b in range(task_group * s.task_blocks, last):
-        multiply(s, table, v, packed + s.elements * b * width * (2 * s.terms + 1), <int>min(2, s.vectors - 2 * b),
-                 product, images * tiles)
+        return
+    # Four times the pixels of a block of stride 1: one vector of channels at a time, while they are near.
+    for c in range(s.in_vectors):
         for i in range(images):
-            write_block(s, product + i * tiles * min(2, s.vectors - 2 * b) * width, out, image + i,
-                        start + 2 * b * width, scratch, b, row, column, rows, columns)
-    restore_denormals(mode)
+            for k in range(s.kernel_slices):
+                gather_source(s, source, copy, image + i, k, row, column, rows, columns, c, c + 1)
+                transform_strided(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
 
 
-cdef void multiply(const Shape* s, const int32_t* table, const real* v, const real* weights, int vectors,
-                   real* product, index tiles) noexcept nogil:
+cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, const real* v, const real* weights,
+                   int vectors, real* product, index images, const index* high, const index* wide) noexcept nogil:
     """M[xi][tile][k] of one block of output channels."""
-    cdef index width = lanes(v), ld = vectors * width, xi, done, n, i, most = CYCONV_TILE_PIXELS
-    cdef index pieces = (tiles + most - 1) // most
+    cdef index width = lanes(v), ld = vectors * width, e, xi, tiles, done, n, i, most = CYCONV_TILE_PIXELS, pieces
     cdef real zeros[32]
     for i in range(ld):
         zeros[i] = 0
-    for xi in range(s.elements):
+    for e in range(s.elements):
+        xi = order[e]
+        tiles = images * high[xi // s.edge_column] * wide[xi % s.edge_column]
+        pieces = (tiles + most - 1) // most
         done = 0
         for i in range(pieces):
             n = (tiles - done + pieces - i - 1) // (pieces - i)
             fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, s.terms,
-                          weights + xi * (s.terms * ld + width), ld, <const real*>zeros, 0,
+                          weights + weight_of(s, xi) * (s.terms * ld + width), ld, <const real*>zeros, 0,
                           product + xi * s.m_plane + done * ld, ld, 0)
             done += n
 
 
-cdef void write_block(const Shape* s, const real* product, real* out, index image, const real* bias, real* scratch,
-                      index block, index row, index column, index rows, index columns) noexcept nogil:
-    """Transform one image of a block back and bring it to where it belongs."""
+cdef void write_block(const Shape* s, const real* product, real* out, index image, index of_block, const real* bias,
+                      real* scratch, index block, index row, index column, index rows, index columns,
+                      const index* row_counts, const index* column_counts) noexcept nogil:
+    """Transform one image of a block, number ``of_block`` in it, back and bring it to where it belongs."""
     cdef index width = lanes(product), first = 2 * block * width, r, j
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, channels = min(ld, s.out_channels - first), all = s.groups * s.out_channels
@@ -294,7 +349,12 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
     cdef real floor = 0 if s.rectified else -INFINITY
     cdef real* to
-    for y in range(s.dilation_row):
+    if s.strided:
+        transform_back(s, product, of_block, bias, floor, scratch, vectors, rows, columns, row_counts,
+                       column_counts)
+    else:
+        product += of_block * rows * columns * s.dilation_row * s.dilation_column * ld
+    for y in range(0 if s.strided else s.dilation_row):
         for x in range(s.dilation_column):
             for r in range(rows):
                 to = scratch + (r * high + y) * pitch + x * ld
@@ -309,11 +369,27 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     if s.channels_last:
         for r in range(height):
             for j in range(across):
-                memcpy(out + ((top + r) * s.out_width + left + j) * all + first,
-                       scratch + r * pitch + j * ld, channels * sizeof(real))
+                copy_row(out + ((top + r) * s.out_width + left + j) * all + first, scratch + r * pitch + j * ld,
+                         channels)
     elif across == s.out_width and across == columns * wide:
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
     else:
         for r in range(height):
             transpose(<const real*>scratch + r * pitch, ld, across, channels,
                       out + first * area + (top + r) * s.out_width + left, area)
+
+
+cdef void transform_back(const Shape* s, const real* product, index image, const real* bias, real floor, real* to,
+                         int vectors, index rows, index columns, const index* high, const index* wide) noexcept nogil:
+    """M of one image of a block at stride 2 to pixels."""
+    cdef index width = lanes(product), ld = vectors * width, pitch = columns * s.m_column * ld, r, i
+    cdef index above[EDGE]
+    for r in range(rows):
+        for i in range(s.edge_row):
+            above[i] = image * high[i] + r
+        if real is float:
+            winograd_strided_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
+                                        floor, to + r * s.m_row * pitch, pitch, ld, above, wide)
+        else:
+            winograd_strided_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
+                                        floor, to + r * s.m_row * pitch, pitch, ld, above, wide)

@@ -80,7 +80,8 @@ cdef class WinogradGradient(GradientOfWeights):
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index t, copied
         self.single = dtype == "f"
-        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, dilation, block)
+        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, (1, 1, 1), dilation,
+                block)
         # One vector of the source, or two of the gradient.
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
         s.copy_size = max(s.copy_plane, s.scratch_size)

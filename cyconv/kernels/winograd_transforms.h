@@ -1,13 +1,41 @@
 /* Template, included by winograd.h once for each element type T. m: output edge of a tile; r: edge of the kernel;
  * edge = m + r - 1, 4 or 6: the number of points, which alone decides the transform of the input. Along an axis in which
- * the kernel has one tap, m, r and edge are 1 and nothing is transformed. */
+ * the kernel has one tap, m, r and edge are 1 and nothing is transformed. Along an axis of stride 2, edge = 2 m + 1,
+ * 5 or 9: transformed elements at even places, pixels between them (winograd.h). */
 #define NAME(x) CYCONV_JOIN(x, SUFFIX)
 #define VEC NAME(vec)
 #define LANES ((ptrdiff_t)(CYCONV_VECTOR_BYTES / sizeof(T)))
 
+/* Taps of the kernel along an axis, and elements to which they are transformed: fewer than those of the input at stride
+ * 2, where all pixels of odd places meet the one tap between the others. */
+CYCONV_INLINE int NAME(taps_of)(const int m, const int edge)
+{
+    return edge == 1 ? 1 : edge % 2 ? 3 : edge - m + 1;
+}
+CYCONV_INLINE int NAME(weights_of)(const int m, const int edge) { return edge > 1 && edge % 2 ? m + 2 : edge; }
+
 /* Bᵀ d, in place on d[0], d[step], ... */
 CYCONV_INLINE void NAME(transform_input_line)(const int edge, VEC *d, const int step)
 {
+    if (edge == 5) {
+        VEC d2 = d[2 * step];
+        d[0] -= d2;
+        d[4 * step] -= d2;
+        return;
+    }
+    if (edge == 9) {
+        const T a = WINOGRAD_SA, b = WINOGRAD_SB, a2 = WINOGRAD_SA2, b2 = WINOGRAD_SB2;
+        const T sum = WINOGRAD_SA2 + WINOGRAD_SB2, product = WINOGRAD_SA2 * WINOGRAD_SB2;
+        VEC e0 = d[0], e1 = d[2 * step], e2 = d[4 * step], e3 = d[6 * step];
+        VEC even_a = a * (e2 - b2 * e0), odd_a = e3 - b2 * e1;
+        VEC even_b = b * (e2 - a2 * e0), odd_b = e3 - a2 * e1;
+        d[0] = odd_a + even_a;
+        d[2 * step] = odd_a - even_a;
+        d[4 * step] = odd_b + even_b;
+        d[6 * step] = odd_b - even_b;
+        d[8 * step] = product * e0 + (d[8 * step] - sum * e2);
+        return;
+    }
     VEC d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
     if (edge == 4) {
         d[0] = d2 - d0;
@@ -33,7 +61,19 @@ CYCONV_INLINE void NAME(transform_input_line)(const int edge, VEC *d, const int 
 CYCONV_INLINE void NAME(transform_output_line)(const int m, const int edge, VEC *y, const int step)
 {
     VEC y0 = y[0], y1 = y[step], y2 = y[2 * step], y3 = y[3 * step];
-    if (edge == 4) {
+    if (edge == 5) {
+        y[0] = y0 + (y1 + y2);
+        y[step] = y2 + (y3 + y[4 * step]);
+    } else if (edge == 9) {
+        const T a = WINOGRAD_SA, b = WINOGRAD_SB, a2 = WINOGRAD_SA2, b2 = WINOGRAD_SB2;
+        const T a3 = WINOGRAD_SA2 * WINOGRAD_SA, b3 = WINOGRAD_SB2 * WINOGRAD_SB;
+        VEC y4 = y[4 * step], y6 = y[6 * step];
+        VEC even_a = y0 + y2, odd_a = y0 - y2, even_b = y4 + y6, odd_b = y4 - y6;
+        y[0] = y1 + (even_a + even_b);
+        y[step] = y3 + (a * odd_a + b * odd_b);
+        y[2 * step] = y[5 * step] + (a2 * even_a + b2 * even_b);
+        y[3 * step] = (y[7 * step] + y[8 * step]) + (a3 * odd_a + b3 * odd_b);
+    } else if (edge == 4) {
         y[0] = y0 + (y1 + y2);
         y[step] = (y1 - y2) + y3;
     } else {
@@ -56,7 +96,23 @@ CYCONV_INLINE void NAME(transform_weight_line)(const int r, const int edge, cons
                                                const int out_step)
 {
     VEC g0 = g[0], g1 = g[step], g2 = g[2 * step];
-    if (edge == 4) {
+    if (edge == 5) {
+        out[0] = g0;
+        out[out_step] = g0 + g2;
+        out[2 * out_step] = g2;
+        out[3 * out_step] = g1;
+    } else if (edge == 9) {
+        const T at_a = 1 / (2 * WINOGRAD_SA * (WINOGRAD_SA2 - WINOGRAD_SB2));
+        const T at_b = 1 / (2 * WINOGRAD_SB * (WINOGRAD_SB2 - WINOGRAD_SA2));
+        const T a = WINOGRAD_SA * at_a, b = WINOGRAD_SB * at_b;
+        VEC even_a = at_a * g0, odd_a = a * g2, even_b = at_b * g0, odd_b = b * g2;
+        out[0] = odd_a + even_a;
+        out[out_step] = odd_a - even_a;
+        out[2 * out_step] = odd_b + even_b;
+        out[3 * out_step] = odd_b - even_b;
+        out[4 * out_step] = g2;
+        out[5 * out_step] = g1;
+    } else if (edge == 4) {
         const T half = 0.5;
         VEC even = half * (g0 + g2), odd = half * g1;
         out[0] = -g0;
@@ -86,11 +142,12 @@ CYCONV_INLINE void NAME(transform_weight_line)(const int r, const int edge, cons
     }
 }
 
-/* One tile, one vector of channels: er x ec pixels at `row` and `column` distance to V[xi], xi at `plane`. */
+/* One tile, one vector of channels: er x ec pixels at `row` and `column` distance to V[xi], xi at `plane`, or where
+ * `places` says. */
 CYCONV_INLINE void NAME(input_tile)(const int er, const int ec, const T *from, ptrdiff_t row, ptrdiff_t column, T *to,
-                                    ptrdiff_t plane)
+                                    ptrdiff_t plane, const ptrdiff_t *places)
 {
-    VEC d[36];
+    VEC d[81];
     CYCONV_UNROLL
     for (int j = 0; j < ec; j++) {
         CYCONV_UNROLL
@@ -105,21 +162,21 @@ CYCONV_INLINE void NAME(input_tile)(const int er, const int ec, const T *from, p
             NAME(transform_input_line)(ec, d + i * ec, 1);
         CYCONV_UNROLL
         for (int j = 0; j < ec; j++)
-            NAME(store)(to + (i * ec + j) * plane, d[i * ec + j]);
+            NAME(store)(to + (places ? places[i * ec + j] : (i * ec + j) * plane), d[i * ec + j]);
     }
 }
 
 /* One tile, one vector of channels: M[xi] to m x m pixels, with bias and, down to `floor`, a ReLU. */
-CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t plane, VEC bias,
-                                     T floor, T *to, ptrdiff_t row, ptrdiff_t column)
+CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t plane,
+                                     const ptrdiff_t *places, VEC bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column)
 {
     const int mr = er > 1 ? m : 1, mc = ec > 1 ? m : 1;
-    VEC y[36];
+    VEC y[81];
     CYCONV_UNROLL
     for (int j = 0; j < ec; j++) {
         CYCONV_UNROLL
         for (int i = 0; i < er; i++)
-            y[i * ec + j] = NAME(load)(from + (i * ec + j) * plane);
+            y[i * ec + j] = NAME(load)(from + (places ? places[i * ec + j] : (i * ec + j) * plane));
         if (er > 1)
             NAME(transform_output_line)(m, er, y + j, ec);
     }
@@ -137,7 +194,8 @@ CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, co
 CYCONV_INLINE void NAME(weight_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t tap, T *to,
                                      ptrdiff_t plane)
 {
-    const int rr = er > 1 ? er - m + 1 : 1, rc = ec > 1 ? ec - m + 1 : 1;
+    const int rr = NAME(taps_of)(m, er), rc = NAME(taps_of)(m, ec), ur = NAME(weights_of)(m, er);
+    const int uc = NAME(weights_of)(m, ec);
     VEC g[25], half[30], u[36];
     CYCONV_UNROLL
     for (int i = 0; i < rr * rc; i++)
@@ -150,14 +208,14 @@ CYCONV_INLINE void NAME(weight_tile)(const int m, const int er, const int ec, co
             half[j] = g[j];
     }
     CYCONV_UNROLL
-    for (int i = 0; i < er; i++) {
+    for (int i = 0; i < ur; i++) {
         if (ec > 1)
-            NAME(transform_weight_line)(rc, ec, half + i * rc, 1, u + i * ec, 1);
+            NAME(transform_weight_line)(rc, ec, half + i * rc, 1, u + i * uc, 1);
         else
             u[i] = half[i];
     }
     CYCONV_UNROLL
-    for (int i = 0; i < er * ec; i++)
+    for (int i = 0; i < ur * uc; i++)
         NAME(store)(to + i * plane, u[i]);
 }
 
@@ -277,6 +335,12 @@ CYCONV_INLINE void NAME(sums_tile)(const int m, const int er, const int ec, cons
 #define TILES(each)                                                                                                     \
     each(2, 4, 4) each(2, 1, 4) each(2, 4, 1) each(2, 6, 6) each(2, 1, 6) each(2, 6, 1) each(4, 6, 6) each(4, 1, 6)     \
         each(4, 6, 1)
+/* Those with an axis of stride 2. */
+#define STRIDED_TILES(each)                                                                                             \
+    each(2, 5, 5) each(2, 1, 5) each(2, 5, 1) each(2, 4, 5) each(2, 5, 4) each(4, 9, 9) each(4, 1, 9) each(4, 9, 1)     \
+        each(4, 6, 9) each(4, 9, 6)
+/* Those whose one-tap axis may have a stride of 2 while the other has none. */
+#define STEPPED_TILES(each) each(2, 1, 4) each(2, 4, 1) each(4, 1, 6) each(4, 6, 1)
 
 /* All of them for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
 static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er, int ec, const T *from, ptrdiff_t row,
@@ -287,8 +351,34 @@ static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c)                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
-            NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane);
+            NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane, NULL);
     TILES(EACH)
+#undef EACH
+}
+
+/* places[xi] = xi * plane + size * above[row of xi] * wide[column of xi]: xi has wide[j] tiles in each row of them. */
+CYCONV_INLINE void NAME(find_places)(const int er, const int ec, ptrdiff_t plane, const ptrdiff_t *above,
+                                     const ptrdiff_t *wide, ptrdiff_t size, ptrdiff_t *places)
+{
+    for (int i = 0; i < er; i++)
+        for (int j = 0; j < ec; j++)
+            places[i * ec + j] = (i * ec + j) * plane + above[i] * wide[j] * size;
+}
+
+static __attribute__((noinline, unused)) void NAME(winograd_strided_input)(int m, int er, int ec, const T *from,
+                                                                           ptrdiff_t row, ptrdiff_t column,
+                                                                           ptrdiff_t step, ptrdiff_t tiles, T *to,
+                                                                           ptrdiff_t plane, const ptrdiff_t *above,
+                                                                           const ptrdiff_t *wide)
+{
+    ptrdiff_t places[81];
+    NAME(find_places)(er, ec, plane, above, wide, LANES, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane, places);
+    STRIDED_TILES(EACH)
+    STEPPED_TILES(EACH)
 #undef EACH
 }
 
@@ -302,9 +392,27 @@ static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int e
     if (m == a && er == b && ec == c)                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
             for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
-                NAME(output_tile)(a, b, c, from + t * ld + v, plane, NAME(load)(bias + v), floor, to + t * step + v,    \
-                                  row, column);
+                NAME(output_tile)(a, b, c, from + t * ld + v, plane, NULL, NAME(load)(bias + v), floor,                 \
+                                  to + t * step + v, row, column);
     TILES(EACH)
+#undef EACH
+}
+
+static __attribute__((noinline, unused)) void
+NAME(winograd_strided_output)(int m, int er, int ec, const T *from, ptrdiff_t ld, ptrdiff_t plane, ptrdiff_t tiles,
+                              int vectors, const T *bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column,
+                              const ptrdiff_t *above, const ptrdiff_t *wide)
+{
+    ptrdiff_t step = (ec > 1 ? m : 1) * column, places[81];
+    NAME(find_places)(er, ec, plane, above, wide, ld, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
+                NAME(output_tile)(a, b, c, from + t * ld + v, plane, places, NAME(load)(bias + v), floor,               \
+                                  to + t * step + v, row, column);
+    STRIDED_TILES(EACH)
+    STEPPED_TILES(EACH)
 #undef EACH
 }
 
@@ -315,12 +423,13 @@ static __attribute__((noinline, unused)) void NAME(winograd_weights)(int m, int 
     ptrdiff_t ld = vectors * LANES;
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c) {                                                                                 \
-        const int taps = (b > 1 ? b - a + 1 : 1) * (c > 1 ? c - a + 1 : 1);                                             \
+        const int taps = NAME(taps_of)(a, b) * NAME(taps_of)(a, c);                                                     \
         for (ptrdiff_t i = 0; i < channels; i++)                                                                        \
             for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
                 NAME(weight_tile)(a, b, c, from + i * taps * ld + v, ld, to + i * ld + v, plane);                       \
     }
     TILES(EACH)
+    STRIDED_TILES(EACH)
 #undef EACH
 }
 
@@ -355,6 +464,8 @@ static __attribute__((noinline, unused)) void NAME(winograd_sums)(int m, int er,
 }
 
 #undef TILES
+#undef STRIDED_TILES
+#undef STEPPED_TILES
 #undef NAME
 #undef VEC
 #undef LANES

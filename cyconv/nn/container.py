@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cyconv import functional as F
 from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
 
@@ -202,6 +203,8 @@ class Residual(Module):
         If one layer object stands in both; in forward, if the two results differ in shape.
     """
 
+    _makes_gradients = True
+
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
         for name, module in (("body", body), ("shortcut", shortcut)):
             if not isinstance(module, Module) and not (name == "shortcut" and module is None):
@@ -212,20 +215,26 @@ class Residual(Module):
 
     def forward(self, input: Any) -> Any:
         """Return body(input) + shortcut(input)."""
+        return F.add(*self._branches(input))
+
+    def _forward_rectified(self, input: Any) -> Any:
+        return F.add_relu(*self._branches(input))
+
+    def _branches(self, input: Any) -> tuple[Any, Any]:
         main = self.body(input)
         other = np.asarray(input) if self.shortcut is None else self.shortcut(input)
         if main.shape != other.shape:
             raise ValueError(f"Residual: body gives shape {main.shape}, shortcut {other.shape}; they must be equal")
         if main.dtype != other.dtype:
             raise TypeError(f"Residual: body gives {main.dtype}, shortcut {other.dtype}; they must be equal")
-        return np.add(main, other)
+        return main, other
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         main = self.body._backward(grad_output, pending, input_grad)
         if self.shortcut is None:
-            return np.add(main, grad_output) if input_grad else None
+            return F.add(main, grad_output) if input_grad else None
         other = self.shortcut._backward(grad_output, pending, input_grad)
-        return np.add(main, other) if input_grad else None
+        return F.add(main, other) if input_grad else None
 
 
 class Concat(_Children):

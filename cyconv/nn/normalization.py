@@ -107,6 +107,12 @@ class _BatchNorm(_ChannelNorm):
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics."""
+        return self._normalize(input, False)
+
+    def _forward_rectified(self, input: Any) -> Any:
+        return self._normalize(input, True)
+
+    def _normalize(self, input: Any, rectified: bool) -> Any:
         self._check_rank(np.asarray(input).shape)
         batches = self.num_batches_tracked
         # Without running statistics the batch's are used in eval mode too.
@@ -116,7 +122,7 @@ class _BatchNorm(_ChannelNorm):
             momentum = 1 / (int(batches) + 1)  # the mean over all batches so far
         output, statistics = F.batch_norm(
             input, self.running_mean, self.running_var, _data(self.weight), _data(self.bias), batch, momentum, self.eps,
-            return_statistics=True,
+            return_statistics=True, rectified=rectified,
         )  # fmt: skip
         if self.training and batches is not None:
             batches += 1
