@@ -81,7 +81,7 @@ cdef class Winograd(Convolution):
 
     cdef Shape shape
     cdef int32_t* table
-    cdef int32_t order[ELEMENTS]  # elements of a tile, those that meet the same weights one after the other
+    cdef int32_t in_turn[ELEMENTS]  # elements of a tile, those that meet the same weights one after the other
     cdef bint single  # float
 
     def __cinit__(self):
@@ -112,7 +112,7 @@ cdef class Winograd(Convolution):
             self.table[c] = ((c // s.channels * s.in_vectors + c % s.channels // width) * s.tiles * width
                              + c % s.channels % width)
         for c, xi in enumerate(sorted(range(s.elements), key=self.weight_of)):
-            self.order[c] = xi
+            self.in_turn[c] = xi
 
     def weight_of(self, index xi):
         """Return the place of the transformed weights that element xi of a tile meets."""
@@ -253,10 +253,10 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
         held[8 * i] = -1
     if threads == 1:
         for i in range(tasks):
-            run_task(&s, plan.table, plan.order, out, source, packed, start, <real*>private, held, i)
+            run_task(&s, plan.table, plan.in_turn, out, source, packed, start, <real*>private, held, i)
     else:
         for i in prange(tasks, schedule="dynamic", num_threads=threads):
-            run_task(&s, plan.table, plan.order, out, source, packed, start,
+            run_task(&s, plan.table, plan.in_turn, out, source, packed, start,
                      <real*>(private + threadid() * per_thread), held + 8 * threadid(), i)
     give(&memory)
     return 0
