@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _plan
 from ._geometry import AXES
-from ._transposed_geometry import AnyConvGeometry
+from ._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from .functional import conv_engine, conv_expected_time
 from .nn.conv import Convolution
 
@@ -76,6 +76,9 @@ class Explanation:
         g = self.geometry
         lines = [f"{g.operation}  {g.input_shape} -> {g.output_shape}"]
         lines += [f"  {axis:<12} {g.formula(i)}" for i, axis in enumerate(AXES[g.rank])]
+        if g.padding_mode != "zeros":
+            more = f": the input goes on for {g.extension}" if isinstance(g, ConvTransposeGeometry) else ""
+            lines.append(f"  {'padding':<12} {g.padding_mode}{more}")
         group = "" if g.groups == 1 else f" in {g.groups} groups"
         lines.append(f"  {'weight':<12} {g.weight_shape}{group}")
         lines.append(f"  {'parameters':<12} {self.parameters:,}")

@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 #: No argument may be larger: offsets inside kernels are computed in 64 bits from products of two of them.
 LARGEST = 2**31 - 1
@@ -20,6 +20,8 @@ LARGEST = 2**31 - 1
 LARGEST_ARRAY = 2**44
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+#: For each axis the pixels that stand before the first one, and behind the last, in their order.
+Edges: TypeAlias = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 ALGORITHMS = ("auto", "direct", "winograd_f2", "winograd_f4", "depthwise", "im2col", "reference")
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -102,8 +104,13 @@ class ConvGeometry:
     padding : tuple of (int, int)
         Low and high padding of each spatial dimension.
     padding_mode : str
+        Of the operation, be it a convolution or a transposed one.
     batched : bool
         Whether the input has a batch dimension.
+    edges : tuple or None
+        For each dimension the pixels that the low and the high padding repeat; None where padding holds zeros.
+    output_edges : tuple or None
+        Likewise around the output, as a transposed convolution reads it.
     """
 
     operation: str
@@ -119,6 +126,8 @@ class ConvGeometry:
     output: tuple[int, ...]
     padding_mode: str
     batched: bool
+    edges: Edges | None = None
+    output_edges: Edges | None = None
 
     @property
     def rank(self) -> int:
@@ -203,12 +212,37 @@ def check_padding_mode(operation: str, mode: Any) -> str:
     """Return ``mode``; ValueError unless the convolution has it."""
     if not isinstance(mode, str) or mode not in PADDING_MODES:
         raise ValueError(f"{operation}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {mode!r}")
-    if mode != "zeros":
-        raise ValueError(
-            f"{operation}: padding_mode {mode!r} is not part of the convolution itself; "
-            f"pad the input first (numpy.pad) and use padding=0"
-        )
     return str(mode)
+
+
+def repeated(length: int, low: int, high: int, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which pixels of an axis padding repeats before the first and behind the last; "reflect" does not repeat
+    the outermost pixel, "replicate" repeats nothing else, and "circular" begins anew at the other end."""
+    before, behind = range(-low, 0), range(length, length + high)
+    if mode == "reflect":
+        return tuple(-i for i in before), tuple(2 * (length - 1) - i for i in behind)
+    if mode == "circular":
+        return tuple(i % length for i in before), tuple(i % length for i in behind)
+    return (0,) * low, (length - 1,) * high
+
+
+def padding_edges(
+    operation: str, lengths: Sequence[int], padding: Sequence[tuple[int, int]], mode: str, what: str = "padding"
+) -> Edges | None:
+    """Return what the padding of each axis repeats, or None where it holds zeros or there is none.
+
+    ValueError where it would take more pixels than there are; ``what``: what reaches beyond the input.
+    """
+    if mode == "zeros" or not any(map(any, padding)):
+        return None
+    for axis, length, sides in zip(AXES[len(lengths)], lengths, padding, strict=True):
+        most = {"reflect": length - 1, "circular": length}.get(mode)
+        if most is not None and max(sides) > most:
+            raise ValueError(
+                f"{operation}: padding_mode {mode!r} repeats at most {most} of the {length} pixels along the {axis}, "
+                f"but the {what} there is {sides}"
+            )
+    return tuple(repeated(length, *sides, mode) for length, sides in zip(lengths, padding, strict=True))
 
 
 def _plain(value: Any) -> Any:
@@ -299,6 +333,7 @@ def _conv_geometry(
     pads = _padding_pairs(check_padding_argument(operation, padding, rank), spatial, kernel, strides, dilations)
     output = _checked_output(operation, axes, spatial, kernel, strides, pads, dilations)
     check_total(operation, "the output", (batch, out_channels, *output))
+    edges = padding_edges(operation, spatial, pads, mode)
     return ConvGeometry(
         operation,
         batch,
@@ -313,6 +348,7 @@ def _conv_geometry(
         output,
         mode,
         batched,
+        edges,
     )
 
 

@@ -6,6 +6,9 @@ It is the input gradient of a convolution, so its geometry is that convolution's
 
 (P rows of input, stride S, dilation D, kernel K) is the length of a convolution's input that leads to P rows of output;
 there are S such lengths, and ``output_padding`` says which. The formula stands in `transposed_size`, and nowhere else.
+
+Near its ends the output meets taps of the kernel that come from rows before the first of the input or behind the last:
+`reach` counts them. A padding mode says what these rows hold.
 """
 
 from __future__ import annotations
@@ -18,14 +21,15 @@ from typing import Any, TypeAlias
 
 from ._geometry import (
     AXES,
-    PADDING_MODES,
     ConvGeometry,
     _is_sequence,
     _plain,
     check_conv_channels,
     check_padding_argument,
+    check_padding_mode,
     check_total,
     integer,
+    padding_edges,
     pair,
     same_padding,
 )
@@ -34,6 +38,17 @@ from ._geometry import (
 def transposed_size(length: int, kernel: int, stride: int, pad_low: int, pad_high: int, dilation: int) -> int:
     """Return (P − 1)·S − 2·padding + D(K−1) + 1, the smallest output; below 1 when padding takes all there is."""
     return (length - 1) * stride - pad_low - pad_high + dilation * (kernel - 1) + 1
+
+
+def reach(length: int, kernel: int, stride: int, pad_low: int, dilation: int, output: int) -> tuple[int, int]:
+    """Return how many rows before the first and behind the last of the input would reach into the output.
+
+    Row p reaches the rows p·S + r·D − padding of the output (tap r): those before the first so far as their last tap
+    does, those behind the last so far as their first.
+    """
+    before = (dilation * (kernel - 1) - pad_low) // stride
+    behind = (output - 1 + pad_low) // stride - (length - 1)
+    return max(before, 0), max(behind, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +61,18 @@ class ConvTransposeGeometry:
         The convolution whose input gradient this is: from this one's output to its input.
     output_padding : tuple of int
         Rows of the output behind the last that the input reaches with ``padding`` taken off, for each dimension.
+    extension : tuple of (int, int)
+        Rows before and behind the input that would reach into the output; what they hold says ``padding_mode``.
     """
 
     convolution: ConvGeometry
     output_padding: tuple[int, ...]
+    extension: tuple[tuple[int, int], ...]
+
+    @property
+    def padding_mode(self) -> str:
+        """What stands around the input."""
+        return self.convolution.padding_mode
 
     @property
     def operation(self) -> str:
@@ -107,11 +130,6 @@ class ConvTransposeGeometry:
         return self.convolution.dilation
 
     @property
-    def padding_mode(self) -> str:
-        """What the padding of the convolution holds."""
-        return self.convolution.padding_mode
-
-    @property
     def batched(self) -> bool:
         """Whether the input has a batch dimension."""
         return self.convolution.batched
@@ -164,18 +182,6 @@ class ConvTransposeGeometry:
 
 #: A convolution or a transposed one: what both have has the same names.
 AnyConvGeometry: TypeAlias = ConvGeometry | ConvTransposeGeometry
-
-
-def check_transposed_mode(operation: str, mode: Any) -> str:
-    """Return ``mode``; ValueError unless the transposed convolution has it."""
-    if not isinstance(mode, str) or mode not in PADDING_MODES:
-        raise ValueError(f"{operation}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {mode!r}")
-    if mode != "zeros":
-        raise ValueError(
-            f"{operation}: padding_mode {mode!r} is not part of the transposed convolution itself: its padding is "
-            f'taken off the output; "zeros" is what it can do'
-        )
-    return str(mode)
 
 
 def check_output_padding(operation: str, value: Any, stride: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
@@ -240,7 +246,7 @@ def conv_transpose_geometry(
             check_output_padding(operation, output_padding, strides, dilations),
             integer(operation, "groups", groups, 1),
             dilations,
-            check_transposed_mode(operation, padding_mode),
+            check_padding_mode(operation, padding_mode),
         )
     wanted = check_output_size(operation, output_size, rank)
     return _conv_transpose_geometry(operation, rank, input_shape, weight_shape, bias_shape, *arguments, wanted)
@@ -268,7 +274,7 @@ def _conv_transpose_geometry(
     strides = pair(operation, "stride", stride, rank, 1)
     dilations = pair(operation, "dilation", dilation, rank, 1)
     extra = check_output_padding(operation, output_padding, strides, dilations)
-    mode = check_transposed_mode(operation, padding_mode)
+    mode = check_padding_mode(operation, padding_mode)
     for axis, length in zip(AXES[rank], spatial, strict=True):
         if length < 1:
             raise ValueError(f"{operation}: the input has no pixels: its {axis} is 0")
@@ -279,22 +285,28 @@ def _conv_transpose_geometry(
         )
     pads = check_padding_argument(operation, padding, rank)
     sides, output = _sides_and_output(operation, pads, spatial, kernel, strides, dilations, extra, output_size)
+    lows = [low for low, _ in sides]
+    extension = tuple(map(reach, spatial, kernel, strides, lows, dilations, output))
+    edges = None
+    if min(output) > 0:
+        check_total(operation, "the output", (batch, out_channels, *output))
+        edges = padding_edges(operation, spatial, extension, mode, "reach of the kernel beyond the input")
+    # Around this convolution's input there are zeros: what is taken off the output has no part in it.
     convolution = ConvGeometry(
         operation, batch, out_channels, channels, groups, output, kernel, strides, sides, dilations, spatial, mode,
-        batched,
+        batched, None, edges,
     )  # fmt: skip
     # With "same" and a kernel smaller than the stride, the last rows are reached by nothing.
     behind = tuple(
         size - transposed_size(length, k, s, low, high, d)
         for size, length, k, s, (low, high), d in zip(output, spatial, kernel, strides, sides, dilations, strict=True)
     )
-    found = ConvTransposeGeometry(convolution, behind)
+    found = ConvTransposeGeometry(convolution, behind, extension)
     for i, axis in enumerate(AXES[rank]):
         if output[i] < 1:
             raise ValueError(
                 f"{operation}: the padding leaves no pixels of the output: its {axis} would be {found.formula(i)}"
             )
-    check_total(operation, "the output", found.output_shape)
     return found
 
 

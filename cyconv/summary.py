@@ -313,6 +313,8 @@ class _Walk:
             size = tuple(dict.fromkeys(_formula(geometry, axis) for axis in range(geometry.rank)))
         if isinstance(module, Convolution) and module.groups > 1:
             kind += f", {module.groups} groups"
+        if isinstance(module, Convolution) and module.padding_mode != "zeros":
+            kind += f", {module.padding_mode}"
         self.rows.append(Row(name, kind, output, size, *self._count(module)))
         return output
 

@@ -6,7 +6,7 @@ Every failure ends with a line that repeats it.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Case:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     bias: bool = True
+    mode: str = "zeros"
 
     def __repr__(self) -> str:
         """Only what differs from a plain case, as it can be typed."""
@@ -44,12 +45,12 @@ class Case:
     @property
     def how(self) -> tuple[Any, ...]:
         """What stands behind the arrays in a call."""
-        return self.stride, self.padding, self.dilation, self.groups
+        return self.stride, self.padding, self.dilation, self.groups, self.mode
 
     def geometry(self) -> Any:
         """Return the geometry of the forward pass."""
         x = (self.c, *self.size) if self.n is None else (self.n, self.c, *self.size)
-        return conv_geometry("conv2d", 2, x, (self.k, self.c // self.groups, *self.kernel), None, *self.how, "zeros")
+        return conv_geometry("conv2d", 2, x, (self.k, self.c // self.groups, *self.kernel), None, *self.how)
 
     def arrays(self, dtype: str, order: str = "C") -> tuple[Any, ...]:
         """Return (input, weight, bias or None, gradient of the output)."""
@@ -118,6 +119,22 @@ def suits(case: Case, algorithm: str, order: str) -> bool:
     """Whether an algorithm computes this case in that memory order."""
     both = case.c == 1 or case.size == (1, 1)  # contiguous in either sense, and taken as NCHW
     return not _plan.obstacle(algorithm, case.geometry(), order != "C" and not both)
+
+
+MODES = ("reflect", "replicate", "circular")
+
+
+def in_modes(cases: dict[str, Case]) -> dict[str, Case]:
+    """Return the cases that have padding, each in one of the modes that repeat pixels, in turn."""
+    found = {}
+    for name, case in cases.items():
+        padding = case.geometry().padding
+        if any(map(any, padding)):
+            beyond = {"reflect": -1, "replicate": 10**9, "circular": 0}
+            fit = [m for m in MODES if all(max(p) <= n + beyond[m] for p, n in zip(padding, case.size, strict=True))]
+            mode = fit[len(found) % len(fit)]
+            found[f"{name}, {mode}"] = replace(case, mode=mode)
+    return found
 
 
 def target(dtype: str) -> _plan.Target:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import transposed_cases
-from conv_cases import DTYPES, ORDERS, awkward, in_order, memory_order, suits
+from conv_cases import DTYPES, MODES, ORDERS, awkward, in_modes, in_order, memory_order, suits
 
 from cyconv import _plan, _settings
 from cyconv import functional as F
@@ -22,6 +22,7 @@ from cyconv.functional import (
     _interpolate,
     _linear,
     _loss,
+    _padding,
     _pool,
 )
 
@@ -87,13 +88,18 @@ def protect_results(at_end: bool) -> None:
         if hasattr(module, "empty"):
             module.empty = of_order  # type: ignore[attr-defined]
 
+    def of_axes(shape: tuple[int, ...], dtype: Any, order: tuple[int, ...]) -> np.ndarray:
+        return empty(tuple(shape[axis] for axis in order), dtype, at_end).transpose(np.argsort(order))
 
-def convolutions(algorithm: str, at_end: bool) -> None:
+    _padding._empty = of_axes
+
+
+def convolutions(algorithm: str, at_end: bool, cases: Any = awkward) -> None:
     """Run all awkward cases forward and backward, by Winograd the weight gradient too."""
     if algorithm.startswith("winograd"):
         _plan.weight_gradient_tile = lambda *_: int(algorithm[-1])
     for dtype in DTYPES:
-        for name, case in awkward(dtype).items():
+        for name, case in cases(dtype).items():
             for order in (order for order in ORDERS if suits(case, algorithm, order)):
                 print(name, case, dtype, order, flush=True)
                 x, weight, bias, grad = (v if v is None else copy(v, at_end) for v in case.arrays(dtype, order))
@@ -101,10 +107,27 @@ def convolutions(algorithm: str, at_end: bool) -> None:
                 F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
 
 
-def transposed(at_end: bool) -> None:
+def modes(at_end: bool) -> None:
+    """Run all awkward cases with padding that repeats pixels, by each algorithm in turn, and transposed ones."""
+    for algorithm in ("direct", "im2col", "depthwise", "winograd_f2", "winograd_f4"):
+        convolutions(algorithm, at_end, lambda dtype: in_modes(awkward(dtype)))
+    transposed(at_end, transposed_cases.in_modes)
+
+
+def padding(at_end: bool) -> None:
+    """Pad arrays of small sizes."""
+    widths = [(1, 2), (2, 1, 1, 0), (-1, 1, 2, -2), (0, 0, 1, 1), (1, 1, 1, 1, 1, 1)]
+    for dtype, order, c, size in itertools.product(DTYPES, ORDERS, (2, 3, 17), ((3, 4), (5, 16), (4, 33), (3, 200))):
+        x = copy(in_order(np.ones((2, c, *size), dtype), order), at_end)
+        for mode, pad in itertools.product(("constant", *MODES), widths):
+            print("pad", x.shape, dtype, order, mode, pad, flush=True)
+            F.pad_backward(copy(F.pad(x, pad, mode), at_end), x, pad, mode)
+
+
+def transposed(at_end: bool, table: Any = transposed_cases.table) -> None:
     """Run all transposed convolutions that hurt, forward and backward."""
     for dtype, order in itertools.product(DTYPES, ORDERS):
-        for name, (x, weight, how) in transposed_cases.table(dtype).items():
+        for name, (x, weight, how) in table(dtype).items():
             print("transposed", name, dtype, order, flush=True)
             groups, function = how.get("groups", 1), f"conv_transpose{len(weight) - 2}d"
             given = [copy(a, at_end) for a in transposed_cases.arrays(x, weight, groups, True, dtype, order)]
@@ -207,5 +230,6 @@ def run(what: str, at_end: bool) -> None:
         "transposed": transposed,
         "resizing": resizing,
     }
+    others |= {"modes": modes, "padding": padding}
     others[what](at_end) if what in others else convolutions(what, at_end)
     print("done")

@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "cyconv._geometry",
             "cyconv._fold_geometry",
+            "cyconv._padding_geometry",
             "cyconv._pool_geometry",
             "cyconv._resize_geometry",
             "cyconv._transposed_geometry",

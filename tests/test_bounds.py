@@ -25,6 +25,8 @@ START = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import
         "pointwise",
         "resizing",
         "transposed",
+        "modes",
+        "padding",
     ],
 )
 def test_no_byte_outside_of_an_array_is_touched(what, at_end):

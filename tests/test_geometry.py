@@ -212,9 +212,12 @@ MESSAGES = [
     ),
     ({"mode": "mirror"}, "padding_mode must be one of zeros, reflect, replicate, circular, got 'mirror'"),
     (
-        {"mode": "reflect"},
-        "padding_mode 'reflect' is not part of the convolution itself; "
-        "pad the input first (numpy.pad) and use padding=0",
+        {"mode": "reflect", "padding": (7, 0)},
+        "padding_mode 'reflect' repeats at most 6 of the 7 pixels along the height, but the padding there is (7, 7)",
+    ),
+    (
+        {"mode": "circular", "padding": ((0, 0), (1, 9))},
+        "padding_mode 'circular' repeats at most 8 of the 8 pixels along the width, but the padding there is (1, 9)",
     ),
 ]
 

@@ -86,6 +86,7 @@ class Case:
             dilation=dilation,
             groups=groups,
             channels_last=order == "channels_last",
+            edges=None,
             workspace=workspace,
         )
         self.ahead, self.back, self.weights = self.columns.walks()
@@ -217,6 +218,7 @@ def test_private_memory_stays_within_the_workspace(channels, workspace, order, d
         dilation=(1, 1),
         groups=1,
         channels_last=order == "channels_last",
+        edges=None,
         workspace=workspace,
     )
     assert 0 < columns.thread_bytes <= workspace

@@ -173,7 +173,11 @@ def test_repr(make, text):
         ),
         (lambda: ConvTranspose2d(3, 4, 3, output_padding=0.5), TypeError, "output_padding must be an int or 2 ints"),
         (lambda: ConvTranspose2d(3, 4, 3, padding_mode="mirror"), ValueError, "padding_mode must be one of zeros"),
-        (lambda: ConvTranspose2d(3, 4, 3, padding_mode="circular"), ValueError, "padding_mode 'circular' is not part"),
+        (
+            lambda: ConvTranspose2d(3, 4, 5, padding_mode="reflect")(np.zeros((3, 4, 6), np.float32)),
+            ValueError,
+            "padding_mode 'reflect' repeats at most 3 of the 4 pixels along the height",
+        ),
         (lambda: ConvTranspose2d(3, 4, 3, algorithm="fft"), ValueError, "algorithm must be one of"),
         (lambda: ConvTranspose2d(3, 4, 3, dtype=int), TypeError, "dtype must be float32 or float64"),
         (lambda: ConvTranspose2d(2**31 - 1, 2**31 - 1, 3), MemoryError, "the weight of shape"),

@@ -412,7 +412,9 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("conv3d", [(1, 2, 4, 5, 3), (2, 2, 2, 3, 1), (2,)], {"padding": "same", "stride": 2}),
     ("conv_transpose1d", [(2, 4, 5), (4, 3, 3), (6,)], {"stride": 3, "padding": 1, "output_padding": 2, "groups": 2}),
     ("conv_transpose2d", [(2, 2, 4, 3), (2, 3, 3, 4)], {"stride": 2, "padding": ((1, 2), (0, 1)), "dilation": (2, 1)}),
+    ("pad", [(2, 3, 4)], {"pad": (2, 3, 1, -1), "mode": "reflect"}),
     ("conv_transpose2d", [(2, 4, 3), (2, 3, 3, 4), (3,)], {"stride": 2, "padding": "same"}),
+    ("pad", [(2, 3, 4)], {"pad": (2, 3, 1, -1), "mode": "reflect"}),
     ("conv_transpose2d", [(2, 4, 3), (2, 3, 3, 4), (3,)], {"padding": 1, "padding_mode": "reflect"}),
     ("conv_transpose2d", [(0, 2, 4, 3), (2, 3, 3, 4), (3,)], {}),
     ("conv_transpose3d", [(1, 2, 2, 3, 2), (2, 2, 2, 3, 1), (2,)], {"stride": (1, 2, 3)}),
@@ -601,15 +603,40 @@ def test_adjoint_identity(size, kernel, kwargs, mode):
         nearly(ref.conv_transpose2d(y, w, output_padding=short, groups=2, **kwargs), dx)
 
 
-def test_transposed_convolution_is_the_adjoint_in_every_mode():
+def test_transposed_convolution_is_the_adjoint():
+    """Of the convolution with zeros; of a circular one where the output is stride times as long as the input."""
     rng = np.random.default_rng(4)
     y, w = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 2, 4, 3))
-    for mode in ("zeros", "reflect", "replicate", "circular"):
-        for padding in (1, ((2, 0), (1, 1)), "same", "same_lower"):
+    for mode, paddings in (
+        ("zeros", (1, ((2, 0), (1, 1)), "same", "same_lower")),
+        ("circular", ("same", "same_lower")),
+    ):
+        for padding in paddings:
             x = rng.normal(size=ref.conv_transpose2d(y, w, stride=2, padding=padding, padding_mode=mode).shape)
             convolved = ref.conv2d(x, w, stride=2, padding=padding, padding_mode=mode)
             back = ref.conv_transpose2d(y, w, stride=2, padding=padding, padding_mode=mode)
             assert (convolved * y).sum() == pytest.approx((x * back).sum(), rel=1e-12)
+
+
+def test_transposed_convolution_in_modes_by_hand():
+    """The input (1, 2, 3), extended by what reaches the output, spread by (1, 10, 100), and cut."""
+    x, w = row(1, 2, 3), row(1, 10, 100)
+    # Stride 1, nothing taken off: two pixels before and behind reach the output.
+    check(ref.conv_transpose1d(x, w, padding_mode="replicate"), row(111, 112, 123, 233, 333))  # 1 1 | 1 2 3 | 3 3
+    check(ref.conv_transpose1d(x, w, padding_mode="reflect"), row(321, 212, 123, 232, 321))  # 3 2 | 1 2 3 | 2 1
+    check(ref.conv_transpose1d(x, w, padding_mode="circular"), row(231, 312, 123, 231, 312))  # 2 3 | 1 2 3 | 1 2
+    # Stride 2: pixel p reaches the rows 2p to 2p + 2; with one row taken off, 2p - 1 to 2p + 1.
+    check(ref.conv_transpose1d(x, w, stride=2, padding_mode="circular"), row(301, 10, 102, 20, 203, 30, 301))
+    check(ref.conv_transpose1d(x, w, stride=2, padding=1, padding_mode="replicate"), row(10, 102, 20, 203, 30))
+    check(
+        ref.conv_transpose1d(x, w, stride=2, padding=1, output_padding=1, padding_mode="replicate"),
+        row(10, 102, 20, 203, 30, 303),
+    )
+    grads = ref.conv_transpose1d_backward(
+        row(1, 0, 0, 0, 1000), x, w, padding_mode="replicate"
+    )  # row 0 = 111 x[0], row 4 = 111 x[2]
+    check(grads[0], row(111, 0, 111000))
+    check(grads[1], row(3001, 3001, 3001))
 
 
 def test_pooling_of_a_window_that_meets_no_pixel():

@@ -194,9 +194,9 @@ MESSAGES = [
     ({"output_size": 0}, "output_size must be at least 1, got 0"),
     ({"mode": "mirror"}, "padding_mode must be one of zeros, reflect, replicate, circular, got 'mirror'"),
     (
-        {"mode": "reflect"},
-        "padding_mode 'reflect' is not part of the transposed convolution itself: its padding is taken off the "
-        'output; "zeros" is what it can do',
+        {"mode": "reflect", "weight": (3, 4, 5, 3)},
+        "padding_mode 'reflect' repeats at most 3 of the 4 pixels along the height, but the reach of the kernel beyond "
+        "the input there is (4, 4)",
     ),
 ]
 

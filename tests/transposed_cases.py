@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conv_cases import in_order, target
+from conv_cases import MODES, in_order, target
 from tolerances import assert_close
 
 from cyconv import _plan, reference
@@ -29,7 +29,9 @@ def has_order(x, order, rank):
     return (x if order == "C" else np.moveaxis(x, -rank - 1, -1)).flags.c_contiguous
 
 
-def geometry_of(x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, output_size=None):
+def geometry_of(
+    x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, padding_mode="zeros", output_size=None
+):
     rank = len(weight) - 2
     return conv_transpose_geometry(
         f"conv_transpose{rank}d",
@@ -42,7 +44,7 @@ def geometry_of(x, weight, stride=1, padding=0, output_padding=0, groups=1, dila
         output_padding,
         groups,
         dilation,
-        "zeros",
+        padding_mode,
         output_size,
     )
 
@@ -80,6 +82,20 @@ def suits(x, weight, how, algorithm, order):
     """Whether an algorithm computes this one in that memory order."""
     both = weight[0] == 1 or np.prod(x[2 - len(weight) :]) == 1  # contiguous in either sense, and taken as C
     return not _plan.obstacle(algorithm, geometry_of(x, weight, **how), order != "C" and not both)
+
+
+def in_modes(dtype):
+    """Return the cases whose input is read beyond its ends, each in one of the modes that repeat pixels, in turn."""
+    found = {}
+    for name, (x, weight, how) in table(dtype).items():
+        extension = geometry_of(x, weight, **how).extension
+        sizes = x[2 - len(weight) :]
+        beyond = {"reflect": -1, "replicate": 10**9, "circular": 0}
+        fit = [m for m in MODES if all(max(e) <= n + beyond[m] for e, n in zip(extension, sizes, strict=True))]
+        if any(map(any, extension)):
+            mode = fit[len(found) % len(fit)]
+            found[f"{name}, {mode}"] = (x, weight, {**how, "padding_mode": mode})
+    return found
 
 
 def table(dtype):

@@ -12,7 +12,7 @@ from .depthwise import (
     mirrored_obstacle,
     spread_obstacle,
 )
-from .direct import flattened, forward, input_gradient, volume, weight_gradient
+from .direct import edges_of_volume, flattened, forward, input_gradient, volume, weight_gradient
 from .tiled_gradient import winograd_gradient
 from .winograd import winograd, winograd_gradient_obstacle, winograd_obstacle
 
@@ -24,6 +24,7 @@ __all__ = [
     "depthwise",
     "depthwise_obstacle",
     "depthwise_weight_gradient",
+    "edges_of_volume",
     "even",
     "flattened",
     "forward",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .._transposed_geometry import AnyConvGeometry
-from .depthwise import depthwise_obstacle
+from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
+from .depthwise import depthwise_obstacle, repeats
 from .direct import padding_skipped, volume
 from .winograd import TRANSFORM, tiling, winograd_gradient_obstacle, winograd_obstacle
 
@@ -50,6 +50,8 @@ def obstacle(name: str, geometry: AnyConvGeometry, channels_last: bool) -> str:
         return winograd_obstacle(geometry, TILE_EDGE[name])
     if name == "im2col" and geometry.rank == 3:
         return "columns are made of one or two spatial dimensions, not 3"
+    if name == "im2col" and isinstance(geometry, ConvTransposeGeometry) and repeats(geometry):
+        return f"the padding is {geometry.padding_mode!r}, and the columns of a transposed convolution have none"
     return depthwise_obstacle(geometry, channels_last) if name == "depthwise" else ""
 
 

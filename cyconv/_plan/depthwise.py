@@ -8,6 +8,7 @@ from typing import Any
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target, even
+from .direct import edges_of_volume
 
 #: Kernels and strides that have a walk over planes.
 PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)
@@ -50,8 +51,17 @@ def spread_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     return mirrored_obstacle(geometry)
 
 
+def repeats(geometry: AnyConvGeometry) -> bool:
+    """Whether a convolution reads pixels again where it leaves the input."""
+    if isinstance(geometry, ConvTransposeGeometry):
+        return geometry.convolution.output_edges is not None
+    return geometry.edges is not None
+
+
 def depthwise_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     """Return why the depthwise kernels cannot compute a convolution, or an empty string."""
+    if isinstance(geometry, ConvTransposeGeometry) and repeats(geometry):
+        return f"the padding is {geometry.padding_mode!r}, and its transposed walks read zeros there"
     if isinstance(geometry, ConvTransposeGeometry) and (against := spread_obstacle(geometry, channels_last)):
         return against
     if geometry.rank != 2:
@@ -82,6 +92,7 @@ def _arguments(geometry: ConvGeometry, target: Target, channels_last: bool) -> d
         "dilation": geometry.dilation,
         "first": tuple(-low for low, _ in geometry.padding),
         "channels_last": channels_last,
+        "edges": edges_of_volume(geometry.edges),
     }
 
 
@@ -96,7 +107,8 @@ def _block_rows(geometry: ConvGeometry, target: Target, arguments: dict[str, Any
     kernel, stride = geometry.kernel[0], geometry.stride[0]
     column_bytes = width * target.lanes * target.itemsize
     most = (BAND_BYTES // max(column_bytes, 1) - kernel) // stride + 1
-    if min(rows, columns, channels) == 0 or most < 1:
+    # Padding that repeats pixels is made in a copy of the plane.
+    if min(rows, columns, channels) == 0 or most < 1 or arguments["edges"] is not None:
         return 0
     many = target.pixels > 8  # registers
     full = (
@@ -126,6 +138,7 @@ def depthwise(geometry: ConvGeometry, target: Target, channels_last: bool, *, gr
     if not gradient:
         return arguments if channels_last else {**arguments, "block_rows": _block_rows(geometry, target, arguments)}
     arguments["source"], arguments["out"] = arguments["out"], arguments["source"]
+    arguments["edges"] = None  # what arrives at padding is added by others
     if mirrored_obstacle(geometry):
         return {**arguments, "spread": True}
     reach = (d * (k - 1) for k, d in zip(geometry.kernel, geometry.dilation, strict=True))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._geometry import ConvGeometry
+from .._geometry import ConvGeometry, Edges
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target, even
 
@@ -120,6 +120,11 @@ def volume(geometry: AnyConvGeometry) -> Volume:
     )
 
 
+def edges_of_volume(edges: Edges | None) -> Edges | None:
+    """Return what padding repeats along depth, height and width; None: zeros."""
+    return None if edges is None else ((((), ()),) * (3 - len(edges)) + edges)
+
+
 def _walk(
     geometry: ConvGeometry,
     target: Target,
@@ -133,6 +138,7 @@ def _walk(
     phases: list[tuple[int, int, list[tuple[int, int, int]]]],
     batch: int,
     packed: bool,
+    edges: Edges | None,
     tap_major: bool = False,
 ) -> dict[str, Any]:
     groups = geometry.groups
@@ -171,6 +177,7 @@ def _walk(
         "tap_major": tap_major,
         "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
         "packed": packed,
+        "edges": edges_of_volume(edges),
     }
 
 
@@ -222,7 +229,7 @@ def _padding_share(v: Volume) -> float:
 
 def padding_skipped(geometry: AnyConvGeometry) -> float:
     """Return the share of the products that direct summation leaves out because they meet padding."""
-    if isinstance(geometry, ConvTransposeGeometry):
+    if isinstance(geometry, ConvTransposeGeometry) or geometry.edges is not None:
         return 0.0
     channels, v = geometry.in_channels // geometry.groups, volume(geometry)
     share = _padding_share(v)
@@ -261,6 +268,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         phases=[(0, 0, taps)],
         batch=batch,
         packed=not (in_place or tap_major),
+        edges=geometry.edges,
         tap_major=tap_major,
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
@@ -290,7 +298,10 @@ def _phases(v: Volume) -> list[tuple[int, int, list[tuple[int, int, int]]]]:
 
 
 def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
-    """Return (images, arguments of the walk) of the input gradient: from output channels back to input channels."""
+    """Return (images, arguments of the walk) of the input gradient: from output channels back to input channels.
+
+    What padding that repeats pixels adds to them is not part of it.
+    """
     v = volume(geometry)
     batch, out, source = _shapes(geometry, channels_last)
     arguments = _walk(
@@ -306,6 +317,7 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
         phases=_phases(v),
         batch=batch,
         packed=not (flattened(geometry, channels_last) and _read_in_place(geometry, source)),
+        edges=geometry.output_edges,
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (geometry.taps, filter_size, v.flat_taps, geometry.out_channels // geometry.groups * filter_size)
@@ -341,4 +353,5 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
         "task_channels": task_channels,
         "chunks": 1 if outputs >= TASKS // 2 else max(1, min(units, TASKS // 2)),
         "packed": source[1] > 1 or not _read_in_place(geometry, source),
+        "edges": edges_of_volume(geometry.edges),
     }

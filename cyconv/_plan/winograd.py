@@ -9,7 +9,7 @@ from typing import Any
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target
-from .direct import volume
+from .direct import edges_of_volume, volume
 
 #: Tiles of a block: 14 fill the register tile once; beyond 64 nothing is gained.
 FEW_TILES, MANY_TILES = 14, 64
@@ -155,6 +155,7 @@ def winograd(
     v, cut = volume(geometry), tiling(geometry, m)
     source, out = (geometry.in_channels, *v.input), (geometry.out_channels, *v.output)
     first = tuple(-low for low, _ in v.padding)
+    edges = geometry.output_edges if gradient else geometry.edges
     if gradient:
         source, out = out, source
         first = tuple(low - d * (r - 1) for (low, _), d, r in zip(v.padding, v.dilation, v.kernel, strict=True))
@@ -182,5 +183,6 @@ def winograd(
         "stride": (v.stride[0], *cut.stride),
         "dilation": (v.dilation[0], *cut.dilation),
         "block": block,
+        "edges": edges_of_volume(edges),
         "swapped": gradient,
     }

@@ -66,6 +66,7 @@ from ._normalization import (
     instance_norm,
     instance_norm_backward,
 )
+from ._padding import pad, pad_backward
 from ._pool_adaptive import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -259,6 +260,8 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool3d",
     "max_unpool3d_backward",
+    "pad",
+    "pad_backward",
     "unfold",
     "unfold_backward",
     "fold",

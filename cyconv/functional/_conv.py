@@ -16,7 +16,7 @@ from ._conv_adjoint import Transposed
 from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
-from ._conv_reference import Reference
+from ._conv_reference import Reference, ReferenceTransposed
 from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4
 
 ENGINES: dict[str, Any] = {
@@ -81,6 +81,8 @@ def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_l
     engines = ENGINES if asked or _settings.precision() == "strict" else FREE_ENGINES
     if not isinstance(geometry, ConvTransposeGeometry):
         return engines[name](geometry, dtype, channels_last)
+    if name == "reference":
+        return ReferenceTransposed(geometry, channels_last)
     # Its gradients are a convolution's forward pass and weight gradient, which may want another algorithm.
     convolution = geometry.convolution
     back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
@@ -88,6 +90,7 @@ def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_l
         geometry,
         engines[name](convolution, dtype, channels_last),
         functools.partial(engine, convolution, dtype, channels_last, back),
+        lambda part: Direct(part, dtype, channels_last),
     )
 
 
@@ -138,14 +141,15 @@ def conv2d(
     stride : int or (int, int)
         Steps between windows.
     padding : int, (int, int), ((int, int), (int, int)), "valid", "same" or "same_lower"
-        Zeros around the input: the same on both sides, or (top, bottom), (left, right). "same" gives ceil(H / stride)
+        Pixels around the input: the same on both sides, or (top, bottom), (left, right). "same" gives ceil(H / stride)
         rows for any stride, with the odd row of padding below; "same_lower" puts it above.
     dilation : int or (int, int)
         Distance of the taps of a kernel.
     groups : int
         Number of independent convolutions side by side; divides C and K.
-    padding_mode : {"zeros"}
-        What the padding holds.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding holds: zeros; the pixels mirrored at the outermost one, which is not repeated (the padding is
+        smaller than the input); the outermost pixel; the pixels at the other end (at most as many as there are).
     algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "depthwise", "im2col", "reference"}
         What computes; "auto" follows ``cyconv.explain``.
 
@@ -166,6 +170,10 @@ def conv2d(
     Notes
     -----
     y[n, k, p, q] = b[k] + Σ_c Σ_r Σ_s w[k, c, r, s] · x[n, c, p·S + r·D − P, q·S + s·D − P]
+
+    Where an index lies outside, x is 0 or, with h before 0 or behind the last row H − 1, in mode "reflect" the pixel of
+    row −h or 2 (H − 1) − h, in "replicate" that of row 0 or H − 1, in "circular" that of row h mod H; so the columns.
+    No padded copy of the input is made: such rows are read where their pixels lie.
 
     V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 
@@ -198,6 +206,8 @@ def conv2d_backward(
 ) -> tuple[Any, ...]:
     """
     Gradients of :func:`conv2d`.
+
+    A pixel that the padding repeats has the gradients of all its places.
 
     Parameters
     ----------

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .._geometry import ConvGeometry
 from .._transposed_geometry import ConvTransposeGeometry
 from ._arrays import Array
+from ._conv_edges import ExtensionGradient
 
 #: Pixels of a row of a channels-last image that are added up in its own type.
 LONG_ROW = 2048
@@ -28,14 +30,23 @@ class Transposed:
         Of the convolution; computes the forward pass.
     back : callable
         Returns the engine of the convolution that computes the gradients.
+    part : callable
+        Returns an engine of a small convolution: for the gradients of an input that is read beyond its ends.
     """
 
-    def __init__(self, geometry: ConvTransposeGeometry, ahead: Any, back: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        geometry: ConvTransposeGeometry,
+        ahead: Any,
+        back: Callable[[], Any],
+        part: Callable[[ConvGeometry], Any],
+    ) -> None:
         self.geometry = geometry
         self.name = ahead.name
         self.channels_last = ahead.channels_last
         self._ahead = ahead
         self._back = back
+        self._extension = ExtensionGradient(geometry.convolution, part, ahead.channels_last)
 
     def pack(self, weight: Array) -> Array:
         """Return ``weight`` in the order in which the forward pass streams it."""
@@ -52,11 +63,13 @@ class Transposed:
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
         dx: Array = self._back().forward(grad, weight, None)
+        self._extension.add_to(dx, grad, weight)
         return dx
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
         dw, _ = self._back().weight_gradient(x, grad, False)
+        self._extension.add_to_weight(dw, grad, x)
         return dw, _channel_sums(grad, self.channels_last) if bias else None
 
     def workspace(self) -> int:

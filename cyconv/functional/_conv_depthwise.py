@@ -10,6 +10,7 @@ from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
 from ._arrays import Array
 from ._conv_direct import Direct
+from ._conv_edges import PaddingGradient
 
 
 class Depthwise(Direct):
@@ -21,8 +22,15 @@ class Depthwise(Direct):
         super().__init__(geometry, dtype, channels_last)
         # An input gradient that adds up several channels goes by direct summation.
         self._own = geometry.out_channels == geometry.groups and not _plan.spread_obstacle(geometry, channels_last)
+        self._padding = PaddingGradient(geometry, self._part, channels_last, not channels_last)
         # That of stride 1 is a depthwise convolution, too.
         self.mirrored = self._own and not _plan.mirrored_obstacle(geometry)
+
+    def _part(self, geometry: ConvGeometry) -> Direct:
+        """Return what computes the input gradient at a part of the padding."""
+        if self._own and not _plan.depthwise_obstacle(geometry, self.channels_last):
+            return Depthwise(geometry, self.dtype, self.channels_last)
+        return Direct(geometry, self.dtype, self.channels_last)
 
     def _walk(self, rectified: bool, gradient: bool) -> tuple[int, Any]:
         arguments = _plan.depthwise(self.geometry, self._target, self.channels_last, gradient=gradient)

@@ -10,6 +10,7 @@ from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
 from ..kernels._workspace import array as pool_array
 from ._arrays import Array, empty
+from ._conv_edges import PaddingGradient
 
 
 class Direct:
@@ -33,6 +34,7 @@ class Direct:
         self._forward: dict[bool, tuple[int, Any]] = {}
         self._transposed: dict[bool, tuple[int, Any]] = {}
         self._weights: tuple[int, Any] | None = None
+        self._padding = PaddingGradient(geometry, lambda part: Direct(part, dtype, channels_last), channels_last)
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, walk) of the forward pass."""
@@ -89,7 +91,9 @@ class Direct:
 
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
-        return self.transposed(grad, weight, None)
+        dx = self.transposed(grad, weight, None)
+        self._padding.add_to(dx, grad, weight)
+        return dx
 
     def weight_walk(self) -> tuple[int, Any]:
         """Return (images, kernel) of the gradients of weight and bias."""

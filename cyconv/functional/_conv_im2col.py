@@ -9,6 +9,7 @@ import numpy as np
 from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
 from ._arrays import Array, empty
+from ._conv_edges import PaddingGradient
 
 
 class Im2col:
@@ -33,9 +34,11 @@ class Im2col:
             dilation=volume.dilation[1:],
             groups=geometry.groups,
             channels_last=channels_last,
+            edges=_plan.edges_of_volume(geometry.edges),
             workspace=_settings.max_workspace(),
         )
         self._ahead, self._back, self._weights = columns.walks()
+        self._padding = PaddingGradient(geometry, lambda part: Im2col(part, dtype, channels_last), channels_last)
 
     def forward_walk(self) -> tuple[int, Any]:
         """Return (images, kernel) of the forward pass."""
@@ -75,7 +78,9 @@ class Im2col:
 
     def input_gradient(self, grad: Array, weight: Array) -> Array:
         """Return the gradient of the input."""
-        return self.transposed(grad, weight, None)
+        dx = self.transposed(grad, weight, None)
+        self._padding.add_to(dx, grad, weight)
+        return dx
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""

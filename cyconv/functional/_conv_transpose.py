@@ -51,8 +51,10 @@ def conv_transpose2d(
         Number of independent transposed convolutions side by side; divides C and K.
     dilation : int or (int, int)
         Distance of the taps of a kernel.
-    padding_mode : {"zeros"}
-        What the padding of that convolution holds.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands around the input. ``padding`` is taken off the output and holds nothing; but near its ends the
+        output also meets taps of pixels before the first and behind the last of the input. With "zeros" there are none.
+        The other modes extend the input as :func:`conv2d` does, by as many pixels as reach the output.
     output_size : int or sequence of int, optional
         The height and width of the output (or a whole shape, of which these are the last), instead of
         ``output_padding``: one of the S sizes that can be.
@@ -78,6 +80,14 @@ def conv_transpose2d(
     -----
     y[n, k, h, w] = b[k] + the sum over c, p, q, r, s with p · stride + r · dilation − padding = h, likewise q, s and w,
     of weight[c, k, r, s] · x[n, c, p, q].
+
+    The sum is over 0 ≤ p < P with "zeros". In the other modes p is any whole number: those from
+    −⌊(dilation · (R − 1) − padding) / stride⌋ to ⌊(H − 1 + padding) / stride⌋ reach the output, and what lies outside
+    of the input holds what the mode says: the output is what padding the input with :func:`pad` and cutting off all
+    that is too much would give. So an input that is the same everywhere has an output without borders, and "circular"
+    makes a period of P pixels one of stride · P where the output has as many. It is the input gradient of
+    :func:`conv2d` in the same mode for "zeros", and for "circular" of that length; for "reflect" and "replicate" that
+    gradient adds up at the border what was read twice, which would brighten it.
 
     No zeros are inserted between pixels, as pictures of it have it: output pixels that the same taps reach (those of
     one remainder of the row and column by the stride) are computed together, each as a small convolution.
@@ -117,6 +127,8 @@ def conv_transpose2d_backward(
 ) -> tuple[Any, ...]:
     """
     Gradients of :func:`conv_transpose2d`.
+
+    A pixel that is repeated around the input has the gradients of all its places.
 
     Parameters
     ----------

@@ -1,14 +1,13 @@
 """The columns of im2col.pyx: copied from the source (im2col), and added back to it (col2im).
 
-A column holds the source pixels that one output pixel reads, zeros for those in the padding. Columns of a block of
-output pixels lie [c][r][s][pixel] for NCHW and [pixel][r][s][c] for channels-last arrays.
+A column holds the source pixels that one output pixel reads, for those in the padding what it holds. Columns of a
+block of output pixels lie [c][r][s][pixel] for NCHW and [pixel][r][s][c] for channels-last arrays.
 """
 
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels.simd cimport real
-
-ctypedef Py_ssize_t index
+from cyconv.kernels.source cimport Edges, index, place
 
 
 cdef struct Cut:
@@ -29,6 +28,7 @@ cdef struct Shape:
     bint direct  # the source itself is the matrix
     bint reordered  # weights are brought into the order [k][r][s][c]
     bint shifted  # NCHW: the columns of a tap are the plane, shifted
+    Edges edges
 
 
 cdef inline index at_source(const Shape* s, index image, index channel) noexcept nogil:
@@ -87,6 +87,19 @@ cdef inline void scatter_shifted(const Shape* s, real* columns, real* plane, ind
         plane[i] += columns[i]
 
 
+cdef inline void gather_edges(const Shape* s, const real* line, real* to, index across, index first, index begin,
+                              index end, index stop) noexcept nogil:
+    """Places first to begin and end to stop of a row: those that lie in the padding."""
+    cdef index i = first, at
+    while i < stop:
+        if begin <= i < end:
+            i = end
+            continue
+        at = place(&s.edges.column, i * s.stride_column + across, s.width)
+        to[i - first] = line[at] if at >= 0 else 0
+        i += 1
+
+
 cdef inline void gather_tap(const Shape* s, const real* plane, real* to, index down, index across, index first,
                             index count) noexcept nogil:
     """Columns of one tap, row by row."""
@@ -97,11 +110,17 @@ cdef inline void gather_tap(const Shape* s, const real* plane, real* to, index d
         stop = min(s.out_width, q + count)
         row = p * s.stride_row + down
         begin, end = clamp(low, q, stop), clamp(high, q, stop)
-        if row < 0 or row >= s.height or end <= begin:
+        row = place(&s.edges.row, row, s.height)
+        if end <= begin or row < 0:
             begin = end = stop
         line = plane + row * s.width + across
-        for i in range(q, begin):
-            to[i - q] = 0
+        if row >= 0 and s.edges.places != NULL:
+            gather_edges(s, line - across, to, across, q, begin, end, stop)
+        else:
+            for i in range(q, begin):
+                to[i - q] = 0
+            for i in range(end, stop):
+                to[i - q] = 0
         if s.stride_column == 1:
             memcpy(to + begin - q, line + begin, (end - begin) * sizeof(real))
         elif s.stride_column == 2:
@@ -110,8 +129,6 @@ cdef inline void gather_tap(const Shape* s, const real* plane, real* to, index d
         else:
             for i in range(begin, end):
                 to[i - q] = line[i * s.stride_column]
-        for i in range(end, stop):
-            to[i - q] = 0
         to += stop - q
         count -= stop - q
         q = 0
@@ -143,7 +160,7 @@ cdef inline void scatter_tap(const Shape* s, const real* columns, real* plane, i
 cdef inline void gather_last(const Shape* s, const real* source, index channels, index first, index count,
                              real* to) noexcept nogil:
     """[pixel][r][s][channel], channels contiguous on both sides."""
-    cdef index p = first // s.out_width, q = first % s.out_width, _, r, t, row, column, low, high
+    cdef index p = first // s.out_width, q = first % s.out_width, _, r, t, row, column, low, high, at
     # All channels of neighbouring taps are one stretch of memory.
     cdef bint whole = channels == s.channels and s.dilation_column == 1
     cdef const real* line
@@ -153,8 +170,8 @@ cdef inline void gather_last(const Shape* s, const real* source, index channels,
         low = min(first_inside(column, s.dilation_column), s.columns)
         high = clamp(end_inside(column, s.dilation_column, s.width), low, s.columns)
         for r in range(s.rows):
-            row = p * s.stride_row + r * s.dilation_row - s.top
-            if row < 0 or row >= s.height:
+            row = place(&s.edges.row, p * s.stride_row + r * s.dilation_row - s.top, s.height)
+            if row < 0:
                 memset(to, 0, s.columns * channels * sizeof(real))
             else:
                 line = source + (row * s.width + column) * s.channels
@@ -165,6 +182,11 @@ cdef inline void gather_last(const Shape* s, const real* source, index channels,
                     for t in range(low, high):
                         memcpy(to + t * channels, line + t * s.dilation_column * s.channels, channels * sizeof(real))
                 memset(to + high * channels, 0, (s.columns - high) * channels * sizeof(real))
+                if s.edges.places != NULL:
+                    for t in range(s.columns):
+                        at = -1 if low <= t < high else place(&s.edges.column, column + t * s.dilation_column, s.width)
+                        if at >= 0:
+                            memcpy(to + t * channels, line + (at - column) * s.channels, channels * sizeof(real))
             to += s.columns * channels
         q += 1
         if q == s.out_width:

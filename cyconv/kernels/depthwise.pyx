@@ -3,7 +3,8 @@
 Nine multiply-adds for each pixel that is read and written: memory decides. So nothing is copied: planes are read where
 they lie by masked loads at their edges, channels-last images by whole vectors of channels. Planes with larger kernels,
 or rows that fill no vector, are transposed in blocks of one vector of channels, and go the channels-last way (see
-depthwise.h).
+depthwise.h). Where the padding repeats pixels, a task makes a padded copy of its planes, and of channels-last images
+the outputs at the edges are summed tap by tap.
 """
 
 from cython.parallel cimport prange, threadid
@@ -20,10 +21,11 @@ from cyconv.kernels.simd cimport (
     flush_denormals,
     lanes,
     real,
+    rectify,
     restore_denormals,
     transpose,
 )
-from cyconv.kernels.source cimport index
+from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place, set_edges
 
 cdef extern from "depthwise.h" nogil:
     void depthwise_planes_f32(int kernel, int stride, const float* x, const float* zeros, index height, index width,
@@ -94,6 +96,9 @@ cdef struct Shape:
     bint spread
     const Reach* rows
     const Reach* columns
+    Source source  # its edges; of planes, the padded copy
+    index bunch  # units of a task
+    index room  # elements of the padded copies of a task
 
 
 cdef struct Reach:
@@ -116,11 +121,13 @@ cdef class Depthwise(Convolution):
 
     def __cinit__(self):
         self.reached = NULL
+        self.shape.source.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, kernel, stride, dilation, first, bint channels_last, bint rectified,
-                 bint spread=False, index block_rows=0):
+                 edges, bint spread=False, index block_rows=0):
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
+        cdef index itemsize = 4 if dtype == "f" else 8
         self.single = dtype == "f"
         s.channels, s.height, s.width = source
         s.out_channels, s.out_height, s.out_width = out
@@ -130,7 +137,6 @@ cdef class Depthwise(Convolution):
         s.top, s.left = -first[0], -first[1]
         s.channels_last, s.rectified = channels_last, rectified
         self.packed_size = s.out_channels * s.kernel_rows * s.kernel_columns
-        self.thread_bytes = 0
         s.block_rows = block_rows
         if block_rows > 0:
             s.bands = (s.out_height + block_rows - 1) // block_rows
@@ -139,8 +145,16 @@ cdef class Depthwise(Convolution):
             s.private = width * (min(s.height, (block_rows - 1) * s.stride_row + s.kernel_rows) * s.width
                                  + s.chunk * s.out_width)
             self.packed_size = s.blocks * width * s.kernel_rows * s.kernel_columns
-            self.thread_bytes = (s.private * (4 if dtype == "f" else 8) + 4095) // 4096 * 4096
         s.spread = spread
+        set_edges(&s.source.edges, edges)
+        lay_out_plane(&s.source, s.height, s.width, out, kernel, stride)
+        # Small planes go in bunches: changing the rounding mode and fetching a task cost as much as a 7 x 7 plane.
+        s.bunch = 1 if channels_last else max(1, BUNCH_PIXELS // (s.out_height * s.out_width))
+        s.room = 0
+        if s.source.edges.places != NULL and not channels_last:
+            # The input planes of a bunch of output planes; a vector may begin in the last row and end behind it.
+            s.room = s.private = (s.bunch // (s.out_channels // s.channels) + 2) * s.source.plane + 64
+        self.thread_bytes = (s.private * itemsize + 4095) // 4096 * 4096
         if spread and channels_last:
             self.reached = <Reach*>calloc(s.out_height + s.out_width, sizeof(Reach))
             if self.reached == NULL:
@@ -152,6 +166,7 @@ cdef class Depthwise(Convolution):
 
     def __dealloc__(self):
         free(self.reached)
+        free(self.shape.source.edges.places)
 
     cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
         if self.single:
@@ -211,19 +226,17 @@ cdef int run_depthwise(Depthwise plan, real* out, const real* source, const real
     shape.images = images
     # What a task computes: rows of channels-last images, planes, bands of blocks of planes. Small ones go in bunches:
     # changing the rounding mode and fetching a task cost as much as a 7 x 7 plane.
-    cdef index units = images * (s.out_height if s.channels_last else s.out_channels), bunch = 1, i
-    cdef index padded = s.out_channels
+    cdef index units = images * (s.out_height if s.channels_last else s.out_channels), bunch = s.bunch, i
+    cdef index padded = s.out_channels, longest = max(s.width, s.source.columns)
     if s.block_rows > 0:
         padded = s.blocks * lanes(out)
         units = images * s.blocks * s.bands
         bunch = max(1, BUNCH_PIXELS // (lanes(out) * s.block_rows * s.out_width))
-    elif not s.channels_last:
-        bunch = max(1, BUNCH_PIXELS // (s.out_height * s.out_width))
     cdef index tasks = (units + bunch - 1) // bunch
     if threads > tasks:
         threads = <int>max(tasks, 1)
     cdef index chunk = max(1, tasks // (8 * threads))
-    cdef index start_bytes = ((padded + s.width) * sizeof(real) + 4095) // 4096 * 4096
+    cdef index start_bytes = ((padded + longest) * sizeof(real) + 4095) // 4096 * 4096
     cdef index private_bytes = (s.private * sizeof(real) + 4095) // 4096 * 4096
     cdef Block memory
     if borrow(&memory, start_bytes + threads * private_bytes):
@@ -231,7 +244,7 @@ cdef int run_depthwise(Depthwise plan, real* out, const real* source, const real
     cdef real* start = <real*>memory.data
     cdef real* zeros = start + padded
     cdef char* private = <char*>memory.data + start_bytes
-    memset(start, 0, (padded + s.width) * sizeof(real))
+    memset(start, 0, (padded + longest) * sizeof(real))
     if bias != NULL:
         memcpy(start, bias, s.out_channels * sizeof(real))
     if threads == 1:
@@ -248,7 +261,8 @@ cdef int run_depthwise(Depthwise plan, real* out, const real* source, const real
 cdef void run_task(const Shape* s, real* out, const real* source, const real* weights, const real* bias,
                    const real* zeros, real* private, index first, index last) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
-    cdef index unit
+    cdef index unit, plane, each = s.out_channels // s.channels
+    cdef Shape padded
     if s.channels_last:
         for unit in range(first, last):
             if s.spread:
@@ -261,6 +275,14 @@ cdef void run_task(const Shape* s, real* out, const real* source, const real* we
     elif s.block_rows > 0:
         for unit in range(first, last):
             run_block(s, out, source, weights, bias, private, unit)
+    elif s.room > 0:
+        for plane in range(first // each, (last - 1) // each + 1):
+            copy_plane(&s.source, source + plane * s.height * s.width,
+                       private + (plane - first // each) * s.source.plane, -s.top, -s.left)
+        padded = s[0]
+        padded.height, padded.width, padded.top, padded.left = s.source.rows, s.source.columns, 0, 0
+        run_planes(&padded, out, <const real*>private - first // each * s.source.plane, weights, bias, zeros, first,
+                   last)
     else:
         run_planes(s, out, source, weights, bias, zeros, first, last)
     restore_denormals(mode)
@@ -330,20 +352,28 @@ cdef void run_row(const Shape* s, real* y, const real* x, const real* w, const r
     cdef index q = 0, column, s0, columns, c, v, part
     cdef const real* corner
     cdef real floor = 0 if s.rectified else -INFINITY
+    if s.source.edges.places != NULL and rows < s.kernel_rows:
+        edge_pixels(s, y, x, w, bias, row, True)
+        return
     if channels >= width and taps in (3, 5, 7) and s.stride_column <= 2 and s.dilation_column == 1:
-        x += (row + r0 * s.dilation_row) * s.width * channels
-        w += r0 * taps * channels
+        corner = x + (row + r0 * s.dilation_row) * s.width * channels
         if real is float:
-            depthwise_channel_row_f32(taps, s.stride_column, x, row_step, s.width, s.left, channels, w, rows, bias,
-                                      floor, y, s.out_width)
+            depthwise_channel_row_f32(taps, s.stride_column, corner, row_step, s.width, s.left, channels,
+                                      w + r0 * taps * channels, rows, bias, floor, y, s.out_width)
         else:
-            depthwise_channel_row_f64(taps, s.stride_column, x, row_step, s.width, s.left, channels, w, rows, bias,
-                                      floor, y, s.out_width)
+            depthwise_channel_row_f64(taps, s.stride_column, corner, row_step, s.width, s.left, channels,
+                                      w + r0 * taps * channels, rows, bias, floor, y, s.out_width)
+        if s.source.edges.places != NULL:
+            edge_pixels(s, y, x, w, bias, row, False)
         return
     while q < s.out_width:
         column = q * s.stride_column - s.left
         s0 = first_tap(column, s.dilation_column)
         columns = max(taps_inside(column, s.dilation_column, taps, s.width) - s0, 0)
+        if s.source.edges.places != NULL and columns < taps:
+            edge_pixel(s, y + q * channels, x, w, bias, row, column)
+            q += 1
+            continue
         corner = x + ((row + r0 * s.dilation_row) * s.width + column + s0 * s.dilation_column) * channels
         # Eight pixels at a time where all their windows lie inside.
         if (columns == taps and q + 8 <= s.out_width
@@ -366,6 +396,37 @@ cdef void run_row(const Shape* s, real* y, const real* x, const real* w, const r
             one_pixel(s, corner + c, row_step, column_step, w + (r0 * taps + s0) * channels + c, rows, columns,
                       bias + c, floor, y + q * channels + c, min(width, channels - c))
         q += 1
+
+
+cdef void edge_pixels(const Shape* s, real* y, const real* x, const real* w, const real* bias, index row,
+                      bint whole) noexcept nogil:
+    """The output pixels of a row whose windows begin at ``row`` and meet padding at its ends; ``whole``: all."""
+    cdef index q, column, last = (s.kernel_columns - 1) * s.dilation_column
+    for q in range(s.out_width):
+        column = q * s.stride_column - s.left
+        if whole or column < 0 or column + last >= s.width:
+            edge_pixel(s, y + q * s.channels, x, w, bias, row, column)
+
+
+cdef void edge_pixel(const Shape* s, real* y, const real* x, const real* w, const real* bias, index row,
+                     index column) noexcept nogil:
+    """One output pixel of a channels-last image whose window begins at (row, column) and meets padding."""
+    cdef index channels = s.channels, r, t, c, i, j
+    cdef const real* pixel
+    cdef const real* weight
+    memcpy(y, bias, channels * sizeof(real))
+    for r in range(s.kernel_rows):
+        i = place(&s.source.edges.row, row + r * s.dilation_row, s.height)
+        for t in range(s.kernel_columns):
+            j = place(&s.source.edges.column, column + t * s.dilation_column, s.width)
+            if i < 0 or j < 0:
+                continue
+            pixel = x + (i * s.width + j) * channels
+            weight = w + (r * s.kernel_columns + t) * channels
+            for c in range(channels):
+                y[c] += pixel[c] * weight[c]
+    if s.rectified:
+        rectify(y, channels)
 
 
 cdef inline void one_pixel(const Shape* s, const real* x, index row, index column, const real* w, index rows,

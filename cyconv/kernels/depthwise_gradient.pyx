@@ -9,12 +9,13 @@ changes no bit.
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint64_t
-from libc.string cimport memset
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport LANES_f32, LANES_f64, flush_denormals, lanes, real, restore_denormals, transpose
-from cyconv.kernels.source cimport index
+from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place, set_edges
 
 cdef extern from "depthwise_gradient.h" nogil:
     void gradient_planes_f32(int kernel, int stride, const float* grad, const float* x, const float* zeros,
@@ -47,6 +48,8 @@ cdef struct Shape:
     index task_channels, chunks  # of planes: no chunks; channels-last: channels in whole vectors
     # Channels-last: the ring of rows, [vector of channels][row][pixel][lane]
     index ring, pitch, lines  # its rows and their length; lines: sums of a vector of channels, with that of the bias
+    Source source  # its edges; of planes, the padded copy that a task makes where these repeat pixels
+    index room  # elements of the padded planes of a task
 
 
 cdef class DepthwiseGradient(GradientOfWeights):
@@ -58,8 +61,11 @@ cdef class DepthwiseGradient(GradientOfWeights):
     cdef Shape shape
     cdef bint single  # float
 
+    def __cinit__(self):
+        self.shape.source.edges.places = NULL
+
     def __init__(self, *, str dtype, source, out, kernel, stride, dilation, first, bint channels_last,
-                 index task_channels, index chunks):
+                 index task_channels, index chunks, edges):
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -73,6 +79,9 @@ cdef class DepthwiseGradient(GradientOfWeights):
         s.channels_last, s.chunks = channels_last, chunks
         s.lines = s.kernel_rows * s.kernel_columns + 1
         s.task_channels = task_channels
+        set_edges(&s.source.edges, edges)
+        lay_out_plane(&s.source, s.height, s.width, out, kernel, stride)
+        s.room = 0
         if channels_last:
             s.task_channels = (task_channels + width - 1) // width * width
             s.ring = (s.kernel_rows - 1) * s.dilation_row + 1
@@ -81,7 +90,14 @@ cdef class DepthwiseGradient(GradientOfWeights):
             size = s.task_channels * s.ring * s.pitch // width + s.out_width * width
         else:
             size = s.task_channels * s.lines * width
+            if s.source.edges.places != NULL:
+                # A vector may begin in the last row and end behind it. Then the sums of one image.
+                s.room = (s.task_channels // (s.out_channels // s.channels) + 2) * s.source.plane + 64
+                size += s.room + s.task_channels * s.lines
         self.thread_bytes = (size * itemsize + s.kernel_rows * sizeof(void*) + 4095) // 4096 * 4096
+
+    def __dealloc__(self):
+        free(self.shape.source.edges.places)
 
     cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
                      int threads) noexcept nogil:
@@ -101,7 +117,7 @@ cdef int run_gradient(DepthwiseGradient plan, real* grad_weight, real* grad_bias
     cdef index vectors = (s.out_channels + width - 1) // width
     cdef index tasks = blocks * s.chunks
     # Shared: a row of zeros, or the sums of all chunks.
-    cdef index shared = vectors * width * s.lines * s.chunks if s.channels_last else s.width
+    cdef index shared = vectors * width * s.lines * s.chunks if s.channels_last else max(s.width, s.source.columns)
     shared = (shared * sizeof(real) + 4095) // 4096 * 4096
     if threads > tasks:
         threads = <int>max(tasks, 1)
@@ -136,9 +152,38 @@ cdef void run_task(const Shape* s, real* grad_weight, real* grad_bias, const rea
 
 cdef void sum_planes(const Shape* s, real* grad_weight, real* grad_bias, const real* grad_out, const real* source,
                      const real* zeros, real* private, index task) noexcept nogil:
+    cdef index begin = task * s.task_channels, end = min(s.out_channels, (task + 1) * s.task_channels)
+    cdef index each = s.out_channels // s.channels, taps = s.lines - 1, image, plane, i
+    cdef real* copy = private + s.task_channels * s.lines * lanes(source)
+    cdef real* one = copy + s.room
+    cdef Shape padded
+    if s.room == 0 or s.images == 0:
+        add_planes(s, grad_weight, grad_bias, grad_out, source, zeros, private, begin, end)
+        return
+    padded = s[0]
+    padded.height, padded.width, padded.top, padded.left, padded.images = s.source.rows, s.source.columns, 0, 0, 1
+    for image in range(s.images):
+        for plane in range(begin // each, (end - 1) // each + 1):
+            copy_plane(&s.source, source + (image * s.channels + plane) * s.height * s.width,
+                       copy + (plane - begin // each) * s.source.plane, -s.top, -s.left)
+        add_planes(&padded, one - begin * taps, one + s.task_channels * taps - begin,
+                   grad_out + image * s.out_channels * s.out_height * s.out_width,
+                   <const real*>copy - begin // each * s.source.plane, zeros, private, begin, end)
+        if image == 0:
+            memcpy(grad_weight + begin * taps, one, (end - begin) * taps * sizeof(real))
+        else:
+            for i in range((end - begin) * taps):
+                grad_weight[begin * taps + i] += one[i]
+        if grad_bias != NULL:
+            for i in range(end - begin):
+                grad_bias[begin + i] = (grad_bias[begin + i] if image > 0 else 0) + one[s.task_channels * taps + i]
+
+
+cdef void add_planes(const Shape* s, real* grad_weight, real* grad_bias, const real* grad_out, const real* source,
+                     const real* zeros, real* private, index begin, index end) noexcept nogil:
+    """The sums of output channels begin .. end over all images."""
     cdef int kernel = <int>s.kernel_rows, stride = <int>s.stride_row
     cdef index each = s.out_channels // s.channels
-    cdef index begin = task * s.task_channels, end = min(s.out_channels, (task + 1) * s.task_channels)
     if real is float:
         gradient_planes_f32(kernel, stride, grad_out, source, zeros, s.height, s.width, s.top, s.left, s.out_height,
                             s.out_width, s.out_channels, each, s.images, begin, end, private, grad_weight, grad_bias)
@@ -185,13 +230,14 @@ cdef inline index slot(const Shape* s, index row) noexcept nogil:
 
 
 cdef void load_row(const Shape* s, const real* source, index have, index row, real* ring) noexcept nogil:
-    """Input row ``row`` of some channels into its slot, zeros outside of the image."""
+    """Input row ``row`` of some channels into its slot; outside of the image what the padding holds."""
     cdef index width = lanes(source), vectors = (have + width - 1) // width, v, plane = s.ring * s.pitch
     cdef index pixels = s.pitch // width, first = min(max(s.left, 0), pixels)
     cdef index last = max(first, min(pixels, s.width + s.left))
+    cdef index at = place(&s.source.edges.row, row, s.height), j, column
     cdef real* to = ring + slot(s, row) * s.pitch
-    cdef const real* q = source + (row * s.width + first - s.left) * s.channels
-    if row < 0 or row >= s.height:
+    cdef const real* q = source + (at * s.width + first - s.left) * s.channels
+    if at < 0:
         first = last = 0
     for v in range(vectors):
         memset(to + v * plane, 0, first * width * sizeof(real))
@@ -200,6 +246,15 @@ cdef void load_row(const Shape* s, const real* source, index have, index row, re
         gather_strip_f32(q, s.channels, have, last - first, s.width * s.channels, to + first * width, plane)
     else:
         gather_strip_f64(q, s.channels, have, last - first, s.width * s.channels, to + first * width, plane)
+    if at < 0 or s.source.edges.places == NULL:
+        return
+    for j in range(pixels):
+        column = -1 if first <= j < last else place(&s.source.edges.column, j - s.left, s.width)
+        if column < 0:
+            continue
+        q = source + (at * s.width + column) * s.channels
+        for v in range(vectors):
+            memcpy(to + v * plane + j * width, q + v * width, min(width, have - v * width) * sizeof(real))
 
 
 cdef inline void gather(const real* grad, index channels, index have, index n, real* to) noexcept nogil:

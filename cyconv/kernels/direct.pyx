@@ -44,6 +44,7 @@ from cyconv.kernels.source cimport (
     index,
     lay_out,
     meets,
+    set_edges,
     slice_step,
     source_depth,
 )
@@ -66,12 +67,14 @@ cdef class Walk(Convolution):
     def __cinit__(self):
         self.phases = NULL
         self.shape.depth_phases = NULL
+        self.shape.source.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases,
                  block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
-                 bint rectified, weight_strides, bint weight_rows):
+                 bint rectified, weight_strides, bint weight_rows, edges):
         """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
-        ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each."""
+        ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each;
+        ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -80,6 +83,7 @@ cdef class Walk(Convolution):
         s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
         s.source.depth_dilation, s.source.depth_divisor = depth[3:]
         s.source.channels_last, s.source.packed = channels_last, packed
+        set_edges(&s.source.edges, edges)
         s.out_channels, s.out_depth, s.out_height, s.out_width = out
         s.groups, s.rectified = groups, rectified
         s.source.group_channels, s.group_out = s.source.channels // groups, s.out_channels // groups
@@ -179,6 +183,7 @@ cdef class Walk(Convolution):
     def __dealloc__(self):
         cdef index p
         free(self.shape.depth_phases)
+        free(self.shape.source.edges.places)
         if self.phases != NULL:
             for p in range(self.shape.phases):
                 free(self.phases[p].table)

@@ -20,13 +20,15 @@ and BLAS itself runs on one thread: the number of threads changes no bit.
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._blas cimport controlled, gemm, hold, mute, release, unmute
-from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, GradientOfWeights, index
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, GradientOfWeights
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.columns cimport Cut, Shape, at_out, at_source, gather, scatter
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals, transpose
+from cyconv.kernels.source cimport index, set_edges
 
 # Columns that are read right after they were written should still be in the second-level cache.
 CACHE = 512 << 10
@@ -112,8 +114,12 @@ cdef class Columns:
     cdef readonly index thread_bytes  # private memory of each thread
     cdef readonly index block_pixels  # output pixels whose columns stand in memory at a time in the forward pass
 
+    def __cinit__(self):
+        self.shape.edges.places = NULL
+
     def __init__(self, *, str dtype, source, out, kernel, stride, padding, dilation, index groups, bint channels_last,
-                 index workspace):
+                 edges, index workspace):
+        """``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index itemsize = 4 if dtype == "f" else 8
         self.single = dtype == "f"
@@ -132,7 +138,8 @@ cdef class Columns:
         s.direct = (s.taps == 1 and s.stride_row == 1 and s.stride_column == 1 and s.top == 0 and s.left == 0
                     and s.out_height == s.height and s.out_width == s.width)
         s.reordered = channels_last and s.taps > 1
-        s.shifted = s.stride_row == 1 and s.stride_column == 1 and s.out_width == s.width
+        set_edges(&s.edges, edges)
+        s.shifted = s.stride_row == 1 and s.stride_column == 1 and s.out_width == s.width and edges is None
         self.room = max((workspace - 64) // itemsize, 1)
         sizes = (s.group_in, s.group_out, groups, s.taps, s.out_area, s.direct, self.room,
                  min(self.room, <index>CACHE // itemsize))
@@ -144,6 +151,9 @@ cdef class Columns:
                        self.gradient_cut.channels * self.gradient_cut.pitch) * s.taps
         self.thread_bytes = 0 if s.direct else (elements * itemsize + 63) // 64 * 64
         self.block_pixels = self.forward_cut.pixels
+
+    def __dealloc__(self):
+        free(self.shape.edges.places)
 
     def walks(self):
         """Return (forward pass, input gradient, gradient of the weights)."""

@@ -1,5 +1,7 @@
 """The block of source pixels that a task works on: a private padded copy, or the array itself without padding."""
 
+from libc.stdint cimport int32_t
+from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels.simd cimport copy_row, fetch_ahead, real, split_pairs
@@ -8,6 +10,51 @@ ctypedef Py_ssize_t index
 
 # Rows up to this many elements are called narrow.
 DEF NARROW = 128
+
+
+cdef struct Axis:
+    # Where the padding of an axis takes its pixels from: `low` places before the first pixel, `high` behind the last.
+    # Padding of zeros has none.
+    index low, high
+    const int32_t* places
+
+
+cdef struct Edges:
+    Axis depth, row, column
+    int32_t* places  # of all three; NULL: zeros. Belongs to the object that called set_edges
+
+
+cdef inline int set_edges(Edges* e, edges) except -1:
+    """Take over the plan's ((places before, places behind), ...) of depth, rows and columns; None: zeros."""
+    cdef Axis* axes[3]
+    cdef index axis, i = 0
+    memset(e, 0, sizeof(Edges))
+    if edges is None:
+        return 0
+    axes[0], axes[1], axes[2] = &e.depth, &e.row, &e.column
+    # The three one after the other; a loop, since a header cannot hold a generator.
+    for low, high in edges:
+        i += len(low) + len(high)
+    e.places = <int32_t*>calloc(i + 1, sizeof(int32_t))
+    if e.places == NULL:
+        raise MemoryError("cyconv: no memory for the places of the padding")
+    i = 0
+    for axis in range(3):
+        low, high = edges[axis]
+        axes[axis].low, axes[axis].high, axes[axis].places = len(low), len(high), e.places + i
+        for found in (*low, *high):
+            e.places[i] = found
+            i += 1
+    return 0
+
+
+cdef inline index place(const Axis* a, index i, index length) noexcept nogil:
+    """The pixel of an axis of ``length`` pixels that stands at place ``i``; -1 for zero."""
+    if i < 0:
+        return a.places[a.low + i] if i >= -a.low else -1
+    if i >= length:
+        return a.places[a.low + i - length] if i - length < a.high else -1
+    return i
 
 
 cdef struct Source:
@@ -22,6 +69,7 @@ cdef struct Source:
     bint split  # rows of the block hold the columns at even places first, then those at odd places
     index rows, columns  # of the block
     index pitch, plane, pixel  # distance of its rows, channels, pixels, in elements
+    Edges edges
 
 
 cdef inline void lay_out(Source* s, index itemsize) noexcept:
@@ -70,9 +118,7 @@ cdef inline bint meets(const Source* s, index out_depth, index slice) noexcept n
 cdef inline index source_depth(const Source* s, index out_depth, index slice) noexcept nogil:
     """Depth of the source that a slice of the kernel reads, or -1."""
     cdef index z = out_depth * s.depth_step + s.depth_first + slice * s.depth_dilation
-    if z < 0 or not meets(s, out_depth, slice) or z // s.depth_divisor >= s.depth:
-        return -1
-    return z // s.depth_divisor
+    return place(&s.edges.depth, z // s.depth_divisor, s.depth) if meets(s, out_depth, slice) else -1
 
 
 cdef inline const real* channel_start(const Source* s, const real* image, index channel) noexcept nogil:
@@ -100,6 +146,9 @@ cdef inline void copy_block(const Source* s, const real* source, index channels,
 
 cdef inline void copy_plane(const Source* s, const real* source, real* to, index row, index column) noexcept nogil:
     """One plane of a block; NULL: zeros."""
+    if s.edges.places != NULL:
+        copy_plane_with_edges(s, source, to, row, column)
+        return
     # Columns [left, right) of the block lie inside the image.
     cdef index left = min(max(-column, 0), s.columns)
     cdef index right = max(min(s.columns, s.width - column), left), r, c
@@ -145,16 +194,68 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         to += s.pitch
 
 
+cdef inline void copy_plane_with_edges(const Source* s, const real* source, real* to, index row,
+                                       index column) noexcept nogil:
+    """One plane of a block whose padding repeats pixels of the image."""
+    cdef index left = min(max(-column, 0), s.columns)
+    cdef index right = max(min(s.columns, s.width - column), left), r, j, at
+    cdef const real* line
+    if s.split:
+        memset(to, 0, s.rows * s.pitch * sizeof(real))
+    for r in range(row, row + s.rows):
+        at = place(&s.edges.row, r, s.height)
+        if source == NULL or at < 0:
+            memset(to, 0, s.columns * sizeof(real))
+        else:
+            line = source + at * s.width
+            fetch_ahead(line, s.width * sizeof(real))
+            if s.split:
+                split_pairs(to + column_place(s, left), to + column_place(s, left + 1), line + column + left,
+                            right - left)
+            else:
+                copy_row(to + left, line + column + left, right - left)
+            for j in range(left):
+                at = place(&s.edges.column, column + j, s.width)
+                to[column_place(s, j)] = line[at] if at >= 0 else 0
+            for j in range(right, s.columns):
+                at = place(&s.edges.column, column + j, s.width)
+                to[column_place(s, j)] = line[at] if at >= 0 else 0
+        to += s.pitch
+
+
+cdef inline void lay_out_plane(Source* s, index height, index width, out, kernel, stride) except *:
+    """A source of single planes, and as block the whole of one with all padding that windows meet."""
+    s.depth = s.group_channels = s.slices = s.depth_step = s.depth_divisor = 1
+    s.height, s.width, s.packed = height, width, True
+    s.rows = (out[1] - 1) * stride[0] + kernel[0]
+    s.columns = (out[2] - 1) * stride[1] + kernel[1]
+    s.pitch, s.pixel = s.columns, 1
+    s.plane = s.rows * s.pitch
+
+
 cdef inline void copy_slice(const Source* s, const real* source, index channels, real* to, index row,
                             index column) noexcept nogil:
     """One slice of a channels-last block; NULL: zeros."""
     cdef index left = min(max(-column, 0), s.columns), gap = s.pixel
-    cdef index right = max(min(s.columns, s.width - column), left), r, j
+    cdef index right = max(min(s.columns, s.width - column), left), r, j, at
     cdef const real* line
     for r in range(row, row + s.rows):
-        if source != NULL and 0 <= r < s.height and right > left:
+        at = place(&s.edges.row, r, s.height)
+        if source != NULL and at >= 0 and s.edges.places != NULL:
+            line = source + at * s.width * s.channels
+            for j in range(s.columns):
+                if left <= j < right and channels == s.channels:
+                    continue
+                at = place(&s.edges.column, column + j, s.width)
+                if at < 0:
+                    memset(to + j * gap, 0, channels * sizeof(real))
+                else:
+                    memcpy(to + j * gap, line + at * s.channels, channels * sizeof(real))
+            if channels == s.channels:
+                memcpy(to + left * gap, line + (column + left) * gap, (right - left) * gap * sizeof(real))
+        elif source != NULL and at >= 0 and right > left:
             memset(to, 0, left * gap * sizeof(real))
-            line = source + (r * s.width + column + left) * s.channels
+            line = source + (at * s.width + column + left) * s.channels
             if channels == s.channels:
                 memcpy(to + left * gap, line, (right - left) * channels * sizeof(real))
             else:

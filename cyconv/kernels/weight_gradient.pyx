@@ -34,6 +34,7 @@ from cyconv.kernels.source cimport (
     copy_block,
     index,
     lay_out,
+    set_edges,
     slice_step,
 )
 
@@ -80,10 +81,12 @@ cdef class WeightGradient(GradientOfWeights):
     def __cinit__(self):
         self.table = NULL
         self.pieces = NULL
+        self.shape.source.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, depth, kernel, index groups, bint channels_last, step, dilation,
-                 first, block, index task_channels, index chunks, bint packed):
-        """``first``: displacement of the first tap (minus the low padding); ``block``: output rows and columns."""
+                 first, block, index task_channels, index chunks, bint packed, edges):
+        """``first``: displacement of the first tap (minus the low padding); ``block``: output rows and columns;
+        ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -92,6 +95,7 @@ cdef class WeightGradient(GradientOfWeights):
         s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
         s.source.depth_dilation, s.source.depth_divisor = depth[3:]
         s.source.channels_last, s.source.packed = channels_last, packed
+        set_edges(&s.source.edges, edges)
         s.out_channels, s.out_depth, s.out_height, s.out_width = out
         s.groups = groups
         s.group_in, s.group_out = s.source.channels // groups, s.out_channels // groups
@@ -170,6 +174,7 @@ cdef class WeightGradient(GradientOfWeights):
     def __dealloc__(self):
         free(self.table)
         free(self.pieces)
+        free(self.shape.source.edges.places)
 
     cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
                      int threads) noexcept nogil:

@@ -86,11 +86,13 @@ cdef class Winograd(Convolution):
 
     def __cinit__(self):
         self.table = NULL
+        self.shape.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
-                 stride, dilation, block, bint rectified, bint swapped):
+                 stride, dilation, block, edges, bint rectified, bint swapped):
         """``source``, ``out``: (channels, depth, height, width); ``first``: source pixel of output pixel (0, 0, 0);
-        ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase."""
+        ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase;
+        ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -98,7 +100,7 @@ cdef class Winograd(Convolution):
         self.single = dtype == "f"
         s.rectified, s.swapped = rectified, swapped
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,
-                block)
+                block, edges)
         s.copy_size = s.copy_plane if s.strided else s.in_vectors * s.copy_plane
         s.m_plane = s.tiles * 2 * width + width
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
@@ -120,6 +122,7 @@ cdef class Winograd(Convolution):
 
     def __dealloc__(self):
         free(self.table)
+        free(self.shape.edges.places)
 
     cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
         if self.single:

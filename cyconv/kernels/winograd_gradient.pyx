@@ -70,9 +70,10 @@ cdef class WinogradGradient(GradientOfWeights):
 
     def __cinit__(self):
         self.table = NULL
+        self.shape.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
-                 dilation, block, index chunks):
+                 dilation, block, edges, index chunks):
         """The arguments are those of the forward pass; ``chunks``: of blocks, each with sums of its own."""
         cdef Shape* s = &self.shape
         cdef Cut* cut = &self.cut
@@ -81,7 +82,7 @@ cdef class WinogradGradient(GradientOfWeights):
         cdef index t, copied
         self.single = dtype == "f"
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, (1, 1, 1), dilation,
-                block)
+                block, edges)
         # One vector of the source, or two of the gradient.
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
         s.copy_size = max(s.copy_plane, s.scratch_size)
@@ -101,6 +102,7 @@ cdef class WinogradGradient(GradientOfWeights):
 
     def __dealloc__(self):
         free(self.table)
+        free(self.shape.edges.places)
 
     cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
                      int threads) noexcept nogil:

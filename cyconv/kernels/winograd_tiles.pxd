@@ -3,7 +3,7 @@
 from libc.string cimport memset
 
 from cyconv.kernels.simd cimport copy_row, fetch, lanes, real, transpose
-from cyconv.kernels.source cimport index
+from cyconv.kernels.source cimport Edges, index, place, set_edges
 
 cdef extern from "winograd.h" nogil:
     void winograd_input_f32(int m, int er, int ec, const float* x, index row, index column, index tiles, float* to,
@@ -50,11 +50,12 @@ cdef struct Shape:
     index copy_pitch, copy_plane, copy_size
     index v_plane, m_plane, scratch_size
     index images  # one for each depth of the output
+    Edges edges
     bint swapped  # weights lie as [reduction channel][output channel], taps in reverse: the input gradient
 
 
 cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel, bint channels_last, first, int m,
-                        piece, pieces, stride, dilation, block) except -1:
+                        piece, pieces, stride, dilation, block, edges) except -1:
     """Fill in all sizes; ``width``: elements of a vector. The other arguments are those of the kernels."""
     s.channels, s.depth, s.height, s.width = source
     s.out_channels, s.out_depth, s.out_height, s.out_width = out
@@ -90,7 +91,7 @@ cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel
     s.copy_plane = copied_rows(s, s.block_rows) * s.copy_pitch
     # One vector more than needed between the elements: powers of two would fall into one set of the cache.
     s.v_plane = s.pieces * s.in_vectors * s.tiles * width + width
-    return 0
+    return set_edges(&s.edges, edges)
 
 
 cdef inline index edge_of(index m, index r, index stride) noexcept nogil:
@@ -140,18 +141,19 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
                                index last) noexcept nogil:
     """[channel vector][row][column][channel] of the source pixels of a block under one slice of the kernel.
 
-    Vectors of channels from ``first`` to before ``last``; zeros outside and in missing channels.
+    Vectors of channels from ``first`` to before ``last``; outside what the padding holds, zeros in missing channels.
     """
     cdef index width = lanes(source), area = s.height * s.width, channels = s.groups * s.channels
     cdef index row = tile_row * s.m_row * s.stride_row * s.dilation_row + s.first_row
     cdef index column = tile_column * s.m_column * s.stride_column * s.dilation_column + s.first_column
     cdef index rows = copied_rows(s, tile_rows), columns = copied_columns(s, tile_columns)
-    cdef index depth = image % s.out_depth * s.stride_depth + s.first_depth + slice * s.dilation_depth
-    cdef bint outside = depth < 0 or depth >= s.depth
+    cdef index depth = place(&s.edges.depth,
+                             image % s.out_depth * s.stride_depth + s.first_depth + slice * s.dilation_depth, s.depth)
     cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
     # Distances of neighbouring pixels and channels.
     cdef index pixel = channels if s.channels_last else 1, plane = 1 if s.channels_last else s.depth * area
-    cdef index c, r, j, have
+    cdef index c, r, j, at, have
+    cdef bint edges = s.edges.places != NULL
     cdef real* to
     cdef const real* line
     cdef const real* ahead
@@ -160,26 +162,46 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
         have = min(width, s.channels - c * width)
         for r in range(rows):
             to = copy + (c - first) * s.copy_plane + r * s.copy_pitch
-            if outside or row + r < 0 or row + r >= s.height or right <= left:
+            at = place(&s.edges.row, row + r, s.height)
+            if depth < 0 or at < 0 or (right <= left and not edges):
                 memset(to, 0, columns * width * sizeof(real))
                 continue
             if have < width:
                 memset(to, 0, columns * width * sizeof(real))
             memset(to, 0, left * width * sizeof(real))
-            line = source + ((row + r) * s.width + column + left) * pixel + c * width * plane
+            line = source + (at * s.width + column + left) * pixel + c * width * plane
             ahead = line + FETCHED * s.width * pixel
             if s.channels_last:
-                if row + r + FETCHED < s.height:
+                if at + FETCHED < s.height:
                     for j in range(right - left):
                         fetch(ahead + j * pixel, width * sizeof(real))
                 for j in range(right - left):
                     copy_row(to + (left + j) * width, line + j * pixel, have)
             else:
-                if row + r + FETCHED < s.height:
+                if at + FETCHED < s.height:
                     for j in range(have):
                         fetch(ahead + j * plane, (right - left) * sizeof(real))
                 transpose(line, plane, have, right - left, to + left * width, width)
             memset(to + right * width, 0, (columns - right) * width * sizeof(real))
+            if edges:
+                gather_edges(s, line - (column + left) * pixel, to, column, columns, left, right, have)
+
+
+cdef inline void gather_edges(const Shape* s, const real* line, real* to, index column, index columns, index left,
+                              index right, index have) noexcept nogil:
+    """The columns of a row of a block that lie in the padding, from the pixels of the row that they repeat."""
+    cdef index width = lanes(line), j = 0, k, at
+    cdef index step = 1 if s.channels_last else s.depth * s.height * s.width
+    cdef index pixel = s.groups * s.channels if s.channels_last else 1
+    while j < columns:
+        if left <= j < right:
+            j = right
+            continue
+        at = place(&s.edges.column, column + j, s.width)
+        if at >= 0:
+            for k in range(have):
+                to[j * width + k] = line[at * pixel + k * step]
+        j += 1
 
 
 cdef inline void transform_input(const Shape* s, const real* copy, real* v, index slice, index rows,

@@ -184,8 +184,8 @@ class Conv2d(_Conv):
         Number of independent convolutions side by side.
     bias : bool
         False leaves out the bias; ``layer.bias`` is None then.
-    padding_mode : str
-        "zeros".
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding holds: zeros, or pixels mirrored at the edge, that of the edge, those at the other end.
     algorithm : str
         What computes: "auto", or one by name as in :func:`cyconv.functional.conv2d`.
     dtype : dtype

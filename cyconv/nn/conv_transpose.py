@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cyconv._geometry import check_algorithm
-from cyconv._transposed_geometry import check_output_padding, check_transposed_mode
+from cyconv._geometry import check_algorithm, check_padding_mode
+from cyconv._transposed_geometry import check_output_padding
 from cyconv.functional import ConvTransposeLayer
 from cyconv.nn.conv import Convolution
 from cyconv.nn.init import weight_and_bias
@@ -40,7 +40,7 @@ class _ConvTranspose(Convolution):
         owner = type(self).__name__
         sides = self._set_sizes((in_channels, out_channels, groups), kernel_size, stride, padding, dilation)
         self.output_padding = check_output_padding(owner, output_padding, self.stride, self.dilation)
-        self.padding_mode = check_transposed_mode(owner, padding_mode)
+        self.padding_mode = check_padding_mode(owner, padding_mode)
         self.algorithm = algorithm
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
         self.weight, self.bias = weight_and_bias(shape, bias, dtype, rng, owner, self.out_channels)
@@ -138,8 +138,9 @@ class ConvTranspose2d(_ConvTranspose):
         Number of independent transposed convolutions side by side.
     bias : bool
         False leaves out the bias; ``layer.bias`` is None then.
-    padding_mode : str
-        "zeros".
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands around the input: nothing, or pixels mirrored at its edge, that of the edge, those at the other end,
+        as far as they reach the output; see :func:`cyconv.functional.conv_transpose2d`.
     algorithm : str
         What computes: "auto", or one by name as in :func:`cyconv.functional.conv_transpose2d`.
     dtype : dtype

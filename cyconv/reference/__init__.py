@@ -93,6 +93,7 @@ from ._normalization import (
     local_response_norm,
     local_response_norm_backward,
 )
+from ._padding import pad, pad_backward
 from ._pointwise import (
     dropout,
     dropout_backward,
@@ -276,6 +277,8 @@ __all__ = [
     "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "pad",
+    "pad_backward",
     "max_pool3d",
     "max_pool3d_backward",
     "max_unpool1d",

@@ -7,8 +7,9 @@ dilation, written for one spatial axis (Dumoulin & Visin 2016, "A guide to convo
     scatter           x[n, c, s p + d r] += sum_k w[k, c, r] y[n, k, p]               the adjoint in x
     weight_gradient   w[k, c, r]     = sum_{n, p} y[n, k, p] x[n, c, s p + d r]       the adjoint in w
 
-A convolution is pad, then correlate. A transposed convolution is the adjoint of that convolution: scatter, then the
-adjoint of pad. The gradient of either is made of the other and of the weight gradient.
+A convolution is pad, then correlate. A transposed convolution is scatter, then cut off what the padding says; with a
+padding mode, its input is extended first by as many pixels as reach into the output. The gradient of either is made of
+the other and of the weight gradient.
 """
 
 from __future__ import annotations
@@ -358,8 +359,12 @@ def _transpose_walk(
     output_padding: IntOrTuple,
     dilation: IntOrTuple,
     padding_mode: str,
-) -> tuple[list[Array], list[int], tuple[int, ...], tuple[int, ...]]:
-    """Return index maps, output sizes, strides, dilations of the convolution that leads from the output to `sizes`."""
+) -> tuple[list[Array], list[Array], list[int], tuple[int, ...], tuple[int, ...]]:
+    """Return index maps of the extended input and of what is scattered from it to the output; output sizes, strides,
+    dilations.
+
+    Pixel p reaches the places s p + d r - padding of the output: the input is extended by all p that reach one.
+    """
     kernel = weight.shape[2:]
     strides, dilations = per_axis(stride, len(kernel)), per_axis(dilation, len(kernel))
     full = [
@@ -372,8 +377,15 @@ def _transpose_walk(
         sides = _sides(padding, full, kernel, strides, dilations)
         outputs = [length - before - after for length, (before, after) in zip(full, sides, strict=True)]
     outputs = [p + extra for p, extra in zip(outputs, per_axis(output_padding, len(kernel)), strict=True)]
-    maps = [_index_map(p, *side, padding_mode) for p, side in zip(outputs, sides, strict=True)]
-    return maps, outputs, strides, dilations
+    extended, cut = [], []
+    for p, size, r, s, d, (low, _) in zip(sizes, outputs, kernel, strides, dilations, sides, strict=True):
+        before = max(0, (d * (r - 1) - low) // s)
+        behind = max(0, (size - 1 + low) // s - (p - 1))
+        extended.append(_index_map(p, before, behind, padding_mode))
+        place = np.arange(max((before + p + behind - 1) * s + d * (r - 1) + 1, before * s + low + size))
+        place -= before * s + low
+        cut.append(np.where((place >= 0) & (place < size), place, -1))
+    return extended, cut, outputs, strides, dilations
 
 
 def _conv_transpose(
@@ -389,10 +401,11 @@ def _conv_transpose(
 ) -> Array:
     ndim = weight.ndim - 2
     x = batched(wide(input), ndim)
-    maps, outputs, strides, dilations = _transpose_walk(
+    extended, cut, outputs, strides, dilations = _transpose_walk(
         x.shape[2:], weight, stride, padding, output_padding, dilation, padding_mode
     )
-    y = _unpad(_scatter(x, weight, [len(index) for index in maps], strides, dilations, groups), maps, outputs)
+    full = _scatter(_pad(x, extended), weight, [len(index) for index in cut], strides, dilations, groups)
+    y = _unpad(full, cut, outputs)
     if bias is not None:
         y += bias.reshape(-1, *[1] * ndim)
     return unbatched_like(y, input)
@@ -413,14 +426,15 @@ def _conv_transpose_backward(
 ) -> tuple[Array | None, ...]:
     ndim = weight.ndim - 2
     x, dy = batched(wide(input), ndim), batched(wide(grad_output), ndim)
-    maps, _, strides, dilations = _transpose_walk(
+    extended, cut, _, strides, dilations = _transpose_walk(
         x.shape[2:], weight, stride, padding, output_padding, dilation, padding_mode
     )
-    padded = _pad(dy, maps)
+    full, longer = _pad(dy, cut), [len(index) for index in extended]
     dx = None
     if input_grad:
-        dx = unbatched_like(_correlate(padded, weight, x.shape[2:], strides, dilations, groups), input)
-    dw = _weight_gradient(padded, x, weight, strides, dilations, groups).astype(weight.dtype)
+        arrived = _correlate(full, weight, longer, strides, dilations, groups)
+        dx = unbatched_like(_unpad(arrived, extended, x.shape[2:]), input)
+    dw = _weight_gradient(full, _pad(x, extended), weight, strides, dilations, groups).astype(weight.dtype)
     return (dx, dw) if bias is None else (dx, dw, _bias_gradient(dy, bias))
 
 
@@ -470,10 +484,12 @@ def conv_transpose2d(
     dilation: IntOrTuple = 1,
     padding_mode: str = "zeros",
 ) -> Array:
-    """Apply the transpose of the convolution that the same stride, padding, dilation, groups and mode describe.
+    """Spread pixels by kernels: the transpose of the convolution of the same stride, padding, dilation and groups.
 
-    ``y[n, k, stride p + dilation r, ...] += sum over c of weight[c, k, r, ...] input[n, c, p, ...]``, then what landed
-    in the padding is dropped ("zeros") or added to the pixel which that padding repeats (the other modes).
+    ``y[n, k, stride p + dilation r - padding, ...] += sum over c of weight[c, k, r, ...] input[n, c, p, ...]`` for all
+    p that reach the output; those outside of the input hold zeros or, in the other modes, what `conv2d` would find
+    there. In "zeros" it is the transpose (the adjoint) of that convolution; so it is in "circular" where the output is
+    stride times as long as the input. A constant input gives, away from zeros, an output without borders.
 
     Parameters
     ----------
