@@ -360,11 +360,13 @@ def test_the_algorithm_asked_for_runs(fresh_engines, algorithm):
     groups = 3 if algorithm == "depthwise" else 1
     geometry = geometry_of((2, 3, 6, 19), (3, 1, 3, 3), groups=groups, padding=1)
     assert _conv.engine(geometry, np.dtype("f"), False, algorithm).name == algorithm
-    if algorithm != "reference":  # which has no engine of the convolution behind it
+    # The reference has no engine of the convolution behind it.
+    if algorithm != "reference":
         assert _conv.engine(geometry, np.dtype("f"), False, algorithm)._back().name == algorithm
     with cyconv.configure(algorithm=algorithm):
         work = _conv.engine(geometry, np.dtype("f"), False)
-        assert work.name == work._back().name == algorithm
+        assert work.name == algorithm
+        assert algorithm == "reference" or work._back().name == algorithm
 
 
 def test_a_small_workspace_goes_by_im2col(fresh_engines):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
+import cyconv
 from cyconv import functional as F
 from cyconv import nn
 
@@ -544,3 +545,41 @@ def test_relu_backward_writes_into_its_gradient_only():
     (result,) = F.relu_backward(fixed, x, out=fixed)
     assert result is not fixed
     np.testing.assert_array_equal(fixed, [3.0, 4.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_relu_behind_batch_norm_or_a_residual_is_the_same_as_one_by_itself(dtype, order, training):
+    x = normal(3, 4, 5, 6, dtype=dtype)
+    x[0, 0, 0, 0] = np.nan if not training else 0
+    if order == "NHWC":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    norm = nn.BatchNorm2d(4, dtype=dtype)
+    residual = nn.Residual(nn.Conv2d(4, 4, 3, padding=1, dtype=dtype, rng=1), nn.Conv2d(4, 4, 1, dtype=dtype, rng=2))
+    for layer in (norm, residual):
+        joined = nn.Sequential(layer, nn.ReLU()).train(training)
+        got = joined(x)
+        assert got.flags.c_contiguous == (order == "NCHW")
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+        np.testing.assert_array_equal(got, F.relu(layer(x)))
+        if training:
+            grad = normal(*got.shape, dtype=dtype, seed=4)
+            joined(x)
+            fused = joined.backward(grad)
+            layer(x)
+            np.testing.assert_array_equal(fused, layer.backward(np.where(got > 0, grad, 0).astype(dtype)))
+
+
+def test_the_sum_of_a_residual_uses_every_element_once():
+    """Longer than a chunk of the kernel, and no whole number of vectors."""
+    x, y = normal(8192 * 2 + 5, dtype="float32"), normal(8192 * 2 + 5, dtype="float32", seed=1)
+    for threads in (1, 3):
+        with cyconv.threads(threads):
+            np.testing.assert_array_equal(F.add(x, y), x + y)
+            np.testing.assert_array_equal(F.add_relu(x, y), np.maximum(x + y, 0))
+    with pytest.raises(ValueError, match="one shape"):
+        F.add_relu(x, y[:-1])
+    with pytest.raises(TypeError, match="mixed dtypes"):
+        F.add_relu(x, y.astype("float64"))

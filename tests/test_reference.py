@@ -414,7 +414,6 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("conv_transpose2d", [(2, 2, 4, 3), (2, 3, 3, 4)], {"stride": 2, "padding": ((1, 2), (0, 1)), "dilation": (2, 1)}),
     ("pad", [(2, 3, 4)], {"pad": (2, 3, 1, -1), "mode": "reflect"}),
     ("conv_transpose2d", [(2, 4, 3), (2, 3, 3, 4), (3,)], {"stride": 2, "padding": "same"}),
-    ("pad", [(2, 3, 4)], {"pad": (2, 3, 1, -1), "mode": "reflect"}),
     ("conv_transpose2d", [(2, 4, 3), (2, 3, 3, 4), (3,)], {"padding": 1, "padding_mode": "reflect"}),
     ("conv_transpose2d", [(0, 2, 4, 3), (2, 3, 3, 4), (3,)], {}),
     ("conv_transpose3d", [(1, 2, 2, 3, 2), (2, 2, 2, 3, 1), (2,)], {"stride": (1, 2, 3)}),

@@ -14,7 +14,6 @@ from ..kernels import _workspace, load
 from . import _arrays
 from ._arrays import Array, array, same_dtype
 
-_kernel = load("padding")
 #: What writing an element is worth in floating-point operations when the number of threads is chosen.
 WORK = 4
 
@@ -47,7 +46,7 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], order: tuple[int, ...])
 
 @functools.lru_cache(maxsize=1024)
 def _walk(geometry: PadGeometry, order: tuple[int, ...]) -> Any:
-    return _kernel.Pad(*geometry.walk(order))
+    return load("padding").Pad(*geometry.walk(order))
 
 
 def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = 0.0) -> Array:
