@@ -94,7 +94,7 @@ def add(*inputs: Any) -> Array:
     """
     arrays = _operands("add", inputs)
     if len(arrays) == 2 and arrays[0].shape == arrays[1].shape:
-        return _sum(*arrays, False)
+        return _sum(arrays[0], arrays[1], False)
     output = _result(arrays, _common_shape("add", [x.shape for x in arrays]))
     if len(arrays) == 1:
         np.copyto(output, arrays[0])
