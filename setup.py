@@ -76,9 +76,8 @@ def extensions():
     }
     built = []
 
-    def compiled(stem, module, isa):
-        source = KERNELS / f"{stem}.pyx"
-        extension = Extension(f"cyconv.kernels.{module}", [str(source)], include_dirs=include, define_macros=macros)
+    def compiled(source, module, isa):
+        extension = Extension(module, [str(source)], include_dirs=include, define_macros=macros)
         # One build folder for each instruction set: the same source becomes a module of another name.
         (extension,) = cythonize([extension], build_dir=f"build/cython/{isa}", compiler_directives=directives)
         extension.isa = isa
@@ -88,10 +87,12 @@ def extensions():
     # Modules whose name begins with an underscore are compiled once, the others for each instruction set.
     for source in sorted(KERNELS.glob("*.pyx")):
         if source.stem.startswith("_"):
-            compiled(source.stem, source.stem, "common")
+            compiled(source, f"cyconv.kernels.{source.stem}", "common")
         else:
             for isa in instruction_sets():
-                compiled(source.stem, f"{source.stem}_{isa}", isa)
+                compiled(source, f"cyconv.kernels.{source.stem}_{isa}", isa)
+    # The face for Cython calls those of the instruction set that was chosen.
+    compiled(Path("cyconv/cython.pyx"), "cyconv.cython", "common")
     refresh_headers()
     return built
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ._geometry import check_algorithm
@@ -67,12 +67,25 @@ class _State:
 
 
 _state = _State()
+_listeners: list[Callable[[], None]] = []
+
+
+def listen(listener: Callable[[], None]) -> None:
+    """Call ``listener`` now and after every change of a setting: for code that cannot ask, without the interpreter."""
+    _listeners.append(listener)
+    listener()
+
+
+def _changed() -> None:
+    for listener in _listeners:
+        listener()
 
 
 def _after_fork_in_child() -> None:
     # libgomp's threads did not survive the fork, and it would wait for them: a child works alone.
     if not _threads.FORK_SAFE:
         _state.serial_only = True
+        _changed()
 
 
 if hasattr(os, "register_at_fork"):
@@ -81,7 +94,12 @@ if hasattr(os, "register_at_fork"):
 
 def get_num_threads() -> int:
     """Return the number of threads that large operations use."""
-    return 1 if _state.serial_only or not _threads.OPENMP else _state.threads
+    return 1 if serial_only() else _state.threads
+
+
+def serial_only() -> bool:
+    """Whether this process has one thread only, whatever was set."""
+    return _state.serial_only or not _threads.OPENMP
 
 
 def set_num_threads(n: int) -> None:
@@ -91,6 +109,7 @@ def set_num_threads(n: int) -> None:
     GNU OpenMP, go on with one thread.
     """
     _state.threads = _checked_threads(n)
+    _changed()
 
 
 def _checked_threads(n: int) -> int:
@@ -106,10 +125,12 @@ def threads(n: int) -> Iterator[None]:
     """Context manager: use ``n`` threads inside."""
     before = _state.threads
     _state.threads = _checked_threads(n)
+    _changed()
     try:
         yield
     finally:
         _state.threads = before
+        _changed()
 
 
 def threads_for(work: float) -> int:
@@ -179,8 +200,10 @@ def configure(
     if precision is not None:
         _state.precision = precision
     _state.epoch += 1
+    _changed()
     try:
         yield
     finally:
         _state.algorithm, _state.workspace, _state.precision = before
         _state.epoch += 1
+        _changed()

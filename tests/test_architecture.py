@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "geometry": (
         (
             "cyconv._geometry",
+            "cyconv._fold_geometry",
             "cyconv._padding_geometry",
             "cyconv._pool_geometry",
             "cyconv._resize_geometry",

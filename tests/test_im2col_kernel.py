@@ -89,28 +89,29 @@ class Case:
             edges=None,
             workspace=workspace,
         )
+        self.ahead, self.back, self.weights = self.columns.walks()
 
     def forward(self, threads=1, bias=True):
         out = unwritten(self.y.shape, self.dtype, self.order)
-        self.columns.forward(out, self.x, self.w, self.b if bias else None, self.images, threads)
+        self.ahead.run(out, self.x, self.w, self.b if bias else None, self.images, threads)
         return out
 
     def input_gradient(self, threads=1):
         out = unwritten(self.x.shape, self.dtype, self.order)
-        self.columns.input_gradient(out, self.dy, self.w, self.images, threads)
+        self.back.run(out, self.dy, self.w, None, self.images, threads)
         return out
 
     def weight_gradient(self, threads=1):
-        out = np.full(self.w.shape, np.nan, self.dtype)
-        self.columns.weight_gradient(out, self.dy, self.x, self.images, threads)
-        return out
+        out, bias = np.full(self.w.shape, np.nan, self.dtype), np.full(self.w.shape[:1], np.nan, self.dtype)
+        self.weights.run(out, bias, self.dy, self.x, self.images, threads)
+        return out, bias
 
     def all(self, threads=1):
-        return self.forward(threads), self.input_gradient(threads), self.weight_gradient(threads)
+        return self.forward(threads), self.input_gradient(threads), *self.weight_gradient(threads)
 
     def check(self, threads=1):
-        dx, dw, _ = reference.conv2d_backward(self.dy, self.x, self.w, self.b, **self.options)
-        for actual, expected in zip(self.all(threads), (self.y, dx, dw), strict=True):
+        wanted = reference.conv2d_backward(self.dy, self.x, self.w, self.b, **self.options)
+        for actual, expected in zip(self.all(threads), (self.y, *wanted), strict=True):
             assert_close(actual, expected, algorithm="im2col")
 
 
@@ -182,7 +183,7 @@ def test_threads_change_no_bit(name, workspace, dtype, order):
 @pytest.mark.parametrize("name", ["3x3", "1x1 is no copy", "many output channels, few pixels"])
 def test_an_image_does_not_depend_on_the_batch_it_is_in(name, order):
     together = Case((3, *CASES[name][1:]), np.float32, order)
-    y, dx, _ = together.all(2)
+    y, dx, *_ = together.all(2)
     for i in range(3):
         alone = Case((1, *CASES[name][1:]), np.float32, order)
         alone.x, alone.dy = in_order(together.x[i : i + 1], order), in_order(together.dy[i : i + 1], order)
@@ -196,9 +197,10 @@ def test_an_image_does_not_depend_on_the_batch_it_is_in(name, order):
 def test_empty_batch(name, order):
     case = Case((0, *CASES[name][1:]), np.float32, order)
     for threads in (1, 2):
-        y, dx, dw = case.all(threads)
+        y, dx, dw, db = case.all(threads)
         assert y.size == dx.size == 0
         assert_close(dw, np.zeros_like(dw), algorithm="exact")
+        assert_close(db, np.zeros_like(db), algorithm="exact")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -253,7 +255,7 @@ def test_gradients_are_the_adjoint_of_the_forward_pass(order):
     case = Case(CASES["dilated and strided"], np.float64, order)
     product = np.vdot(case.forward(bias=False), case.dy)
     assert product == pytest.approx(np.vdot(case.x, case.input_gradient()), rel=1e-12)
-    assert product == pytest.approx(np.vdot(case.w, case.weight_gradient()), rel=1e-12)
+    assert product == pytest.approx(np.vdot(case.w, case.weight_gradient()[0]), rel=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------------- BLAS's threads

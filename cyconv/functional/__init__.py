@@ -151,6 +151,7 @@ from ._shuffle import (
     pixel_unshuffle,
     pixel_unshuffle_backward,
 )
+from ._unfold import fold, fold_backward, unfold, unfold_backward
 from ._units import (
     elu,
     elu_backward,
@@ -261,6 +262,10 @@ __all__ = [
     "max_unpool3d_backward",
     "pad",
     "pad_backward",
+    "unfold",
+    "unfold_backward",
+    "fold",
+    "fold_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_scale_shift",

@@ -24,7 +24,7 @@ class Depthwise(Direct):
         self._own = geometry.out_channels == geometry.groups and not _plan.spread_obstacle(geometry, channels_last)
         self._padding = PaddingGradient(geometry, self._part, channels_last, not channels_last)
         # That of stride 1 is a depthwise convolution, too.
-        self._mirrors = self._own and not _plan.mirrored_obstacle(geometry)
+        self.mirrored = self._own and not _plan.mirrored_obstacle(geometry)
 
     def _part(self, geometry: ConvGeometry) -> Direct:
         """Return what computes the input gradient at a part of the padding."""
@@ -58,12 +58,12 @@ class Depthwise(Direct):
 
     def pack_transposed(self, weight: Array) -> Array:
         """Return ``weight`` in the order in which the input gradient streams it."""
-        return super().pack_transposed(np.ascontiguousarray(weight[..., ::-1, ::-1]) if self._mirrors else weight)
+        return super().pack_transposed(np.ascontiguousarray(weight[..., ::-1, ::-1]) if self.mirrored else weight)
 
-    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
-        """Return the gradients of the weight and, if ``bias``, of the bias."""
+    def weight_walk(self) -> tuple[int, Any]:
+        """Return (images, kernel) of the gradients of weight and bias."""
         if self._weights is None:
             arguments = _plan.depthwise_weight_gradient(self.geometry, self._target, self.channels_last)
             kernel = kernels.load("depthwise_gradient").DepthwiseGradient(**arguments)
             self._weights = (self.geometry.batch, kernel)
-        return super().weight_gradient(grad, x, bias)
+        return self._weights

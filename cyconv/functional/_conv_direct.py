@@ -19,6 +19,8 @@ class Direct:
     name = "direct"
     #: What bringing one weight into the order of the input gradient costs, in floating-point operations.
     _pack_work = 8
+    #: Whether the input gradient takes the taps of every kernel in reverse order.
+    mirrored = False
 
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         self.geometry = geometry
@@ -93,12 +95,16 @@ class Direct:
         self._padding.add_to(dx, grad, weight)
         return dx
 
-    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
-        """Return the gradients of the weight and, if ``bias``, of the bias."""
+    def weight_walk(self) -> tuple[int, Any]:
+        """Return (images, kernel) of the gradients of weight and bias."""
         if self._weights is None:
             images, arguments = _plan.weight_gradient(self.geometry, self._target, self.channels_last)
             self._weights = (images, kernels.load("weight_gradient").WeightGradient(**arguments))
-        images, kernel = self._weights
+        return self._weights
+
+    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
+        """Return the gradients of the weight and, if ``bias``, of the bias."""
+        images, kernel = self.weight_walk()
         dw = np.empty(self.geometry.weight_shape, self.dtype)
         db = np.empty(self.geometry.out_channels, self.dtype) if bias else None
         kernel.run(dw, db, grad, x, images, _settings.threads_for(self._work))

@@ -16,6 +16,7 @@ class Im2col:
     """One convolution by im2col and GEMM; columns are made for as many output pixels as the workspace limit allows."""
 
     name = "im2col"
+    mirrored = False
 
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         self.geometry = geometry
@@ -23,7 +24,7 @@ class Im2col:
         self.channels_last = channels_last
         self._work = 2 * geometry.macs
         volume = _plan.volume(geometry)
-        self._kernel = kernels.load("im2col").Columns(
+        columns = kernels.load("im2col").Columns(
             dtype=dtype.char,
             source=(geometry.in_channels, *volume.input[1:]),
             out=(geometry.out_channels, *volume.output[1:]),
@@ -36,7 +37,20 @@ class Im2col:
             edges=_plan.edges_of_volume(geometry.edges),
             workspace=_settings.max_workspace(),
         )
+        self._ahead, self._back, self._weights = columns.walks()
         self._padding = PaddingGradient(geometry, lambda part: Im2col(part, dtype, channels_last), channels_last)
+
+    def forward_walk(self) -> tuple[int, Any]:
+        """Return (images, kernel) of the forward pass."""
+        return self.geometry.batch, self._ahead
+
+    def transposed_walk(self) -> tuple[int, Any]:
+        """Return (images, kernel) of the input gradient."""
+        return self.geometry.batch, self._back
+
+    def weight_walk(self) -> tuple[int, Any]:
+        """Return (images, kernel) of the gradients of weight and bias."""
+        return self.geometry.batch, self._weights
 
     def pack(self, weight: Array) -> Array:
         """Return ``weight`` itself: BLAS packs on its own."""
@@ -47,7 +61,7 @@ class Im2col:
     ) -> Array:
         """Return the output, through a ReLU if ``rectified``."""
         y = empty(self.geometry.output_shape, self.dtype, self.channels_last)
-        self._kernel.forward(y, x, weight, bias, self.geometry.batch, _settings.threads_for(self._work))
+        self._ahead.run(y, x, weight, bias, self.geometry.batch, _settings.threads_for(self._work))
         return np.maximum(y, 0, out=y) if rectified else y
 
     pack_transposed = pack
@@ -57,7 +71,7 @@ class Im2col:
     ) -> Array:
         """Return the transposed convolution of ``x``, through a ReLU if ``rectified``."""
         y = empty(self.geometry.input_shape, self.dtype, self.channels_last)
-        self._kernel.input_gradient(y, x, weight, self.geometry.batch, _settings.threads_for(self._work))
+        self._back.run(y, x, weight, None, self.geometry.batch, _settings.threads_for(self._work))
         if bias is not None:
             y += bias.reshape(-1, *[1] * self.geometry.rank)
         return np.maximum(y, 0, out=y) if rectified else y
@@ -71,11 +85,12 @@ class Im2col:
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
         """Return the gradients of the weight and, if ``bias``, of the bias."""
         dw = np.empty(self.geometry.weight_shape, self.dtype)
-        self._kernel.weight_gradient(dw, grad, x, self.geometry.batch, _settings.threads_for(self._work))
-        return dw, grad.sum((0, *range(2, grad.ndim)), dtype=np.float64).astype(self.dtype) if bias else None
+        db = np.empty(self.geometry.out_channels, self.dtype) if bias else None
+        self._weights.run(dw, db, grad, x, self.geometry.batch, _settings.threads_for(self._work))
+        return dw, db
 
     def workspace(self) -> int:
         """Return the private bytes of each thread."""
-        return int(self._kernel.thread_bytes)
+        return int(self._ahead.thread_bytes)
 
     transposed_workspace = workspace

@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import _plan, _settings, kernels
 from .._geometry import ConvGeometry
-from ._arrays import Array
 from ._conv_direct import Direct
 
 
@@ -36,16 +35,9 @@ class TiledGradient(Direct):
             self._gradient_known = True
         return self._gradient
 
-    def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:
-        """Return the gradients of the weight and, if ``bias``, of the bias."""
-        walk = self.gradient_walk()
-        if walk is None:
-            return super().weight_gradient(grad, x, bias)
-        images, kernel = walk
-        dw = np.empty(self.geometry.weight_shape, self.dtype)
-        db = np.empty(self.geometry.out_channels, self.dtype) if bias else None
-        kernel.run(dw, db, grad, x, images, _settings.threads_for(self._work))
-        return dw, db
+    def weight_walk(self) -> tuple[int, Any]:
+        """Return (images, kernel) of the gradients of weight and bias."""
+        return self.gradient_walk() or super().weight_walk()
 
 
 class Winograd(TiledGradient):

@@ -153,7 +153,7 @@ def maximum_backward(operation: str, plan: Plan, x: Array, grad_output: Any, ind
         return (dx if plan.batched else dx[0],)
     dy = in_order(dy, last)
     dx = empty(plan.input_shape, x.dtype, last)
-    plan.gradient.maximum(dx, dy, x, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
+    plan.gradient.maximum_backward(dx, dy, x, None, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
     return (dx if plan.batched else dx[0],)
 
 
@@ -177,7 +177,7 @@ def average_backward(operation: str, plan: Plan, x: Array, grad_output: Any) -> 
     last = not x.flags.c_contiguous and channels_last(x)
     dy = in_order(dy, last)
     dx = empty(plan.input_shape, x.dtype, last)
-    plan.gradient.average(dx, dy, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
+    plan.gradient.average_backward(dx, dy, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
     return (dx if plan.batched else dx[0],)
 
 

@@ -5,8 +5,8 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 from cyconv.kernels.simd cimport real
 
 cdef bint controlled
-cdef void hold()
-cdef void release() noexcept
+cdef void hold() noexcept nogil
+cdef void release() noexcept nogil
 cdef int mute() noexcept nogil
 cdef void unmute(int before) noexcept nogil
 

@@ -108,7 +108,13 @@ CONTROL = "" if not controlled else "thread" if control.per_thread else "process
 LIBRARY = control.library.decode() if control.library != NULL else ""
 CONFIG = cyconv_find_config(<void*>sgemm).decode()
 
-# Touched only by a thread that holds the interpreter's lock.
+cdef extern from "lock.h" nogil:
+    void lock_take() noexcept
+    void lock_give() noexcept
+    int unlock_after_fork() noexcept
+
+unlock_after_fork()
+
 cdef int holders = 0
 cdef int threads_before = 1
 
@@ -124,24 +130,28 @@ def set_num_threads(int n):
         control.set(n)
 
 
-cdef void hold():
+cdef void hold() noexcept nogil:
     """From here to `release`, BLAS called by any of our threads uses one thread."""
     global holders, threads_before
     if controlled and not control.per_thread:
+        lock_take()
         if holders == 0:
             threads_before = control.get()
             if threads_before != 1:
                 control.set(1)
         holders += 1
+        lock_give()
 
 
-cdef void release() noexcept:
+cdef void release() noexcept nogil:
     global holders
     if controlled and not control.per_thread:
+        lock_take()
         holders -= 1
         # Somebody else may have set another number meanwhile: then it is theirs that stays.
         if holders == 0 and threads_before != 1 and control.get() == 1:
             control.set(threads_before)
+        lock_give()
 
 
 cdef int mute() noexcept nogil:

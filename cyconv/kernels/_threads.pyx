@@ -33,7 +33,7 @@ FORK_SAFE = bool(CYCONV_FORK_SAFE)
 COMPILER = __VERSION__.decode()
 
 
-def gather(int threads):
+cdef int meet(int threads) noexcept nogil:
     """Wake the calling thread's team if it may sleep, each thread on a processor of its own (see team.h).
 
     Returns the number of threads that had to move.
@@ -41,8 +41,15 @@ def gather(int threads):
     cdef team_meeting meeting
     if not team_slept():
         return 0
-    with nogil:
-        team_first(&meeting)
-        with parallel(num_threads=threads):
-            team_meet(&meeting, threadid(), threads)
+    team_first(&meeting)
+    with parallel(num_threads=threads):
+        team_meet(&meeting, threadid(), threads)
     return meeting.moved
+
+
+def gather(int threads):
+    """The same for Python."""
+    cdef int moved
+    with nogil:
+        moved = meet(threads)
+    return moved

@@ -1,3 +1,8 @@
+cdef struct Block:
+    void* data
+    Py_ssize_t nbytes
+
+
 cdef class Workspace:
     cdef void* data
     cdef Py_ssize_t nbytes
@@ -5,3 +10,7 @@ cdef class Workspace:
 
 
 cdef Workspace take(Py_ssize_t nbytes)
+
+# The same without the interpreter's lock, and without an object that gives the block back.
+cdef int borrow(Block* block, Py_ssize_t nbytes) noexcept nogil
+cdef void give(Block* block) noexcept nogil

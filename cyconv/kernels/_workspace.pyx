@@ -1,6 +1,6 @@
 """Aligned memory that goes back to a pool when its owner goes away: fresh pages cost more than many a layer does.
 
-The pool is touched only by a thread that holds the interpreter's lock.
+Any thread may take from it and give back, with or without the interpreter's lock.
 """
 
 from libc.stdlib cimport free
@@ -24,6 +24,13 @@ cdef extern from *:
     """
     void CYCONV_HUGE(void* p, size_t n) nogil
 
+cdef extern from "lock.h" nogil:
+    void lock_take() noexcept
+    void lock_give() noexcept
+    int unlock_after_fork() noexcept
+
+unlock_after_fork()
+
 DEF SLOTS = 32
 # Up to 32 MB glibc learns to keep what is freed.
 cdef Py_ssize_t POOLED_BYTES = 32 << 20
@@ -46,66 +53,98 @@ cdef class Workspace:
     """A block of at least ``nbytes`` bytes at ``data``; contents undefined."""
 
     def __dealloc__(self):
+        cdef Block block = Block(self.data, self.nbytes)
         if self.pooled:
-            give_back(self.data, self.nbytes)
+            give(&block)
         else:
             free(self.data)
 
 
-cdef void give_back(void* data, Py_ssize_t nbytes) noexcept:
+cdef void give(Block* block) noexcept nogil:
+    """Return a block to the pool; NULL is none."""
     global kept_total
     cdef int i
+    cdef void* data = block.data
     if data == NULL:
         return
-    if kept_total + nbytes <= keep_limit:
+    lock_take()
+    if kept_total + block.nbytes <= keep_limit:
         for i in range(SLOTS):
             if kept[i] == NULL:
                 kept[i] = data
-                kept_bytes[i] = nbytes
-                kept_total += nbytes
-                return
+                kept_bytes[i] = block.nbytes
+                kept_total += block.nbytes
+                data = NULL
+                break
+    lock_give()
     free(data)
 
 
-cdef Workspace take(Py_ssize_t nbytes):
-    """Return a block from the pool, or a new one; MemoryError when there is none to be had."""
+cdef bint kept_block(Block* block, Py_ssize_t nbytes) noexcept nogil:
+    """Take the smallest block of the pool that is large enough; False where there is none."""
     global kept_total
-    cdef Workspace block = Workspace.__new__(Workspace)
     cdef int i, best = -1
-    block.pooled = True
-    cdef size_t alignment
-    if nbytes < 64:
-        nbytes = 64
+    cdef bint fits
+    cdef void* too_small = NULL
+    lock_take()
     for i in range(SLOTS):
         if kept[i] != NULL and kept_bytes[i] >= nbytes and (best < 0 or kept_bytes[i] < kept_bytes[best]):
             best = i
     # A block much larger than the wish would be missing where it fits.
-    if best >= 0 and kept_bytes[best] <= 4 * nbytes + (1 << 16):
-        block.data = kept[best]
-        block.nbytes = kept_bytes[best]
+    fits = best >= 0 and kept_bytes[best] <= 4 * nbytes + (1 << 16)
+    if fits:
+        block.data, block.nbytes = kept[best], kept_bytes[best]
+    else:
+        best = outgrown(nbytes)
+        if best >= 0:
+            too_small = kept[best]
+    if best >= 0:
+        kept_total -= kept_bytes[best]
         kept[best] = NULL
-        kept_total -= block.nbytes
-        return block
-    # A larger one takes the place of the largest that is too small, and will serve those that this one served: a pool
-    # of one block for each size that was ever wished for would hold several times what is in use at any time.
-    best = -1
+    lock_give()
+    free(too_small)
+    return fits
+
+
+cdef int outgrown(Py_ssize_t nbytes) noexcept nogil:
+    """The largest of the large blocks that are too small, or -1.
+
+    A larger one takes its place, and will serve those that this one served: a pool of one block for each size that was
+    ever wished for would hold several times what is in use at any time.
+    """
+    cdef int i, best = -1
     for i in range(SLOTS):
         if HUGE_PAGE <= kept_bytes[i] and kept[i] != NULL and 4 * kept_bytes[i] >= nbytes > kept_bytes[i]:
             if best < 0 or kept_bytes[i] > kept_bytes[best]:
                 best = i
-    if best >= 0:
-        kept_total -= kept_bytes[best]
-        free(kept[best])
-        kept[best] = NULL
+    return best
+
+
+cdef int borrow(Block* block, Py_ssize_t nbytes) noexcept nogil:
+    """Take a block from the pool, or a new one; returns something other than 0 when there is none to be had."""
+    cdef size_t alignment
+    nbytes = max(nbytes, 64)
+    if kept_block(block, nbytes):
+        return 0
     alignment = HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64
     nbytes = (nbytes + alignment - 1) // alignment * alignment
     if posix_memalign(&block.data, alignment, nbytes) != 0:
         block.data = NULL
-        raise MemoryError(f"cyconv: no {nbytes} bytes for the workspace of a kernel")
+        return -1
     block.nbytes = nbytes
     if nbytes >= HUGE_PAGE:
         CYCONV_HUGE(block.data, nbytes)
-    return block
+    return 0
+
+
+cdef Workspace take(Py_ssize_t nbytes):
+    """Return a block from the pool, or a new one; MemoryError when there is none to be had."""
+    cdef Workspace workspace = Workspace.__new__(Workspace)
+    cdef Block block
+    if borrow(&block, nbytes):
+        raise MemoryError(f"cyconv: no {nbytes} bytes for the workspace of a kernel")
+    workspace.data, workspace.nbytes, workspace.pooled = block.data, block.nbytes, True
+    return workspace
 
 
 def array(cnp.npy_intp length, str dtype):
@@ -152,10 +191,16 @@ def empty(tuple shape, str dtype):
 def release_kept():
     """Give the pool's memory back to the system; returns the number of bytes."""
     global kept_total
+    cdef void* data
+    cdef Py_ssize_t total = 0
     cdef int i
-    cdef Py_ssize_t total = kept_total
     for i in range(SLOTS):
-        free(kept[i])
-        kept[i] = NULL
-    kept_total = 0
+        lock_take()
+        data = kept[i]
+        if data != NULL:
+            total += kept_bytes[i]
+            kept_total -= kept_bytes[i]
+            kept[i] = NULL
+        lock_give()
+        free(data)
     return total

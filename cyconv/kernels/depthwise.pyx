@@ -13,9 +13,8 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
@@ -77,8 +76,6 @@ cdef extern from "depthwise.h" nogil:
                            index ldw, index rows, index columns, index w_row, const double* bias, double floor,
                            double* y, index ldy) noexcept
 
-cnp.import_array()
-
 
 DEF BUNCH_PIXELS = 4096
 # Results of more bytes than this lie beyond the caches.
@@ -109,7 +106,7 @@ cdef struct Reach:
     index tap, count, at, step, back
 
 
-cdef class Depthwise:
+cdef class Depthwise(Convolution):
     """A depthwise convolution of one geometry, dtype and memory order, ready to run on arrays of that kind.
 
     Planes: square kernels of 3, 5, 7, strides 1 and 2, no dilation; with ``block_rows``, that many output rows of one
@@ -120,8 +117,7 @@ cdef class Depthwise:
 
     cdef Shape shape
     cdef Reach* reached
-    cdef int typenum
-    cdef readonly index packed_size, thread_bytes
+    cdef bint single  # float
 
     def __cinit__(self):
         self.reached = NULL
@@ -132,7 +128,7 @@ cdef class Depthwise:
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.channels, s.height, s.width = source
         s.out_channels, s.out_height, s.out_width = out
         s.kernel_rows, s.kernel_columns = kernel
@@ -172,26 +168,20 @@ cdef class Depthwise:
         free(self.reached)
         free(self.shape.source.edges.places)
 
-    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
-        """Bring ``weight`` into the order in which it is read: [tap][channel] for channels-last, by blocks of one
-        vector of channels for planes that go by such blocks."""
-        if self.typenum == cnp.NPY_FLOAT:
-            pack_weights[float](&self.shape, <const float*>cnp.PyArray_DATA(weight),
-                                <float*>cnp.PyArray_DATA(packed))
+    cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
+        if self.single:
+            pack_weights[float](&self.shape, <const float*>weight, <float*>packed)
         else:
-            pack_weights[double](&self.shape, <const double*>cnp.PyArray_DATA(weight),
-                                 <double*>cnp.PyArray_DATA(packed))
+            pack_weights[double](&self.shape, <const double*>weight, <double*>packed)
+        return 0
 
-    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
-        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
-        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
-        self.shape.images = images
-        if self.typenum == cnp.NPY_FLOAT:
-            run_depthwise[float](&self.shape, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
-                                 <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
-        else:
-            run_depthwise[double](&self.shape, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
-                                  <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+    cdef int execute(self, void* out, const void* source, const void* packed, const void* bias, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_depthwise[float](self, <float*>out, <const float*>source, <const float*>packed,
+                                        <const float*>bias, images, threads)
+        return run_depthwise[double](self, <double*>out, <const double*>source, <const double*>packed,
+                                     <const double*>bias, images, threads)
 
 
 cdef void fill_reach(Reach* reach, index length, index low, index dilation, index stride, index taps,
@@ -211,7 +201,8 @@ cdef void fill_reach(Reach* reach, index length, index low, index dilation, inde
             reach[i].count += 1
 
 
-cdef void pack_weights(const Shape* s, const real* weight, real* packed) noexcept:
+cdef void pack_weights(const Shape* s, const real* weight, real* packed) noexcept nogil:
+    """[tap][channel] for channels-last, by blocks of one vector of channels for planes that go by such blocks."""
     cdef index taps = s.kernel_rows * s.kernel_columns, channels = s.out_channels, width = lanes(weight), block, have
     if s.channels_last:
         transpose(weight, taps, channels, taps, packed, channels)
@@ -228,8 +219,11 @@ cdef void pack_weights(const Shape* s, const real* weight, real* packed) noexcep
         packed += width * taps
 
 
-cdef int run_depthwise(const Shape* s, real* out, const real* source, const real* weights, const real* bias,
-                       index images, int threads) except -1:
+cdef int run_depthwise(Depthwise plan, real* out, const real* source, const real* weights, const real* bias,
+                       index images, int threads) noexcept nogil:
+    cdef Shape shape = plan.shape
+    cdef const Shape* s = &shape
+    shape.images = images
     # What a task computes: rows of channels-last images, planes, bands of blocks of planes. Small ones go in bunches:
     # changing the rounding mode and fetching a task cost as much as a 7 x 7 plane.
     cdef index units = images * (s.out_height if s.channels_last else s.out_channels), bunch = s.bunch, i
@@ -244,21 +238,23 @@ cdef int run_depthwise(const Shape* s, real* out, const real* source, const real
     cdef index chunk = max(1, tasks // (8 * threads))
     cdef index start_bytes = ((padded + longest) * sizeof(real) + 4095) // 4096 * 4096
     cdef index private_bytes = (s.private * sizeof(real) + 4095) // 4096 * 4096
-    cdef Workspace memory = take(start_bytes + threads * private_bytes)
+    cdef Block memory
+    if borrow(&memory, start_bytes + threads * private_bytes):
+        return NO_MEMORY
     cdef real* start = <real*>memory.data
     cdef real* zeros = start + padded
     cdef char* private = <char*>memory.data + start_bytes
-    with nogil:
-        memset(start, 0, (padded + longest) * sizeof(real))
-        if bias != NULL:
-            memcpy(start, bias, s.out_channels * sizeof(real))
-        if threads == 1:
-            for i in range(tasks):
-                run_task(s, out, source, weights, start, zeros, <real*>private, i * bunch, min(units, (i + 1) * bunch))
-        else:
-            for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
-                run_task(s, out, source, weights, start, zeros, <real*>(private + threadid() * private_bytes),
-                         i * bunch, min(units, (i + 1) * bunch))
+    memset(start, 0, (padded + longest) * sizeof(real))
+    if bias != NULL:
+        memcpy(start, bias, s.out_channels * sizeof(real))
+    if threads == 1:
+        for i in range(tasks):
+            run_task(s, out, source, weights, start, zeros, <real*>private, i * bunch, min(units, (i + 1) * bunch))
+    else:
+        for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
+            run_task(s, out, source, weights, start, zeros, <real*>(private + threadid() * private_bytes),
+                     i * bunch, min(units, (i + 1) * bunch))
+    give(&memory)
     return 0
 
 

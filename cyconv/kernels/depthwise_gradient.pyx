@@ -12,9 +12,8 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport LANES_f32, LANES_f64, flush_denormals, lanes, real, restore_denormals, transpose
 from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place, set_edges
 
@@ -39,8 +38,6 @@ cdef extern from "depthwise_gradient.h" nogil:
     void gather_strip_f64(const double* x, index channels, index have, index n, index next, double* to,
                           index plane) noexcept
 
-cnp.import_array()
-
 
 cdef struct Shape:
     index channels, height, width
@@ -55,15 +52,14 @@ cdef struct Shape:
     index room  # elements of the padded planes of a task
 
 
-cdef class DepthwiseGradient:
+cdef class DepthwiseGradient(GradientOfWeights):
     """Weight gradient of one geometry, dtype and memory order, ready to run on arrays of that kind.
 
     Planes: square kernels of 3, 5, 7, strides 1 and 2, no dilation. Channels-last: any, one output for each channel.
     """
 
     cdef Shape shape
-    cdef int typenum
-    cdef readonly index thread_bytes
+    cdef bint single  # float
 
     def __cinit__(self):
         self.shape.source.edges.places = NULL
@@ -73,7 +69,7 @@ cdef class DepthwiseGradient:
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.channels, s.height, s.width = source
         s.out_channels, s.out_height, s.out_width = out
         s.kernel_rows, s.kernel_columns = kernel
@@ -103,22 +99,17 @@ cdef class DepthwiseGradient:
     def __dealloc__(self):
         free(self.shape.source.edges.places)
 
-    def run(self, cnp.ndarray grad_weight, grad_bias, cnp.ndarray grad_out, cnp.ndarray source, index images,
-            int threads):
-        """Fill ``grad_weight`` (C-contiguous) and, unless it is None, ``grad_bias``."""
-        cdef void* bias = NULL if grad_bias is None else cnp.PyArray_DATA(grad_bias)
-        if self.typenum == cnp.NPY_FLOAT:
-            run_gradient[float](self, <float*>cnp.PyArray_DATA(grad_weight), <float*>bias,
-                                <const float*>cnp.PyArray_DATA(grad_out), <const float*>cnp.PyArray_DATA(source),
-                                images, threads)
-        else:
-            run_gradient[double](self, <double*>cnp.PyArray_DATA(grad_weight), <double*>bias,
-                                 <const double*>cnp.PyArray_DATA(grad_out), <const double*>cnp.PyArray_DATA(source),
-                                 images, threads)
+    cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_gradient[float](self, <float*>grad_weight, <float*>grad_bias, <const float*>grad_out,
+                                       <const float*>source, images, threads)
+        return run_gradient[double](self, <double*>grad_weight, <double*>grad_bias, <const double*>grad_out,
+                                    <const double*>source, images, threads)
 
 
 cdef int run_gradient(DepthwiseGradient plan, real* grad_weight, real* grad_bias, const real* grad_out,
-                      const real* source, index images, int threads) except -1:
+                      const real* source, index images, int threads) noexcept nogil:
     cdef Shape s = plan.shape
     cdef index width = lanes(source), i, per_thread = plan.thread_bytes
     s.images = images
@@ -130,20 +121,22 @@ cdef int run_gradient(DepthwiseGradient plan, real* grad_weight, real* grad_bias
     shared = (shared * sizeof(real) + 4095) // 4096 * 4096
     if threads > tasks:
         threads = <int>max(tasks, 1)
-    cdef Workspace memory = take(shared + threads * per_thread)
+    cdef Block memory
+    if borrow(&memory, shared + threads * per_thread):
+        return NO_MEMORY
     cdef real* sums = <real*>memory.data
     cdef char* private = <char*>memory.data + shared
-    with nogil:
-        memset(sums, 0, shared)
-        if threads == 1:
-            for i in range(tasks):
-                run_task(&s, grad_weight, grad_bias, grad_out, source, sums, <real*>private, i)
-        else:
-            for i in prange(tasks, schedule="dynamic", num_threads=threads):
-                run_task(&s, grad_weight, grad_bias, grad_out, source, sums,
-                         <real*>(private + threadid() * per_thread), i)
-        if s.channels_last:
-            write_sums(&s, sums, vectors, grad_weight, grad_bias)
+    memset(sums, 0, shared)
+    if threads == 1:
+        for i in range(tasks):
+            run_task(&s, grad_weight, grad_bias, grad_out, source, sums, <real*>private, i)
+    else:
+        for i in prange(tasks, schedule="dynamic", num_threads=threads):
+            run_task(&s, grad_weight, grad_bias, grad_out, source, sums,
+                     <real*>(private + threadid() * per_thread), i)
+    if s.channels_last:
+        write_sums(&s, sums, vectors, grad_weight, grad_bias)
+    give(&memory)
     return 0
 
 

@@ -15,9 +15,8 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, pack_block
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
@@ -50,24 +49,20 @@ from cyconv.kernels.source cimport (
     source_depth,
 )
 
-cnp.import_array()
-
 # What the plan needs to know of the instruction set.
 TILE_PIXELS = CYCONV_TILE_PIXELS
 LANES = {"f": LANES_f32, "d": LANES_f64}
 MOST_PIXEL_CHANNELS = PIXEL_CHANNELS
 
 
-cdef class Walk:
+cdef class Walk(Convolution):
     """A convolution of one geometry, dtype and memory order, ready to run on arrays of that kind."""
 
     cdef Shape shape
     cdef Phase* phases
     cdef index weight_out, weight_in, weight_slice, weight_group  # element strides of the weight array
     cdef bint weight_rows  # the weight array is [out][reduction], rows contiguous, in the order of the table
-    cdef int typenum
-    cdef readonly index packed_size  # elements of the packed weights
-    cdef readonly index thread_bytes  # private memory of each thread
+    cdef bint single  # float
 
     def __cinit__(self):
         self.phases = NULL
@@ -83,7 +78,7 @@ cdef class Walk:
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
         cdef index itemsize = 4 if dtype == "f" else 8
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.source.channels, s.source.depth, s.source.height, s.source.width = source
         s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
         s.source.depth_dilation, s.source.depth_divisor = depth[3:]
@@ -194,26 +189,21 @@ cdef class Walk:
                 free(self.phases[p].table)
             free(self.phases)
 
-    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
-        """Bring ``weight`` (C-contiguous) into the order in which the tile streams it; ``packed``: 1-D, packed_size."""
-        if self.typenum == cnp.NPY_FLOAT:
-            pack_weights[float](self, <const float*>cnp.PyArray_DATA(weight), <float*>cnp.PyArray_DATA(packed), threads)
-        else:
-            pack_weights[double](self, <const double*>cnp.PyArray_DATA(weight),
-                                 <double*>cnp.PyArray_DATA(packed), threads)
+    cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
+        if self.single:
+            return pack_weights[float](self, <float*>packed, <const float*>weight, threads)
+        return pack_weights[double](self, <double*>packed, <const double*>weight, threads)
 
-    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
-        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
-        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
-        if self.typenum == cnp.NPY_FLOAT:
-            run_walk[float](self, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
-                            <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
-        else:
-            run_walk[double](self, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
-                             <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+    cdef int execute(self, void* out, const void* source, const void* packed, const void* bias, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_walk[float](self, <float*>out, <const float*>source, <const float*>packed, <const float*>bias,
+                                   images, threads)
+        return run_walk[double](self, <double*>out, <const double*>source, <const double*>packed, <const double*>bias,
+                                images, threads)
 
 
-cdef int pack_weights(Walk walk, const real* weight, real* packed, int threads) except -1:
+cdef int pack_weights(Walk walk, real* packed, const real* weight, int threads) noexcept nogil:
     cdef Shape* s = &walk.shape
     cdef Phase* phases = walk.phases
     cdef index blocks = s.groups * s.channel_blocks, i
@@ -223,20 +213,22 @@ cdef int pack_weights(Walk walk, const real* weight, real* packed, int threads) 
     cdef index per_thread = (room * <index>sizeof(real) + 4095) // 4096 * 4096
     if threads > blocks:
         threads = <int>max(blocks, 1)
-    cdef Workspace memory = take(threads * per_thread)
+    cdef Block memory = Block(NULL, 0)
+    if per_thread and borrow(&memory, threads * per_thread):
+        return NO_MEMORY
     cdef char* private = <char*>memory.data
-    with nogil:
-        if threads == 1:
-            for i in range(blocks):
-                pack_block(s, phases, &w, weight, packed, <real*>private, i)
-        else:
-            for i in prange(blocks, schedule="static", num_threads=threads):
-                pack_block(s, phases, &w, weight, packed, <real*>(private + threadid() * per_thread), i)
+    if threads == 1:
+        for i in range(blocks):
+            pack_block(s, phases, &w, weight, packed, <real*>private, i)
+    else:
+        for i in prange(blocks, schedule="static", num_threads=threads):
+            pack_block(s, phases, &w, weight, packed, <real*>(private + threadid() * per_thread), i)
+    give(&memory)
     return 0
 
 
 cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, const real* bias, index images,
-                  int threads) except -1:
+                  int threads) noexcept nogil:
     cdef Shape s = walk.shape
     cdef Phase* phases = walk.phases
     cdef index i, k
@@ -247,26 +239,28 @@ cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, 
     # Small tasks go in bunches: fetching each would cost as much as computing it.
     cdef index chunk = max(1, tasks // (16 * threads))
     cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
-    cdef Workspace memory = take(start_bytes + threads * (per_thread + 64) + 4096)
+    cdef Block memory
+    if borrow(&memory, start_bytes + threads * (per_thread + 64) + 4096):
+        return NO_MEMORY
     cdef real* start = <real*>memory.data
     cdef index* held = <index*>(<char*>memory.data + start_bytes)  # which source block each thread holds
     cdef char* private = <char*>memory.data + (start_bytes + threads * 64 + 4095) // 4096 * 4096
     s.images = images
-    with nogil:
-        memset(start, 0, padded * sizeof(real))
-        if bias != NULL:
-            for i in range(s.groups):
-                for k in range(s.group_out):
-                    start[i * s.padded_channels + k] = bias[i * s.group_out + k]
-        for i in range(threads):
-            held[8 * i] = -1
-        if threads == 1:
-            for i in range(tasks):
-                run_task(&s, phases, out, source, packed, start, <real*>private, held, i)
-        else:
-            for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
-                run_task(&s, phases, out, source, packed, start, <real*>(private + threadid() * per_thread),
-                         held + 8 * threadid(), i)
+    memset(start, 0, padded * sizeof(real))
+    if bias != NULL:
+        for i in range(s.groups):
+            for k in range(s.group_out):
+                start[i * s.padded_channels + k] = bias[i * s.group_out + k]
+    for i in range(threads):
+        held[8 * i] = -1
+    if threads == 1:
+        for i in range(tasks):
+            run_task(&s, phases, out, source, packed, start, <real*>private, held, i)
+    else:
+        for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
+            run_task(&s, phases, out, source, packed, start, <real*>(private + threadid() * per_thread),
+                     held + 8 * threadid(), i)
+    give(&memory)
     return 0
 
 

@@ -23,15 +23,12 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
 from cyconv.kernels._blas cimport controlled, gemm, hold, mute, release, unmute
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, GradientOfWeights
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.columns cimport Cut, Shape, at_out, at_source, gather, scatter
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals, transpose
 from cyconv.kernels.source cimport index, set_edges
-
-cnp.import_array()
 
 # Columns that are read right after they were written should still be in the second-level cache.
 CACHE = 512 << 10
@@ -45,6 +42,8 @@ FEWEST_TERMS = 192
 cdef index TASKS = 8
 # Partial sums of the weight gradient.
 cdef index MOST_SUMS = 8
+# Channels of a bias gradient that are summed at a time.
+DEF CHANNELS = 64
 
 
 def evenly(index total, index most, index step=1):
@@ -111,7 +110,7 @@ cdef class Columns:
     cdef Shape shape
     cdef Cut forward_cut, gradient_cut
     cdef index room  # elements of the workspace
-    cdef int typenum
+    cdef bint single  # float
     cdef readonly index thread_bytes  # private memory of each thread
     cdef readonly index block_pixels  # output pixels whose columns stand in memory at a time in the forward pass
 
@@ -123,7 +122,7 @@ cdef class Columns:
         """``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index itemsize = 4 if dtype == "f" else 8
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.channels, s.height, s.width = source
         s.out_channels, s.out_height, s.out_width = out
         s.rows, s.columns = kernel
@@ -156,35 +155,62 @@ cdef class Columns:
     def __dealloc__(self):
         free(self.shape.edges.places)
 
-    def forward(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray weight, bias, index images, int threads):
-        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or K numbers."""
-        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
-        if self.typenum == cnp.NPY_FLOAT:
-            run_forward[float](self, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
-                               <const float*>cnp.PyArray_DATA(weight), <const float*>bias_data, images, threads)
-        else:
-            run_forward[double](self, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
-                                <const double*>cnp.PyArray_DATA(weight), <const double*>bias_data, images, threads)
+    def walks(self):
+        """Return (forward pass, input gradient, gradient of the weights)."""
+        return Forward(self), InputGradient(self), WeightGradient(self)
 
-    def input_gradient(self, cnp.ndarray grad_source, cnp.ndarray grad_out, cnp.ndarray weight, index images,
-                       int threads):
-        """Write the gradient of the source of ``images`` images."""
-        if self.typenum == cnp.NPY_FLOAT:
-            run_input[float](self, <float*>cnp.PyArray_DATA(grad_source), <const float*>cnp.PyArray_DATA(grad_out),
-                             <const float*>cnp.PyArray_DATA(weight), images, threads)
-        else:
-            run_input[double](self, <double*>cnp.PyArray_DATA(grad_source), <const double*>cnp.PyArray_DATA(grad_out),
-                              <const double*>cnp.PyArray_DATA(weight), images, threads)
 
-    def weight_gradient(self, cnp.ndarray grad_weight, cnp.ndarray grad_out, cnp.ndarray source, index images,
-                        int threads):
-        """Write the gradient of the weights, summed over ``images`` images."""
-        if self.typenum == cnp.NPY_FLOAT:
-            run_weight[float](self, <float*>cnp.PyArray_DATA(grad_weight), <const float*>cnp.PyArray_DATA(grad_out),
-                              <const float*>cnp.PyArray_DATA(source), images, threads)
-        else:
-            run_weight[double](self, <double*>cnp.PyArray_DATA(grad_weight), <const double*>cnp.PyArray_DATA(grad_out),
-                               <const double*>cnp.PyArray_DATA(source), images, threads)
+cdef class Forward(Convolution):
+    """The forward pass; weights are read as they are."""
+
+    cdef Columns columns
+
+    def __init__(self, Columns columns):
+        self.columns = columns
+        self.packed_size = columns.shape.out_channels * columns.shape.length
+        self.thread_bytes = columns.thread_bytes
+
+    cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
+        memcpy(packed, weight, self.packed_size * (sizeof(float) if self.columns.single else sizeof(double)))
+        return 0
+
+    cdef int execute(self, void* out, const void* source, const void* packed, const void* bias, index images,
+                     int threads) noexcept nogil:
+        if self.columns.single:
+            return run_forward[float](self.columns, <float*>out, <const float*>source, <const float*>packed,
+                                      <const float*>bias, images, threads)
+        return run_forward[double](self.columns, <double*>out, <const double*>source, <const double*>packed,
+                                   <const double*>bias, images, threads)
+
+
+cdef class InputGradient(Forward):
+    """The gradient of the source; there is no bias."""
+
+    cdef int execute(self, void* out, const void* source, const void* packed, const void* bias, index images,
+                     int threads) noexcept nogil:
+        if self.columns.single:
+            return run_input[float](self.columns, <float*>out, <const float*>source, <const float*>packed, images,
+                                    threads)
+        return run_input[double](self.columns, <double*>out, <const double*>source, <const double*>packed, images,
+                                 threads)
+
+
+cdef class WeightGradient(GradientOfWeights):
+    """The gradients of weights and bias, summed over all images."""
+
+    cdef Columns columns
+
+    def __init__(self, Columns columns):
+        self.columns = columns
+        self.thread_bytes = columns.thread_bytes
+
+    cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
+                     int threads) noexcept nogil:
+        if self.columns.single:
+            return run_weight[float](self.columns, <float*>grad_weight, <float*>grad_bias, <const float*>grad_out,
+                                     <const float*>source, images, threads)
+        return run_weight[double](self.columns, <double*>grad_weight, <double*>grad_bias, <const double*>grad_out,
+                                  <const double*>source, images, threads)
 
 
 cdef void lay_out(Cut* cut, const Shape* s, index channels, index pixels, index outs) noexcept:
@@ -198,12 +224,12 @@ cdef void lay_out(Cut* cut, const Shape* s, index channels, index pixels, index 
 # ------------------------------------------------------------------------------------------------------------- forward
 
 cdef int run_forward(Columns columns, real* out, const real* source, const real* weight, const real* bias,
-                     index images, int threads) except -1:
+                     index images, int threads) noexcept nogil:
     cdef Shape s = columns.shape
     cdef Cut cut = columns.forward_cut
     cdef index blocks = images * s.groups * cut.blocks, per_thread = columns.thread_bytes + 64, i, shares = 1
     cdef index shared = (s.out_channels * s.length * sizeof(real) + 4095) // 4096 * 4096 if s.reordered else 0
-    cdef Workspace memory
+    cdef Block memory
     cdef real* ordered
     cdef char* private
     threads = threads if controlled else 1
@@ -211,23 +237,22 @@ cdef int run_forward(Columns columns, real* out, const real* source, const real*
     if threads > 1 and blocks < 4 * threads and blocks % threads:
         shares = min(cut.parts, <index>threads)
     threads = <int>max(min(<index>threads, blocks * shares), 1)
-    memory = take(shared + threads * per_thread)
+    if borrow(&memory, shared + threads * per_thread):
+        return NO_MEMORY
     ordered, private = <real*>memory.data, <char*>memory.data + shared
     hold()
-    try:
-        with nogil:
-            if s.reordered:
-                reorder(&s, &cut, weight, ordered, False, threads)
-                weight = ordered
-            if threads == 1:
-                for i in range(blocks * shares):
-                    forward_task(&s, &cut, out, source, weight, bias, <real*>private, i, shares)
-            else:
-                for i in prange(blocks * shares, schedule="dynamic", num_threads=threads):
-                    forward_task(&s, &cut, out, source, weight, bias, <real*>(private + threadid() * per_thread), i,
-                                 shares)
-    finally:
-        release()
+    if s.reordered:
+        reorder(&s, &cut, weight, ordered, False, threads)
+        weight = ordered
+    if threads == 1:
+        for i in range(blocks * shares):
+            forward_task(&s, &cut, out, source, weight, bias, <real*>private, i, shares)
+    else:
+        for i in prange(blocks * shares, schedule="dynamic", num_threads=threads):
+            forward_task(&s, &cut, out, source, weight, bias, <real*>(private + threadid() * per_thread), i,
+                         shares)
+    release()
+    give(&memory)
     return 0
 
 
@@ -281,34 +306,33 @@ cdef void lay_bias(const Shape* s, real* to, const real* bias, index outs, index
 # ------------------------------------------------------------------------------------------------------ input gradient
 
 cdef int run_input(Columns columns, real* grad_source, const real* grad_out, const real* weight, index images,
-                   int threads) except -1:
+                   int threads) noexcept nogil:
     cdef Shape s = columns.shape
     cdef Cut cut = columns.gradient_cut
     cdef index tasks = images * s.groups * cut.chunks, per_thread = columns.thread_bytes + 64, i
     cdef index shared = (s.out_channels * s.length * sizeof(real) + 4095) // 4096 * 4096 if s.reordered else 0
-    cdef Workspace memory
+    cdef Block memory
     cdef real* ordered
     cdef char* private
     if s.direct:
         # Every product is a piece of the result: blocks of pixels do not meet.
         tasks *= cut.blocks
     threads = <int>max(min(<index>threads, tasks), 1) if controlled else 1
-    memory = take(shared + threads * per_thread)
+    if borrow(&memory, shared + threads * per_thread):
+        return NO_MEMORY
     ordered, private = <real*>memory.data, <char*>memory.data + shared
     hold()
-    try:
-        with nogil:
-            if s.reordered:
-                reorder(&s, &cut, weight, ordered, False, threads)
-                weight = ordered
-            if threads == 1:
-                for i in range(tasks):
-                    input_task(&s, &cut, grad_source, grad_out, weight, <real*>private, i)
-            else:
-                for i in prange(tasks, schedule="dynamic", num_threads=threads):
-                    input_task(&s, &cut, grad_source, grad_out, weight, <real*>(private + threadid() * per_thread), i)
-    finally:
-        release()
+    if s.reordered:
+        reorder(&s, &cut, weight, ordered, False, threads)
+        weight = ordered
+    if threads == 1:
+        for i in range(tasks):
+            input_task(&s, &cut, grad_source, grad_out, weight, <real*>private, i)
+    else:
+        for i in prange(tasks, schedule="dynamic", num_threads=threads):
+            input_task(&s, &cut, grad_source, grad_out, weight, <real*>(private + threadid() * per_thread), i)
+    release()
+    give(&memory)
     return 0
 
 
@@ -359,40 +383,41 @@ cdef void clear(const Shape* s, real* to, index channels) noexcept nogil:
 
 # ----------------------------------------------------------------------------------------------------- weight gradient
 
-cdef int run_weight(Columns columns, real* grad_weight, const real* grad_out, const real* source, index images,
-                    int threads) except -1:
+cdef int run_weight(Columns columns, real* grad_weight, real* grad_bias, const real* grad_out, const real* source,
+                    index images, int threads) noexcept nogil:
     cdef Shape s = columns.shape
     cdef Cut cut = columns.gradient_cut
     cdef index size = s.out_channels * s.length, chunks = s.groups * cut.chunks, per_thread = columns.thread_bytes + 64
     # Few chunks of channels: the sum over pixels is cut too, as far as the partial sums fit into the workspace.
     cdef index sums = min(MOST_SUMS, images * cut.blocks, columns.room // size)
     cdef index shared, i
-    cdef Workspace memory
+    cdef Block memory
     cdef real* partial = grad_weight
     cdef char* private
     sums = 1 if chunks >= TASKS else max(min(sums, (2 * TASKS + chunks - 1) // chunks), 1)
     shared = (sums * size * sizeof(real) + 4095) // 4096 * 4096 if sums > 1 or s.reordered else 0
     threads = <int>min(<index>threads, chunks * sums) if controlled else 1
-    memory = take(shared + threads * per_thread)
+    if borrow(&memory, shared + threads * per_thread):
+        return NO_MEMORY
     private = <char*>memory.data + shared
     if shared:
         partial = <real*>memory.data
     hold()
-    try:
-        with nogil:
-            if threads == 1:
-                for i in range(chunks * sums):
-                    weight_task(&s, &cut, partial, grad_out, source, <real*>private, images, sums, i)
-            else:
-                for i in prange(chunks * sums, schedule="dynamic", num_threads=threads):
-                    weight_task(&s, &cut, partial, grad_out, source, <real*>(private + threadid() * per_thread),
-                                images, sums, i)
-            if sums > 1:
-                add_up(partial, grad_weight if not s.reordered else partial, size, sums)
-            if s.reordered:
-                reorder(&s, &cut, <const real*>partial, grad_weight, True, threads)
-    finally:
-        release()
+    if threads == 1:
+        for i in range(chunks * sums):
+            weight_task(&s, &cut, partial, grad_out, source, <real*>private, images, sums, i)
+    else:
+        for i in prange(chunks * sums, schedule="dynamic", num_threads=threads):
+            weight_task(&s, &cut, partial, grad_out, source, <real*>(private + threadid() * per_thread),
+                        images, sums, i)
+    if sums > 1:
+        add_up(partial, grad_weight if not s.reordered else partial, size, sums)
+    if s.reordered:
+        reorder(&s, &cut, <const real*>partial, grad_weight, True, threads)
+    if grad_bias != NULL:
+        sum_channels(&s, grad_bias, grad_out, images)
+    release()
+    give(&memory)
     return 0
 
 
@@ -423,6 +448,37 @@ cdef void weight_task(const Shape* s, const Cut* cut, real* partial, const real*
             memset(to + k * s.length, 0, terms * sizeof(real))
     unmute(blas)
     restore_denormals(mode)
+
+
+cdef void sum_channels(const Shape* s, real* total, const real* grad_out, index images) noexcept nogil:
+    """The sum over images and pixels of each channel, in double: rows of channels, or eight of a plane side by side."""
+    cdef index k, i, j, n, step = CHANNELS if s.channels_last else 1
+    cdef double sums[CHANNELS]
+    cdef const real* row
+    for k from 0 <= k < s.out_channels by step:
+        n = min(step, s.out_channels - k)
+        for j in range(CHANNELS):
+            sums[j] = 0
+        for i in range(images):
+            row = grad_out + at_out(s, i, k, 0)
+            if s.channels_last:
+                add_rows(sums, row, s.out_area, s.out_channels, n)
+            else:
+                add_rows(sums, row, s.out_area // 8, 8, 8)
+                for j in range(s.out_area // 8 * 8, s.out_area):
+                    sums[j % 8] += row[j]
+        if s.channels_last:
+            for j in range(n):
+                total[k + j] = <real>sums[j]
+        else:
+            total[k] = <real>(((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])))
+
+
+cdef inline void add_rows(double* sums, const real* row, index rows, index pitch, index n) noexcept nogil:
+    cdef index i, j
+    for i in range(rows):
+        for j in range(n):
+            sums[j] += row[i * pitch + j]
 
 
 cdef void add_up(const real* partial, real* total, index size, index sums) noexcept nogil:

@@ -13,9 +13,8 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Pooling
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.pool cimport (
     best_in_run,
     best_pixels,
@@ -38,8 +37,6 @@ from cyconv.kernels.pool_axis cimport Axis, factors, index
 from cyconv.kernels.pool_shape cimport MOST_SCRATCH, Shape, close_shape, find_taps, open_shape, scratch_length
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
 
-cnp.import_array()
-
 cdef enum:
     TASK = 16384  # input elements of a task: a few microseconds of work, and enough tasks to share out
     CHANNEL_BLOCK = 256  # where there are fewer rows of pixels than tasks are wanted
@@ -53,7 +50,7 @@ cdef struct Call:
     index per_thread  # elements of scratch memory
 
 
-cdef class Pool:
+cdef class Pool(Pooling):
     """Pooling of one geometry, ready to run on arrays of either dtype and memory order."""
 
     cdef Shape shape
@@ -71,24 +68,20 @@ cdef class Pool:
         cdef double kept = <double>self.shape.rows.windows * self.shape.columns.windows * 64
         return bool(self.shape.kernel or self.shape.whole or (last and kept < MOST_SCRATCH))
 
-    def maximum(self, cnp.ndarray out, indices, cnp.ndarray x, index images, index channels, bint last, int threads):
-        """out = maxima of x's windows; indices: None, or an int64 array for where they stand; last: channels-last."""
-        cdef void* places = NULL if indices is None else cnp.PyArray_DATA(indices)
-        if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            forward[float](&self.shape, False, <float*>cnp.PyArray_DATA(out), <int64_t*>places,
-                           <const float*>cnp.PyArray_DATA(x), images, channels, last, threads)
-        else:
-            forward[double](&self.shape, False, <double*>cnp.PyArray_DATA(out), <int64_t*>places,
-                            <const double*>cnp.PyArray_DATA(x), images, channels, last, threads)
+    cdef int maximum_at(self, bint single, void* out, int64_t* places, const void* x, index images, index channels,
+                        bint last, int threads) noexcept nogil:
+        if single:
+            return forward[float](&self.shape, False, <float*>out, places, <const float*>x, images, channels, last,
+                                  threads)
+        return forward[double](&self.shape, False, <double*>out, places, <const double*>x, images, channels, last,
+                               threads)
 
-    def average(self, cnp.ndarray out, cnp.ndarray x, index images, index channels, bint last, int threads):
-        """out = sums of x's windows times the factors of their slice, row and column."""
-        if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            forward[float](&self.shape, True, <float*>cnp.PyArray_DATA(out), NULL, <const float*>cnp.PyArray_DATA(x),
-                           images, channels, last, threads)
-        else:
-            forward[double](&self.shape, True, <double*>cnp.PyArray_DATA(out), NULL,
-                            <const double*>cnp.PyArray_DATA(x), images, channels, last, threads)
+    cdef int average_at(self, bint single, void* out, const void* x, index images, index channels, bint last,
+                        int threads) noexcept nogil:
+        if single:
+            return forward[float](&self.shape, True, <float*>out, NULL, <const float*>x, images, channels, last,
+                                  threads)
+        return forward[double](&self.shape, True, <double*>out, NULL, <const double*>x, images, channels, last, threads)
 
 
 cdef void cut(const Shape* s, Call* c, bint places) noexcept nogil:
@@ -114,10 +107,10 @@ cdef void cut(const Shape* s, Call* c, bint places) noexcept nogil:
 
 
 cdef int forward(const Shape* s, bint average, real* out, int64_t* places, const real* x, index images, index channels,
-                 bint last, int threads) except -1:
+                 bint last, int threads) noexcept nogil:
     cdef Call c
     cdef index i, per_thread
-    cdef Workspace memory
+    cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
     c.images, c.channels, c.last, c.average = images, channels, last, average
     cut(s, &c, places != NULL)
@@ -125,15 +118,16 @@ cdef int forward(const Shape* s, bint average, real* out, int64_t* places, const
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096
     if per_thread:
-        memory = take(per_thread * threads)
+        if borrow(&memory, per_thread * threads):
+            return NO_MEMORY
         private = <char*>memory.data
-    with nogil:
-        if threads == 1:
-            for i in range(c.tasks):
-                forward_task(s, &c, out, places, x, <real*>private, i)
-        else:
-            for i in prange(c.tasks, schedule="static", num_threads=threads):
-                forward_task(s, &c, out, places, x, <real*>(private + threadid() * per_thread), i)
+    if threads == 1:
+        for i in range(c.tasks):
+            forward_task(s, &c, out, places, x, <real*>private, i)
+    else:
+        for i in prange(c.tasks, schedule="static", num_threads=threads):
+            forward_task(s, &c, out, places, x, <real*>(private + threadid() * per_thread), i)
+    give(&memory)
     return 0
 
 

@@ -11,12 +11,11 @@ the same element, and each element's sum has one order.
 
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Pooling
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.pool cimport best_in_run, best_pixels, pool_block
 from cyconv.kernels.pool_axis cimport Axis, factors, index
 from cyconv.kernels.pool_gradient cimport (
@@ -36,8 +35,6 @@ from cyconv.kernels.pool_gradient cimport (
 from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, indices_in, open_shape, scratch_length
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
 
-cnp.import_array()
-
 cdef enum:
     TASK = 16384  # input elements of a task: a few microseconds of work, and enough tasks to share out
     CHANNEL_BLOCK = 64  # gradients of one image meet: what may be shared out is the channels
@@ -51,7 +48,7 @@ cdef struct Call:
     index pitch  # channels-last maxima: of one pixel's places
 
 
-cdef class PoolGradient:
+cdef class PoolGradient(Pooling):
     """The gradient of pooling of one geometry, ready to run on arrays of either dtype and memory order."""
 
     cdef Shape shape
@@ -63,24 +60,22 @@ cdef class PoolGradient:
     def __dealloc__(self):
         close_shape(&self.shape)
 
-    def maximum(self, cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, index images, index channels, bint last,
-                int threads):
-        """dx = dy added up where the maxima of x stood; only if ``Pool.finds_places``."""
-        if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT:
-            backward[float](&self.shape, False, <float*>cnp.PyArray_DATA(dx), <const float*>cnp.PyArray_DATA(dy),
-                            <const float*>cnp.PyArray_DATA(x), images, channels, last, threads)
-        else:
-            backward[double](&self.shape, False, <double*>cnp.PyArray_DATA(dx), <const double*>cnp.PyArray_DATA(dy),
-                             <const double*>cnp.PyArray_DATA(x), images, channels, last, threads)
+    # Of maxima: only if ``Pool.finds_places``, and always by ``x``.
+    cdef int maximum_backward_at(self, bint single, void* dx, const void* dy, const void* x, const int64_t* places,
+                                 index images, index channels, bint last, int threads) noexcept nogil:
+        if single:
+            return backward[float](&self.shape, False, <float*>dx, <const float*>dy, <const float*>x, images, channels,
+                                   last, threads)
+        return backward[double](&self.shape, False, <double*>dx, <const double*>dy, <const double*>x, images, channels,
+                                last, threads)
 
-    def average(self, cnp.ndarray dx, cnp.ndarray dy, index images, index channels, bint last, int threads):
-        """dx = dy times its window's factors, added up in all pixels of the window."""
-        if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT:
-            backward[float](&self.shape, True, <float*>cnp.PyArray_DATA(dx), <const float*>cnp.PyArray_DATA(dy), NULL,
-                            images, channels, last, threads)
-        else:
-            backward[double](&self.shape, True, <double*>cnp.PyArray_DATA(dx), <const double*>cnp.PyArray_DATA(dy),
-                             NULL, images, channels, last, threads)
+    cdef int average_backward_at(self, bint single, void* dx, const void* dy, index images, index channels, bint last,
+                                 int threads) noexcept nogil:
+        if single:
+            return backward[float](&self.shape, True, <float*>dx, <const float*>dy, NULL, images, channels, last,
+                                   threads)
+        return backward[double](&self.shape, True, <double*>dx, <const double*>dy, NULL, images, channels, last,
+                                threads)
 
 
 cdef void cut(const Shape* s, Call* c) noexcept nogil:
@@ -108,10 +103,10 @@ cdef void cut(const Shape* s, Call* c) noexcept nogil:
 
 
 cdef int backward(const Shape* s, bint average, real* dx, const real* dy, const real* x, index images, index channels,
-                  bint last, int threads) except -1:
+                  bint last, int threads) noexcept nogil:
     cdef Call c
     cdef index i, per_thread
-    cdef Workspace memory
+    cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
     c.images, c.channels, c.last, c.average = images, channels, last, average
     cut(s, &c)
@@ -119,15 +114,16 @@ cdef int backward(const Shape* s, bint average, real* dx, const real* dy, const 
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096
     if per_thread:
-        memory = take(per_thread * threads)
+        if borrow(&memory, per_thread * threads):
+            return NO_MEMORY
         private = <char*>memory.data
-    with nogil:
-        if threads == 1:
-            for i in range(c.tasks):
-                backward_task(s, &c, dx, dy, x, <real*>private, i)
-        else:
-            for i in prange(c.tasks, schedule="static", num_threads=threads):
-                backward_task(s, &c, dx, dy, x, <real*>(private + threadid() * per_thread), i)
+    if threads == 1:
+        for i in range(c.tasks):
+            backward_task(s, &c, dx, dy, x, <real*>private, i)
+    else:
+        for i in prange(c.tasks, schedule="static", num_threads=threads):
+            backward_task(s, &c, dx, dy, x, <real*>(private + threadid() * per_thread), i)
+    give(&memory)
     return 0
 
 

@@ -12,6 +12,8 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+from cyconv.kernels._kernel cimport NO_MEMORY, Pooling
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.pool_axis cimport Axis, index
 from cyconv.kernels.pool_shape cimport Shape, close_shape, open_shape
 from cyconv.kernels.simd cimport real
@@ -36,7 +38,7 @@ cdef struct Spans:
     index area, out_area
 
 
-cdef class Windows:
+cdef class Windows(Pooling):
     """The windows of one geometry, ready to run on arrays of either dtype and memory order."""
 
     cdef Shape shape
@@ -48,17 +50,39 @@ cdef class Windows:
     def __dealloc__(self):
         close_shape(&self.shape)
 
-    def maximum(self, cnp.ndarray out, cnp.ndarray indices, cnp.ndarray x, index images, index channels, bint last,
-                int threads):
-        """out = maxima of x's windows, indices = where they stand."""
+    cdef int maximum_at(self, bint single, void* out, int64_t* places, const void* x, index images, index channels,
+                        bint last, int threads) noexcept nogil:
+        # Places are always wanted: without them ``pooling.Pool`` is faster.
         cdef Spans s
         of_axis(&s.axis[0], &self.shape.slices)
         of_axis(&s.axis[1], &self.shape.rows)
         of_axis(&s.axis[2], &self.shape.columns)
-        run(&s, out, indices, x, images, channels, last, threads)
+        run(&s, single, out, places, x, images, channels, last, threads)
+        return 0
+
+    cdef int maximum_backward_at(self, bint single, void* dx, const void* dy, const void* x, const int64_t* places,
+                                 index images, index channels, bint last, int threads) noexcept nogil:
+        cdef Block memory = Block(NULL, 0)
+        cdef index n = images * channels * self.shape.out_area
+        cdef int status
+        if places == NULL:
+            # As many places, and maxima that nobody wants.
+            if borrow(&memory, n * (sizeof(int64_t) + sizeof(double))):
+                return NO_MEMORY
+            places = <const int64_t*>memory.data
+            self.maximum_at(single, <int64_t*>memory.data + n, <int64_t*>memory.data, x, images, channels, last,
+                            threads)
+        if single:
+            status = by_places[float](ADD, <float*>dx, <const float*>dy, places, self.shape.area, self.shape.out_area,
+                                      images, channels, last, threads)
+        else:
+            status = by_places[double](ADD, <double*>dx, <const double*>dy, places, self.shape.area,
+                                       self.shape.out_area, images, channels, last, threads)
+        give(&memory)
+        return status
 
 
-cdef void of_axis(Span* s, const Axis* a) noexcept:
+cdef void of_axis(Span* s, const Axis* a) noexcept nogil:
     s.length, s.windows, s.own, s.dilation = a.length, a.windows, 0, a.dilation
     s.first, s.count, s.size = a.first, a.count, 0
 
@@ -68,37 +92,38 @@ def maximum_from(cnp.ndarray out, cnp.ndarray indices, cnp.ndarray x, input, ker
     """The same for windows of one size that begin at ``starts``: for each axis an int32 array (planes, windows)."""
     cdef Spans s
     cdef cnp.ndarray table
+    cdef void* to = cnp.PyArray_DATA(out)
+    cdef void* places = cnp.PyArray_DATA(indices)
+    cdef const void* source = cnp.PyArray_DATA(x)
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     for i in range(3):
         table = starts[i]
         s.axis[i].length, s.axis[i].size, s.axis[i].dilation = input[i], kernel[i], 1
         s.axis[i].windows = s.axis[i].own = cnp.PyArray_DIM(table, 1)
         s.axis[i].first, s.axis[i].count = <const int32_t*>cnp.PyArray_DATA(table), NULL
-    run(&s, out, indices, x, images, channels, last, threads)
+    with nogil:
+        run(&s, single, to, <int64_t*>places, source, images, channels, last, threads)
 
 
-cdef void run(Spans* s, cnp.ndarray out, cnp.ndarray indices, cnp.ndarray x, index images, index channels, bint last,
-              int threads):
-    cdef int64_t* places = <int64_t*>cnp.PyArray_DATA(indices)
+cdef void run(Spans* s, bint single, void* out, int64_t* places, const void* x, index images, index channels, bint last,
+              int threads) noexcept nogil:
     s.area = s.axis[0].length * s.axis[1].length * s.axis[2].length
     s.out_area = s.axis[0].windows * s.axis[1].windows * s.axis[2].windows
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        maxima[float](s, <float*>cnp.PyArray_DATA(out), places, <const float*>cnp.PyArray_DATA(x), images, channels,
-                      last, threads)
+    if single:
+        maxima[float](s, <float*>out, places, <const float*>x, images, channels, last, threads)
     else:
-        maxima[double](s, <double*>cnp.PyArray_DATA(out), places, <const double*>cnp.PyArray_DATA(x), images, channels,
-                       last, threads)
+        maxima[double](s, <double*>out, places, <const double*>x, images, channels, last, threads)
 
 
 cdef void maxima(const Spans* s, real* out, int64_t* places, const real* x, index images, index channels, bint last,
-                 int threads):
+                 int threads) noexcept nogil:
     cdef index planes = images * channels, task = max(1, TASK // s.area), i
     cdef index tasks = (planes + task - 1) // task, step = channels if last else 1
-    with nogil:
-        if threads == 1 or tasks < 2:
-            maxima_of(s, out, places, x, 0, planes, step)
-        else:
-            for i in prange(tasks, schedule="static", num_threads=threads):
-                maxima_of(s, out, places, x, i * task, min((i + 1) * task, planes), step)
+    if threads == 1 or tasks < 2:
+        maxima_of(s, out, places, x, 0, planes, step)
+    else:
+        for i in prange(tasks, schedule="static", num_threads=threads):
+            maxima_of(s, out, places, x, i * task, min((i + 1) * task, planes), step)
 
 
 cdef void maxima_of(const Spans* s, real* out, int64_t* places, const real* x, index first, index end,
@@ -153,57 +178,58 @@ cdef inline int64_t largest(const Spans* s, const real* x, index step, index pla
 # -------------------------------------------------------------------------------------------------------- by places
 
 
+cdef enum:
+    ADD, PUT, TAKE
+
+
 def add_at(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray indices, index area, index out_area, index images,
            index channels, bint last, int threads):
     """dx[place] += dy for all planes, dx cleared first; returns how many tasks met a place that is none (-1 is left
     out)."""
-    cdef int64_t* places = <int64_t*>cnp.PyArray_DATA(indices)
-    if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT:
-        return by_places[float](ADD, <float*>cnp.PyArray_DATA(dx), <const float*>cnp.PyArray_DATA(dy), places, area,
-                                out_area, images, channels, last, threads)
-    return by_places[double](ADD, <double*>cnp.PyArray_DATA(dx), <const double*>cnp.PyArray_DATA(dy), places, area,
-                             out_area, images, channels, last, threads)
+    return of_arrays(ADD, dx, dy, indices, area, out_area, images, channels, last, threads)
 
 
 def put_at(cnp.ndarray out, cnp.ndarray x, cnp.ndarray indices, index area, index in_area, index images,
            index channels, bint last, int threads):
     """out[place] = x for all planes, out cleared first; returns how many tasks met a place that is none."""
-    cdef int64_t* places = <int64_t*>cnp.PyArray_DATA(indices)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-        return by_places[float](PUT, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(x), places, area,
-                                in_area, images, channels, last, threads)
-    return by_places[double](PUT, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(x), places, area,
-                             in_area, images, channels, last, threads)
+    return of_arrays(PUT, out, x, indices, area, in_area, images, channels, last, threads)
 
 
 def take_at(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray indices, index area, index in_area, index images,
             index channels, bint last, int threads):
     """dx = dy[place] for all planes; returns how many tasks met a place that is none."""
-    cdef int64_t* places = <int64_t*>cnp.PyArray_DATA(indices)
-    if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT:
-        return by_places[float](TAKE, <float*>cnp.PyArray_DATA(dx), <const float*>cnp.PyArray_DATA(dy), places, area,
-                                in_area, images, channels, last, threads)
-    return by_places[double](TAKE, <double*>cnp.PyArray_DATA(dx), <const double*>cnp.PyArray_DATA(dy), places, area,
-                             in_area, images, channels, last, threads)
+    return of_arrays(TAKE, dx, dy, indices, area, in_area, images, channels, last, threads)
 
 
-cdef enum:
-    ADD, PUT, TAKE
+cdef int of_arrays(int what, cnp.ndarray to, cnp.ndarray source, cnp.ndarray indices, index area, index n,
+                   index images, index channels, bint last, int threads):
+    cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(indices)
+    cdef void* target = cnp.PyArray_DATA(to)
+    cdef const void* x = cnp.PyArray_DATA(source)
+    cdef bint single = cnp.PyArray_TYPE(source) == cnp.NPY_FLOAT
+    cdef int wrong
+    with nogil:
+        if single:
+            wrong = by_places[float](what, <float*>target, <const float*>x, places, area, n, images, channels, last,
+                                     threads)
+        else:
+            wrong = by_places[double](what, <double*>target, <const double*>x, places, area, n, images, channels, last,
+                                      threads)
+    return wrong
 
 
 cdef int by_places(int what, real* to, const real* source, const int64_t* places, index area, index n, index images,
-                   index channels, bint last, int threads):
+                   index channels, bint last, int threads) noexcept nogil:
     """``area``: pixels of the planes that places are in; ``n``: pixels of the others."""
     cdef index blocks = (channels + CHANNEL_BLOCK - 1) // CHANNEL_BLOCK, tasks, i
     cdef int wrong = 0
     tasks = images * blocks if last else images * channels
-    with nogil:
-        if threads == 1 or tasks < 2:
-            for i in range(tasks):
-                wrong += places_task(what, to, source, places, area, n, channels, last, i)
-        else:
-            for i in prange(tasks, schedule="static", num_threads=threads):
-                wrong += places_task(what, to, source, places, area, n, channels, last, i)
+    if threads == 1 or tasks < 2:
+        for i in range(tasks):
+            wrong += places_task(what, to, source, places, area, n, channels, last, i)
+    else:
+        for i in prange(tasks, schedule="static", num_threads=threads):
+            wrong += places_task(what, to, source, places, area, n, channels, last, i)
     return wrong
 
 

@@ -17,9 +17,8 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -52,8 +51,6 @@ cdef extern from "weight_gradient.h" nogil:
     void gradient_tile_f64(int rows, int columns, int vectors, const double* a, index step, index second,
                            const int32_t* table, index n, const double* b, index ldb, const double* init, index ldi,
                            double* out, index ldo, index out_second) noexcept
-
-cnp.import_array()
 
 
 # Elements of the longest vector.
@@ -93,7 +90,7 @@ cdef struct Shape:
     index lines  # of the sums of one block of output channels: one for each weight, and one for the bias
 
 
-cdef class WeightGradient:
+cdef class WeightGradient(GradientOfWeights):
     """Weight gradient of one geometry, dtype and memory order, ready to run on arrays of that kind."""
 
     cdef Shape shape
@@ -101,8 +98,7 @@ cdef class WeightGradient:
     cdef Reach* reach  # of the rows of the kernel, then of its columns
     cdef Piece* pieces
     cdef index piece_count
-    cdef int typenum
-    cdef readonly index thread_bytes
+    cdef bint single  # float
 
     def __cinit__(self):
         self.table = NULL
@@ -119,7 +115,7 @@ cdef class WeightGradient:
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.source.channels, s.source.depth, s.source.height, s.source.width = source
         s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
         s.source.depth_dilation, s.source.depth_divisor = depth[3:]
@@ -237,18 +233,13 @@ cdef class WeightGradient:
         free(self.pieces)
         free(self.shape.source.edges.places)
 
-    def run(self, cnp.ndarray grad_weight, grad_bias, cnp.ndarray grad_out, cnp.ndarray source, index images,
-            int threads):
-        """Fill ``grad_weight`` (C-contiguous) and, unless it is None, ``grad_bias``."""
-        cdef void* bias = NULL if grad_bias is None else cnp.PyArray_DATA(grad_bias)
-        if self.typenum == cnp.NPY_FLOAT:
-            run_gradient[float](self, <float*>cnp.PyArray_DATA(grad_weight), <float*>bias,
-                                <const float*>cnp.PyArray_DATA(grad_out), <const float*>cnp.PyArray_DATA(source),
-                                images, threads)
-        else:
-            run_gradient[double](self, <double*>cnp.PyArray_DATA(grad_weight), <double*>bias,
-                                 <const double*>cnp.PyArray_DATA(grad_out), <const double*>cnp.PyArray_DATA(source),
-                                 images, threads)
+    cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_gradient[float](self, <float*>grad_weight, <float*>grad_bias, <const float*>grad_out,
+                                       <const float*>source, images, threads)
+        return run_gradient[double](self, <double*>grad_weight, <double*>grad_bias, <const double*>grad_out,
+                                    <const double*>source, images, threads)
 
 
 def even_cut(total, most):
@@ -262,7 +253,7 @@ def even_cut(total, most):
 
 
 cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, const real* grad_out,
-                      const real* source, index images, int threads) except -1:
+                      const real* source, index images, int threads) noexcept nogil:
     cdef Shape s = plan.shape
     cdef index width = lanes(source), i
     s.images = images
@@ -272,22 +263,24 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
     if threads > tasks:
         threads = <int>tasks
     cdef index sums_bytes = (s.chunks * sums_size * sizeof(real) + 4095) // 4096 * 4096
-    cdef Workspace memory = take(sums_bytes + threads * plan.thread_bytes)
+    cdef Block memory
+    if borrow(&memory, sums_bytes + threads * plan.thread_bytes):
+        return NO_MEMORY
     cdef real* sums = <real*>memory.data
     cdef char* private = <char*>memory.data + sums_bytes
-    with nogil:
-        if threads == 1:
-            for i in range(tasks):
-                run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
-                         <real*>private, i, grad_bias != NULL)
-            for i in range(blocks):
-                write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
-        else:
-            for i in prange(tasks, schedule="dynamic", num_threads=threads):
-                run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
-                         <real*>(private + threadid() * plan.thread_bytes), i, grad_bias != NULL)
-            for i in prange(blocks, schedule="dynamic", num_threads=threads):
-                write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
+    if threads == 1:
+        for i in range(tasks):
+            run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
+                     <real*>private, i, grad_bias != NULL)
+        for i in range(blocks):
+            write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
+    else:
+        for i in prange(tasks, schedule="dynamic", num_threads=threads):
+            run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
+                     <real*>(private + threadid() * plan.thread_bytes), i, grad_bias != NULL)
+        for i in prange(blocks, schedule="dynamic", num_threads=threads):
+            write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
+    give(&memory)
     return 0
 
 

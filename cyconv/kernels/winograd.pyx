@@ -28,9 +28,8 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -71,21 +70,19 @@ cdef extern from "winograd.h" nogil:
     void winograd_weights_f64(int m, int er, int ec, const double* x, index channels, int vectors, double* to,
                               index plane) noexcept
 
-cnp.import_array()
 
 # Elements along an axis of a tile, and in all, at most.
 DEF EDGE = 9
 DEF ELEMENTS = 81
 
 
-cdef class Winograd:
+cdef class Winograd(Convolution):
     """A convolution of one geometry, dtype and memory order, ready to run on arrays of that kind."""
 
     cdef Shape shape
     cdef int32_t* table
-    cdef int32_t order[ELEMENTS]  # elements of a tile, those that meet the same weights one after the other
-    cdef int typenum
-    cdef readonly index packed_size, thread_bytes
+    cdef int32_t in_turn[ELEMENTS]  # elements of a tile, those that meet the same weights one after the other
+    cdef bint single  # float
 
     def __cinit__(self):
         self.table = NULL
@@ -100,7 +97,7 @@ cdef class Winograd:
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index c, xi
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         s.rectified, s.swapped = rectified, swapped
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,
                 block, edges)
@@ -117,7 +114,7 @@ cdef class Winograd:
             self.table[c] = ((c // s.channels * s.in_vectors + c % s.channels // width) * s.tiles * width
                              + c % s.channels % width)
         for c, xi in enumerate(sorted(range(s.elements), key=self.weight_of)):
-            self.order[c] = xi
+            self.in_turn[c] = xi
 
     def weight_of(self, index xi):
         """Return the place of the transformed weights that element xi of a tile meets."""
@@ -127,24 +124,18 @@ cdef class Winograd:
         free(self.table)
         free(self.shape.edges.places)
 
-    def pack(self, cnp.ndarray weight, cnp.ndarray packed, int threads):
-        """Transform ``weight`` (C-contiguous); ``packed``: 1-D, packed_size."""
-        if self.typenum == cnp.NPY_FLOAT:
-            transform_weights[float](&self.shape, <const float*>cnp.PyArray_DATA(weight),
-                                     <float*>cnp.PyArray_DATA(packed), threads)
-        else:
-            transform_weights[double](&self.shape, <const double*>cnp.PyArray_DATA(weight),
-                                      <double*>cnp.PyArray_DATA(packed), threads)
+    cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
+        if self.single:
+            return transform_weights[float](&self.shape, <float*>packed, <const float*>weight, threads)
+        return transform_weights[double](&self.shape, <double*>packed, <const double*>weight, threads)
 
-    def run(self, cnp.ndarray out, cnp.ndarray source, cnp.ndarray packed, bias, index images, int threads):
-        """Convolve ``images`` images of ``source`` into ``out``; ``bias``: None or ``out_channels`` numbers."""
-        cdef void* bias_data = NULL if bias is None else cnp.PyArray_DATA(bias)
-        if self.typenum == cnp.NPY_FLOAT:
-            run_winograd[float](self, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(source),
-                                <const float*>cnp.PyArray_DATA(packed), <const float*>bias_data, images, threads)
-        else:
-            run_winograd[double](self, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(source),
-                                 <const double*>cnp.PyArray_DATA(packed), <const double*>bias_data, images, threads)
+    cdef int execute(self, void* out, const void* source, const void* packed, const void* bias, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_winograd[float](self, <float*>out, <const float*>source, <const float*>packed,
+                                       <const float*>bias, images, threads)
+        return run_winograd[double](self, <double*>out, <const double*>source, <const double*>packed,
+                                    <const double*>bias, images, threads)
 
 
 cdef inline index group_weights(const Shape* s, index width) noexcept nogil:
@@ -156,22 +147,24 @@ cdef inline index group_weights(const Shape* s, index width) noexcept nogil:
 DEF WEIGHT_CHANNELS = 16
 
 
-cdef int transform_weights(const Shape* s, const real* weight, real* packed, int threads) except -1:
+cdef int transform_weights(const Shape* s, real* packed, const real* weight, int threads) noexcept nogil:
     cdef index blocks = s.groups * s.channel_blocks, i, width = 2 * lanes(weight)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
     cdef index room = (taps + s.r_row * s.r_column) * WEIGHT_CHANNELS * width
     cdef index per_thread = (room * sizeof(real) + 4095) // 4096 * 4096
     if threads > blocks:
         threads = <int>blocks
-    cdef Workspace memory = take(threads * per_thread)
+    cdef Block memory
+    if borrow(&memory, threads * per_thread):
+        return NO_MEMORY
     cdef char* private = <char*>memory.data
-    with nogil:
-        if threads == 1:
-            for i in range(blocks):
-                transform_weight_block(s, weight, packed, <real*>private, i)
-        else:
-            for i in prange(blocks, schedule="dynamic", num_threads=threads):
-                transform_weight_block(s, weight, packed, <real*>(private + threadid() * per_thread), i)
+    if threads == 1:
+        for i in range(blocks):
+            transform_weight_block(s, weight, packed, <real*>private, i)
+    else:
+        for i in prange(blocks, schedule="dynamic", num_threads=threads):
+            transform_weight_block(s, weight, packed, <real*>(private + threadid() * per_thread), i)
+    give(&memory)
     return 0
 
 
@@ -231,7 +224,7 @@ cdef void transform_piece(const Shape* s, const real* taps, index channels, int 
 
 
 cdef int run_winograd(Winograd plan, real* out, const real* source, const real* packed, const real* bias,
-                      index images, int threads) except -1:
+                      index images, int threads) noexcept nogil:
     cdef Shape s = plan.shape
     cdef index width = lanes(source), i, padded = s.groups * s.vectors * width, per_thread = plan.thread_bytes
     cdef index image_blocks = (images + s.block_images - 1) // s.block_images
@@ -248,25 +241,27 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
     if threads > tasks:
         threads = <int>max(tasks, 1)
     cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
-    cdef Workspace memory = take(start_bytes + threads * (per_thread + 64) + 4096)
+    cdef Block memory
+    if borrow(&memory, start_bytes + threads * (per_thread + 64) + 4096):
+        return NO_MEMORY
     cdef real* start = <real*>memory.data
     cdef index* held = <index*>(<char*>memory.data + start_bytes)  # which block's V each thread holds
     cdef char* private = <char*>memory.data + (start_bytes + threads * 64 + 4095) // 4096 * 4096
     s.images = images
-    with nogil:
-        memset(start, 0, padded * sizeof(real))
-        if bias != NULL:
-            for i in range(s.groups):
-                memcpy(start + i * s.vectors * width, bias + i * s.out_channels, s.out_channels * sizeof(real))
-        for i in range(threads):
-            held[8 * i] = -1
-        if threads == 1:
-            for i in range(tasks):
-                run_task(&s, plan.table, plan.order, out, source, packed, start, <real*>private, held, i)
-        else:
-            for i in prange(tasks, schedule="dynamic", num_threads=threads):
-                run_task(&s, plan.table, plan.order, out, source, packed, start,
-                         <real*>(private + threadid() * per_thread), held + 8 * threadid(), i)
+    memset(start, 0, padded * sizeof(real))
+    if bias != NULL:
+        for i in range(s.groups):
+            memcpy(start + i * s.vectors * width, bias + i * s.out_channels, s.out_channels * sizeof(real))
+    for i in range(threads):
+        held[8 * i] = -1
+    if threads == 1:
+        for i in range(tasks):
+            run_task(&s, plan.table, plan.in_turn, out, source, packed, start, <real*>private, held, i)
+    else:
+        for i in prange(tasks, schedule="dynamic", num_threads=threads):
+            run_task(&s, plan.table, plan.in_turn, out, source, packed, start,
+                     <real*>(private + threadid() * per_thread), held + 8 * threadid(), i)
+    give(&memory)
     return 0
 
 

@@ -20,9 +20,8 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
-from cyconv.kernels._workspace cimport Workspace, take
+from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
+from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -48,8 +47,6 @@ cdef extern from "winograd.h" nogil:
     void winograd_sums_f64(int m, int er, int ec, const double* x, index plane, index chunk, index chunks,
                            index channels, int vectors, double* to) noexcept
 
-cnp.import_array()
-
 # What transforming an element of a tile costs, in multiply-adds.
 DEF TRANSFORM = 11
 
@@ -62,14 +59,14 @@ cdef struct Cut:
     index images
 
 
-cdef class WinogradGradient:
+cdef class WinogradGradient(GradientOfWeights):
     """Weight gradient of one geometry, dtype and memory order, ready to run on arrays of that kind."""
 
     cdef Shape shape
     cdef Cut cut
     cdef int32_t* table
-    cdef int typenum
-    cdef readonly index thread_bytes, shared_bytes
+    cdef bint single  # float
+    cdef readonly index shared_bytes
 
     def __cinit__(self):
         self.table = NULL
@@ -83,7 +80,7 @@ cdef class WinogradGradient:
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index t, copied
-        self.typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE
+        self.single = dtype == "f"
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, (1, 1, 1), dilation,
                 block, edges)
         # One vector of the source, or two of the gradient.
@@ -107,18 +104,13 @@ cdef class WinogradGradient:
         free(self.table)
         free(self.shape.edges.places)
 
-    def run(self, cnp.ndarray grad_weight, grad_bias, cnp.ndarray grad_out, cnp.ndarray source, index images,
-            int threads):
-        """Fill ``grad_weight`` (C-contiguous) and, unless it is None, ``grad_bias``."""
-        cdef void* bias = NULL if grad_bias is None else cnp.PyArray_DATA(grad_bias)
-        if self.typenum == cnp.NPY_FLOAT:
-            run_gradient[float](self, <float*>cnp.PyArray_DATA(grad_weight), <float*>bias,
-                                <const float*>cnp.PyArray_DATA(grad_out), <const float*>cnp.PyArray_DATA(source),
-                                images, threads)
-        else:
-            run_gradient[double](self, <double*>cnp.PyArray_DATA(grad_weight), <double*>bias,
-                                 <const double*>cnp.PyArray_DATA(grad_out), <const double*>cnp.PyArray_DATA(source),
-                                 images, threads)
+    cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
+                     int threads) noexcept nogil:
+        if self.single:
+            return run_gradient[float](self, <float*>grad_weight, <float*>grad_bias, <const float*>grad_out,
+                                       <const float*>source, images, threads)
+        return run_gradient[double](self, <double*>grad_weight, <double*>grad_bias, <const double*>grad_out,
+                                    <const double*>source, images, threads)
 
 
 # Input channels whose sums are transformed back at a time.
@@ -147,7 +139,7 @@ cdef void share(const Shape* s, Cut* cut, index width, int threads) noexcept nog
 
 
 cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias, const real* grad_out,
-                      const real* source, index images, int threads) except -1:
+                      const real* source, index images, int threads) noexcept nogil:
     cdef Shape s = plan.shape
     cdef Cut cut = plan.cut
     cdef index width = lanes(source), i, k, chunk, per_thread = plan.thread_bytes
@@ -156,32 +148,34 @@ cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias,
     cut.units = (images + s.block_images - 1) // s.block_images * s.row_blocks * s.column_blocks
     share(&s, &cut, width, threads)
     cdef index tasks = s.groups * cut.chunks * cut.parts_in * cut.parts_out
-    cdef Workspace memory = take(plan.shared_bytes + threads * per_thread)
+    cdef Block memory
+    if borrow(&memory, plan.shared_bytes + threads * per_thread):
+        return NO_MEMORY
     cdef real* sums = <real*>memory.data
     cdef real* bias = sums + s.groups * cut.chunks * cut.chunk_size
     cdef char* private = <char*>memory.data + plan.shared_bytes
-    with nogil:
+    if threads == 1:
+        for i in range(tasks):
+            run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source, <real*>private, i)
+    else:
+        for i in prange(tasks, schedule="dynamic", num_threads=threads):
+            run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source,
+                     <real*>(private + threadid() * per_thread), i)
+    if cut.chunks > 1:
         if threads == 1:
-            for i in range(tasks):
-                run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source, <real*>private, i)
+            for i in range(writes):
+                write_task(&s, &cut, sums, grad_weight, <real*>private, i)
         else:
-            for i in prange(tasks, schedule="dynamic", num_threads=threads):
-                run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source,
-                         <real*>(private + threadid() * per_thread), i)
-        if cut.chunks > 1:
-            if threads == 1:
-                for i in range(writes):
-                    write_task(&s, &cut, sums, grad_weight, <real*>private, i)
-            else:
-                for i in prange(writes, schedule="static", num_threads=threads):
-                    write_task(&s, &cut, sums, grad_weight, <real*>(private + threadid() * per_thread), i)
-        if grad_bias != NULL:
-            for group in range(s.groups):
-                for k in range(s.out_channels):
-                    for chunk in range(1, cut.chunks):
-                        bias[k] += bias[chunk * cut.bias_size + k]
-                    grad_bias[group * s.out_channels + k] = bias[k]
-                bias += cut.chunks * cut.bias_size
+            for i in prange(writes, schedule="static", num_threads=threads):
+                write_task(&s, &cut, sums, grad_weight, <real*>(private + threadid() * per_thread), i)
+    if grad_bias != NULL:
+        for group in range(s.groups):
+            for k in range(s.out_channels):
+                for chunk in range(1, cut.chunks):
+                    bias[k] += bias[chunk * cut.bias_size + k]
+                grad_bias[group * s.out_channels + k] = bias[k]
+            bias += cut.chunks * cut.bias_size
+    give(&memory)
     return 0
 
 

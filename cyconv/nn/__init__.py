@@ -112,6 +112,7 @@ from cyconv.nn.pooling import (
     MaxUnpool3d,
 )
 from cyconv.nn.separable import SeparableConv1d, SeparableConv2d, SeparableConv3d
+from cyconv.nn.unfold import Fold, Unfold
 from cyconv.nn.upsample import (
     ChannelShuffle,
     PixelShuffle,
@@ -135,6 +136,8 @@ __all__ = [
     "SeparableConv2d",
     "SeparableConv3d",
     "Linear",
+    "Unfold",
+    "Fold",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",

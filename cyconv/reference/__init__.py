@@ -168,8 +168,13 @@ from ._pool_adaptive import (
     max_unpool3d,
     max_unpool3d_backward,
 )
+from ._unfold import fold, fold_backward, unfold, unfold_backward
 
 __all__ = [
+    "fold",
+    "fold_backward",
+    "unfold",
+    "unfold_backward",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool1d_backward",
     "adaptive_avg_pool2d",

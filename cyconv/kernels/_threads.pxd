@@ -1,0 +1,1 @@
+cdef int meet(int threads) noexcept nogil
