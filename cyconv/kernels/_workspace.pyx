@@ -31,14 +31,17 @@ cdef extern from "lock.h" nogil:
 
 unlock_after_fork()
 
-DEF SLOTS = 32
-# Up to 32 MB glibc learns to keep what is freed.
-cdef Py_ssize_t POOLED_BYTES = 32 << 20
+DEF SLOTS = 64
+# Arrays from this size on come from the pool. Left to the C library, those of a training step, which come and go in
+# another order than one by one, leave holes that cost up to a third of the peak.
+cdef Py_ssize_t POOLED_BYTES = 1 << 20
 cdef Py_ssize_t HUGE_PAGE = 1 << 21
 # Blocks that were given back. More than this many bytes are not kept.
 cdef Py_ssize_t keep_limit = 256 << 20
 cdef void* kept[SLOTS]
 cdef Py_ssize_t kept_bytes[SLOTS]
+cdef Py_ssize_t kept_since[SLOTS]
+cdef Py_ssize_t gifts = 0
 cdef Py_ssize_t kept_total = 0
 memset(kept, 0, sizeof(kept))
 
@@ -61,27 +64,40 @@ cdef class Workspace:
 
 
 cdef void give(Block* block) noexcept nogil:
-    """Return a block to the pool; NULL is none."""
-    global kept_total
-    cdef int i
+    """Return a block to the pool; NULL is none. Where it is full, the block that waited longest goes."""
+    global kept_total, gifts
+    cdef int i, place = -1, oldest
     cdef void* data = block.data
     if data == NULL:
         return
-    lock_take()
-    if kept_total + block.nbytes <= keep_limit:
+    while block.nbytes <= keep_limit:
+        place = oldest = -1
+        lock_take()
         for i in range(SLOTS):
             if kept[i] == NULL:
-                kept[i] = data
-                kept_bytes[i] = block.nbytes
-                kept_total += block.nbytes
-                data = NULL
-                break
-    lock_give()
+                place = i
+            elif oldest < 0 or kept_since[i] < kept_since[oldest]:
+                oldest = i
+        if place >= 0 and kept_total + block.nbytes <= keep_limit:
+            kept[place], kept_bytes[place], kept_since[place] = data, block.nbytes, gifts
+            kept_total += block.nbytes
+            gifts += 1
+            lock_give()
+            return
+        data = kept[oldest]
+        kept[oldest] = NULL
+        kept_total -= kept_bytes[oldest]
+        lock_give()
+        free(data)
+        data = block.data
     free(data)
 
 
-cdef bint kept_block(Block* block, Py_ssize_t nbytes) noexcept nogil:
-    """Take the smallest block of the pool that is large enough; False where there is none."""
+cdef bint kept_block(Block* block, Py_ssize_t nbytes, Py_ssize_t most, bint replace) noexcept nogil:
+    """Take the smallest block of the pool of ``nbytes`` to ``most`` bytes; False where there is none.
+
+    ``replace``: then free the block that the new one will stand in for.
+    """
     global kept_total
     cdef int i, best = -1
     cdef bint fits
@@ -90,12 +106,11 @@ cdef bint kept_block(Block* block, Py_ssize_t nbytes) noexcept nogil:
     for i in range(SLOTS):
         if kept[i] != NULL and kept_bytes[i] >= nbytes and (best < 0 or kept_bytes[i] < kept_bytes[best]):
             best = i
-    # A block much larger than the wish would be missing where it fits.
-    fits = best >= 0 and kept_bytes[best] <= 4 * nbytes + (1 << 16)
+    fits = best >= 0 and kept_bytes[best] <= most
     if fits:
         block.data, block.nbytes = kept[best], kept_bytes[best]
     else:
-        best = outgrown(nbytes)
+        best = outgrown(nbytes) if replace else -1
         if best >= 0:
             too_small = kept[best]
     if best >= 0:
@@ -122,11 +137,14 @@ cdef int outgrown(Py_ssize_t nbytes) noexcept nogil:
 
 cdef int borrow(Block* block, Py_ssize_t nbytes) noexcept nogil:
     """Take a block from the pool, or a new one; returns something other than 0 when there is none to be had."""
-    cdef size_t alignment
     nbytes = max(nbytes, 64)
-    if kept_block(block, nbytes):
+    # A block much larger than the wish would be missing where it fits.
+    if kept_block(block, nbytes, 4 * nbytes + (1 << 16), True):
         return 0
-    alignment = HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64
+    return new_block(block, nbytes, HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64)
+
+
+cdef int new_block(Block* block, Py_ssize_t nbytes, size_t alignment) noexcept nogil:
     nbytes = (nbytes + alignment - 1) // alignment * alignment
     if posix_memalign(&block.data, alignment, nbytes) != 0:
         block.data = NULL
@@ -168,12 +186,20 @@ def empty(tuple shape, str dtype):
     cdef int typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE if dtype == "d" else cnp.NPY_INT64
     cdef Py_ssize_t nbytes = 4 if dtype == "f" else 8
     cdef Workspace block
+    cdef Block memory
     cdef char* data
     for i in range(ndim):
         dims[i] = shape[i]
         nbytes *= dims[i]
     if nbytes >= POOLED_BYTES:
-        block = take(nbytes + STAGGER)
+        block = Workspace.__new__(Workspace)
+        nbytes += STAGGER
+        # An array may stay for long: it takes no block that is much larger, and whole huge pages only where the last of
+        # them is a small part.
+        if not kept_block(&memory, nbytes, nbytes + nbytes // 8, False):
+            if new_block(&memory, nbytes, HUGE_PAGE if nbytes >= 16 * HUGE_PAGE else 4096):
+                raise MemoryError(f"cyconv: no {nbytes} bytes for an array of shape {shape}")
+        block.data, block.nbytes, block.pooled = memory.data, memory.nbytes, True
         stagger = (stagger + 5 * 64) % STAGGER
         data = <char*>block.data + stagger
     else:
