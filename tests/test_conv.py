@@ -157,6 +157,16 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
         "weight gradient, source where it lies": any(not p.packed for p in weights),
         "weight gradient, a row in several blocks": any(blocks(p, 1) > 1 for p in weights),
         "weight gradient, several blocks of rows": any(blocks(p, 0) > 1 for p in weights),
+        "weight gradient, several images at a time": any(p.block_images > 1 and p.packed for p in weights),
+        "the same, where they lie": any(p.block_images > 1 and not p.packed for p in weights),
+        "weight gradient, several blocks of outputs": any(p.task_blocks > 1 for p in weights),
+        "the same, fewer in the last task": any(-(-p.out[0] // (2 * lanes)) % p.task_blocks for p in weights),
+        "weight gradient without padding": any(p.reach for p in weights),
+        "the same, several blocks of rows": any(p.reach and blocks(p, 0) > 1 for p in weights),
+        "the same, a tap that meets padding alone": any(
+            first == last for p in weights if p.reach for axis in p.reach for first, last in axis
+        ),
+        "input gradient without padding": any(p.tap_major and not p.weight_rows for p in forms),
     }
     assert [what for what, was in reached.items() if not was] == []
 
@@ -287,6 +297,22 @@ def test_a_pixel_that_a_tap_never_meets_leaves_its_gradient_alone(stride):
     _, got = F.conv2d_backward(grad, x, weight, None, *case.how, algorithm="depthwise")
     assert not np.isfinite(got[..., 2]).any()
     assert_close(got[..., :2], want[..., :2], algorithm="depthwise")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_gradients_of_padding_left_out_are_not_spoilt_by_infinities(order):
+    """The corner of the output meets padding with the first tap, and that of the input with the last one: where those
+    are left out, there is no zero that an infinity could meet."""
+    case = Case(1, 48, 48, (13, 14), padding=6, dilation=6)
+    x, weight, bias, grad = case.arrays("float32", order)
+    grad[0, :, 0, 0] = np.inf
+    dx, dw, db = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm="direct")
+    assert np.isinf(db).all()
+    met = [(i, j) for i in range(3) for j in range(3) if i and j]
+    assert all((np.isfinite(dw[..., i, j]).all()) != ((i, j) in met) for i in range(3) for j in range(3))
+    touched = np.zeros((13, 14), bool)
+    touched[::6, ::6] = [[True, True, False], [True, True, False], [False] * 3]
+    assert np.array_equal(np.isfinite(dx[0]).all(0), ~touched)
 
 
 # ------------------------------------------------------------------------------------------------ plans of another kind

@@ -6,7 +6,7 @@ import math
 
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from .depthwise import depthwise_obstacle, repeats
-from .direct import padding_skipped, volume
+from .direct import gradient_skipped, padding_skipped, volume
 from .winograd import TRANSFORM, tiling, winograd_gradient_obstacle, winograd_obstacle
 
 #: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md): a transform
@@ -32,7 +32,7 @@ def _round_up(n: int, to: int) -> int:
 PACK = {"direct": 19.0, "winograd_f2": 31.0, "winograd_f4": 20.0}
 #: For the gradient of the weights, by direct summation and by tiles: share of the peak that is reached; that of a tile
 #: of one vector of output channels; input channels as many as which cost what is lost beside them.
-GRADIENT_DIRECT, GRADIENT_TILED = (0.75, 0.78, 1.4), (0.87, 0.8, 3.3)
+GRADIENT_DIRECT, GRADIENT_TILED = (0.85, 0.78, 1.4), (0.87, 0.8, 3.3)
 #: Fetching and storing one of its sums, from a cache that holds them all and from memory; each block of so many tiles
 #: after the first costs half of it again.
 SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 55.0, 100
@@ -134,7 +134,7 @@ def weight_gradient_tile(geometry: AnyConvGeometry, lanes: int, itemsize: int, m
     gradient of the weights faster than direct summation; 0 where it is not."""
     groups = geometry.groups
     c, k = geometry.in_channels // groups, _round_up(geometry.out_channels // groups, lanes)
-    products = groups * geometry.taps * geometry.windows * c * k
+    products = groups * geometry.taps * geometry.windows * c * k * (1 - gradient_skipped(geometry))
     costs = {0: products / _gradient_share(GRADIENT_DIRECT, c, k <= lanes)}
     for m in (2, 4):
         if m <= most and not winograd_gradient_obstacle(geometry, m):
@@ -158,4 +158,6 @@ def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize
     fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
+    # As in a forward pass.
+    share *= 0.5 if cut.elements * (pieces * c + k) * itemsize * math.prod(cut.dilation) > PHASES_BYTES else 1.0
     return groups * (sums * (tiles / share + fetched * (1 + blocks) / 2) + transforms)

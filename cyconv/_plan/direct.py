@@ -25,6 +25,16 @@ STRETCH_BYTES = 512 << 10
 #: Taps are taken one by one, and only where they meet the image, when more than this share of all products meets
 #: padding and each tap has enough channels that fetching the sums again for each costs little.
 SKIP_SHARE, SKIP_CHANNELS = 0.08, 48
+#: For the weight gradient, as many pixels and channels as make up for a compact copy of the gradient, for each column
+#: of the kernel.
+INSIDE_PIXELS, INSIDE_CHANNELS = 160, 14
+#: Input channels of a task of the weight gradient whose source is read where it lies: the gradient of the output is
+#: brought into order once for so many. Blocks of output channels of a task: it reads the source once for so many.
+IN_PLACE_CHANNELS, TASK_BLOCKS = 256, 4
+#: Output pixels of a chunk of the weight gradient, at least, where tasks can be cut in another way.
+CHUNK_PIXELS = 700
+#: Output pixels of a unit of the weight gradient where the windows are strided: the source rows under them are longer.
+STRIDED_PIXELS = 128
 #: Longer maps have too little padding to ask, unless the dilation is as long.
 SKIP_LENGTH = 512
 #: Products of a stretch at most: rounding errors of one running sum grow with the root of its length, to about 3e-6 of
@@ -213,6 +223,17 @@ def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
 
 
+def _mirrored(v: Volume) -> Volume:
+    """Return the input gradient of a convolution of stride 1, which is a convolution of the gradient: of the same taps
+    backwards, with as much padding as they had left."""
+    left = tuple((k - 1) * d - low for k, d, (low, _) in zip(v.kernel, v.dilation, v.padding, strict=True))
+    padding = tuple(
+        (low, h + (k - 1) * d - low - p)
+        for low, k, d, h, p in zip(left, v.kernel, v.dilation, v.input, v.output, strict=True)
+    )
+    return Volume(v.output, v.kernel, v.stride, padding, v.dilation, v.input)
+
+
 def _padding_share(v: Volume) -> float:
     """Return the share of the products of a forward pass, in height and width, that meet padding."""
     inside = 1.0
@@ -231,19 +252,22 @@ def padding_skipped(geometry: AnyConvGeometry) -> float:
     """Return the share of the products that direct summation leaves out because they meet padding."""
     if isinstance(geometry, ConvTransposeGeometry) or geometry.edges is not None:
         return 0.0
-    channels, v = geometry.in_channels // geometry.groups, volume(geometry)
+    return _skipped(volume(geometry), geometry.in_channels // geometry.groups)
+
+
+def _skipped(v: Volume, channels: int) -> float:
     share = _padding_share(v)
     flat = v.input[0] == v.kernel[0] == 1 and v.padding[0] == (0, 0)
     return share if flat and channels >= SKIP_CHANNELS and share > SKIP_SHARE else 0.0
 
 
-def _skip_padding(geometry: ConvGeometry, v: Volume, target: Target) -> bool:
+def _skip_padding(v: Volume, source: tuple[int, ...], out: tuple[int, ...], groups: int, target: Target) -> bool:
     """Whether to take the taps one by one, only where they meet the image, and read the image where it lies."""
-    channels, outputs = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
+    channels, outputs = source[0] // groups, out[0] // groups
     return (
-        padding_skipped(geometry) > 0
-        and not _prefer_pixel_vectors(outputs, channels * geometry.taps, v.output[1], v.output[2], target)
-        and math.prod(geometry.input_shape[1:]) < 2**31
+        _skipped(v, channels) > 0
+        and not _prefer_pixel_vectors(outputs, channels * math.prod(v.kernel), v.output[1], v.output[2], target)
+        and math.prod(source) < 2**31
     )
 
 
@@ -255,7 +279,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     taps = [(i * dr - top, j * dc - left, i * s + j) for i in range(r) for j in range(s)]
     batch, source, out = _shapes(geometry, channels_last)
     in_place = _read_in_place(geometry, source)
-    tap_major = _skip_padding(geometry, v, target)
+    tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
     arguments = _walk(
         geometry,
         target,
@@ -304,6 +328,9 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
     """
     v = volume(geometry)
     batch, out, source = _shapes(geometry, channels_last)
+    mirrors = all(s == 1 for s in v.stride) and v.input[0] == v.output[0] == 1 and geometry.output_edges is None
+    tap_major = mirrors and _skip_padding(_mirrored(v), source, out, geometry.groups, target)
+    in_place = flattened(geometry, channels_last) and _read_in_place(geometry, source)
     arguments = _walk(
         geometry,
         target,
@@ -316,29 +343,102 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
         out_step=(v.stride[1], v.stride[2]),
         phases=_phases(v),
         batch=batch,
-        packed=not (flattened(geometry, channels_last) and _read_in_place(geometry, source)),
+        packed=not (in_place or tap_major),
         edges=geometry.output_edges,
+        tap_major=tap_major,
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (geometry.taps, filter_size, v.flat_taps, geometry.out_channels // geometry.groups * filter_size)
     return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": False}
 
 
+def _inside(v: Volume, axis: int) -> list[tuple[int, int]]:
+    """Return for each tap along an axis the (first, last) outputs whose windows meet the image with it."""
+    stride, dilation, low = v.stride[axis], v.dilation[axis], v.padding[axis][0]
+    found = []
+    for i in range(v.kernel[axis]):
+        at = low - i * dilation  # p * stride >= at, and below at + input
+        first = max(0, math.ceil(at / stride))
+        found.append((first, max(first, min(v.output[axis], math.ceil((at + v.input[axis]) / stride)))))
+    return found
+
+
+def gradient_skipped(geometry: AnyConvGeometry) -> float:
+    """Return the share of the products that a weight gradient by direct summation leaves out: its taps take only the
+    output pixels that they meet inside the image, which is read where it lies."""
+    if isinstance(geometry, ConvTransposeGeometry) or geometry.edges is not None:
+        return 0.0
+    v, channels = volume(geometry), geometry.in_channels // geometry.groups
+    large = v.output[1] * v.output[2] >= INSIDE_PIXELS and v.output[2] <= BLOCK_PIXELS
+    if channels < INSIDE_CHANNELS or not large or math.prod(geometry.input_shape[1:]) >= 2**31:
+        return 0.0
+    return _skipped(v, max(channels, SKIP_CHANNELS))
+
+
+def _unit(
+    v: Volume, out: tuple[int, ...], images: int, row_bytes: float, several: bool, image_size: int
+) -> tuple[int, tuple[int, int]]:
+    """Return (images, (rows, columns)) of the units of a weight gradient, the pixels of one sum; ``several``: small
+    images may share one."""
+    block = _out_block(out[2], out[3], (1, 1), row_bytes, 1)
+    if block[1] < out[3]:
+        return 1, (1, block[1])
+    if max(v.stride[1:]) > 1:
+        block = min(block[0], even(out[2], max(1, STRIDED_PIXELS // out[3]))), block[1]
+    if block != out[2:] or not several:
+        return 1, block
+    most = min(BLOCK_PIXELS // max(math.prod(block), 1), int(BLOCK_BYTES // max(row_bytes * block[0], 1)))
+    return even(max(images, 1), max(1, min(most, (2**31 - 1) // image_size))), block
+
+
+def _gradient_tasks(
+    groups: int, channel_blocks: int, group_in: int, task_channels: int, least: int, units: int, pixels: int
+) -> tuple[int, int, int]:
+    """Return (input channels, blocks of output channels, chunks): how a weight gradient is cut into tasks.
+
+    Each chunk has sums of its own, which are added up at the end: that is little beside as many products of each."""
+    task_blocks = even(channel_blocks, TASK_BLOCKS)
+    wanted = max(1, TASKS // 2)
+
+    def tasks() -> int:
+        return groups * math.ceil(channel_blocks / task_blocks) * math.ceil(group_in / task_channels)
+
+    chunks = max(1, min(math.ceil(TASKS / tasks()), wanted, units, pixels // CHUNK_PIXELS))
+    while tasks() * chunks < wanted and task_blocks > 1:
+        task_blocks = math.ceil(task_blocks / 2)
+    while tasks() * chunks < wanted and task_channels > least:
+        task_channels = max(least, math.ceil(task_channels / 2))
+    if tasks() * chunks < wanted:
+        chunks = max(1, min(units, math.ceil(wanted / tasks())))
+    return task_channels, task_blocks, chunks
+
+
 def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
     """Return (images, arguments of the kernel) of the weight gradient."""
     v = volume(geometry)
-    k, groups = geometry.out_channels, geometry.groups
+    groups = geometry.groups
     batch, source, out = _shapes(geometry, channels_last)
-    group_in = geometry.in_channels // groups
-    # At least 64 sums of each output channel, so that bringing the gradient into order is a small part of a task.
-    task_channels = even(group_in, max(8, math.ceil(64 / geometry.taps), BLOCK_BYTES // 4096 // v.kernel[0]))
-    outputs = groups * math.ceil(k / groups / (2 * target.lanes)) * math.ceil(group_in / task_channels)
-    row_bytes = min(task_channels, group_in) * v.kernel[0] * v.stride[1] * source[3] * target.itemsize
-    block = _out_block(out[2], out[3], (1, 1), row_bytes, 1)
-    if block[1] < out[3]:
-        block = (1, block[1])
-    units = batch * out[1] * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
-    return batch * out[1], {
+    images, group_in = batch * out[1], geometry.in_channels // groups
+    in_place = source[1] == 1 and _read_in_place(geometry, source)
+    skip = gradient_skipped(geometry) > 0
+    # At least 64 sums of each output channel, so that bringing the gradient into order is a small part of a task; more
+    # where the source is not copied.
+    least = max(8, math.ceil(64 / geometry.taps))
+    most = IN_PLACE_CHANNELS if in_place or skip else BLOCK_BYTES // 4096 // v.kernel[0]
+    task_channels = even(group_in, max(least, most))
+    row_bytes = task_channels * v.kernel[0] * v.stride[1] * source[3] * target.itemsize
+    several = not skip and (out[1] == 1 or not in_place)
+    block_images, block = _unit(v, out, images, row_bytes, several, math.prod(source))
+    task_channels, task_blocks, chunks = _gradient_tasks(
+        groups,
+        math.ceil(geometry.out_channels / groups / (2 * target.lanes)),
+        group_in,
+        task_channels,
+        least,
+        math.ceil(images / block_images) * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1]),
+        images * out[2] * out[3],
+    )
+    return images, {
         "dtype": target.dtype,
         "source": source,
         "out": out,
@@ -350,8 +450,11 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
         "dilation": v.dilation[1:],
         "first": (-v.padding[1][0], -v.padding[2][0]),
         "block": block,
+        "block_images": block_images,
         "task_channels": task_channels,
-        "chunks": 1 if outputs >= TASKS // 2 else max(1, min(units, TASKS // 2)),
-        "packed": source[1] > 1 or not _read_in_place(geometry, source),
+        "task_blocks": task_blocks,
+        "chunks": chunks,
+        "packed": not (in_place or skip),
+        "reach": (_inside(v, 1), _inside(v, 2)) if skip else None,
         "edges": edges_of_volume(geometry.edges),
     }

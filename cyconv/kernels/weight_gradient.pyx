@@ -4,8 +4,12 @@
 
 The vectors are output channels (grad_out transposed to [pixel][channel] in a private buffer), the scalars are
 neighbouring channels of the source, or, where there are few, the columns of two rows of the kernel. A task owns its
-sums: some output channels x some input channels over one chunk of the images. Chunks are cut by geometry and added in
-their order, so the number of threads changes no bit.
+sums: some blocks of output channels x some input channels over one chunk of the units. Chunks are cut by geometry and
+added in their order, so the number of threads changes no bit.
+
+A *unit* is a block of output pixels of one image, or the pixels of several small images: what one tile sums in one go.
+Where much of the padding would be multiplied, each tap takes only the output pixels that it meets inside the image, and
+the source is read where it lies.
 """
 
 from cython.parallel cimport prange, threadid
@@ -20,6 +24,7 @@ from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
     add_pixels,
+    fetch,
     flush_denormals,
     lanes,
     real,
@@ -48,11 +53,24 @@ cdef extern from "weight_gradient.h" nogil:
                            double* out, index ldo, index out_second) noexcept
 
 
+# Elements of the longest vector.
+DEF MOST_LANES = 16
+
+
 cdef struct Piece:
     # One tile of the sums of a task
     index offset, second  # first scalar in the source block, and the other row of scalars from there
     index out, out_second  # likewise in the sums, in lines of channels
     int rows, columns
+
+
+cdef struct Reach:
+    index first, last  # output rows or columns whose window meets the image with one tap
+
+
+cdef struct Unit:
+    index image, row, column  # of the output
+    index images, rows, columns
 
 
 cdef struct Shape:
@@ -61,9 +79,12 @@ cdef struct Shape:
     index groups, group_in, group_out, taps  # taps: of all slices of the kernel
     index step_row, step_column, first_row, first_column
     index block_rows, block_columns, row_blocks, column_blocks  # of the output
-    index vectors, channel_blocks
+    index block_images, image_step  # images of a unit; from one to the next in the source block
+    index vectors, channel_blocks, task_blocks, block_tasks  # blocks of output channels, and of those in a task
     index task_channels, channel_tasks  # input channels of a task
     index chunks, images
+    index kernel_rows, kernel_columns, dilation_row, dilation_column
+    bint inside  # each tap takes only the output pixels that it meets inside the image
     index step, out_step  # from scalar to scalar of a tile: in the source block, in lines of the sums
     bint along_kernel  # the scalars of a tile are columns of the kernel, not channels
     index lines  # of the sums of one block of output channels: one for each weight, and one for the bias
@@ -74,19 +95,23 @@ cdef class WeightGradient(GradientOfWeights):
 
     cdef Shape shape
     cdef int32_t* table
+    cdef Reach* reach  # of the rows of the kernel, then of its columns
     cdef Piece* pieces
     cdef index piece_count
     cdef bint single  # float
 
     def __cinit__(self):
         self.table = NULL
+        self.reach = NULL
         self.pieces = NULL
         self.shape.source.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, depth, kernel, index groups, bint channels_last, step, dilation,
-                 first, block, index task_channels, index chunks, bint packed, edges):
+                 first, block, index block_images, index task_channels, index task_blocks, index chunks, bint packed,
+                 reach, edges):
         """``first``: displacement of the first tap (minus the low padding); ``block``: output rows and columns;
-        ``edges``: as set_edges takes them."""
+        ``reach``: None, or for each row and for each column of the kernel the (first, last) output rows or columns
+        that it meets inside the image, then to be read where that lies; ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -108,29 +133,58 @@ cdef class WeightGradient(GradientOfWeights):
         s.column_blocks = (s.out_width + s.block_columns - 1) // s.block_columns
         s.vectors = (s.group_out + width - 1) // width
         s.channel_blocks = (s.vectors + 1) // 2
+        s.task_blocks = min(task_blocks, s.channel_blocks)
+        s.block_tasks = (s.channel_blocks + s.task_blocks - 1) // s.task_blocks
         s.task_channels = s.source.group_channels
         s.channel_tasks = (s.group_in + s.task_channels - 1) // s.task_channels
         s.chunks = chunks
+        s.kernel_rows, s.kernel_columns = kernel
+        s.dilation_row, s.dilation_column = dilation
+        s.inside = reach is not None
+        s.block_images = block_images
         s.source.rows = (s.block_rows - 1) * s.step_row + dilation[0] * (kernel[0] - 1) + 1
         s.source.columns = (s.block_columns - 1) * s.step_column + dilation[1] * (kernel[1] - 1) + 1
         lay_out(&s.source, itemsize)
+        s.image_step = block_size(&s.source) if packed else s.source.channels * s.source.height * s.source.width
         s.lines = s.group_in * s.taps + 1
-        pixels = s.block_rows * s.block_columns
-        self.thread_bytes = ((pixels * 2 * width + block_size(&s.source) + width) * itemsize + 4095) // 4096 * 4096
+        # The gradient, that of the columns that a tap meets, and the source.
+        pixels = s.block_images * s.block_rows * s.block_columns * (2 if s.inside else 1)
+        source_size = s.block_images * block_size(&s.source)
+        self.thread_bytes = ((pixels * 2 * width + source_size + width) * itemsize + 4095) // 4096 * 4096
+        if s.inside:
+            self.fill_reach(reach)
         self.fill_table()
         self.cut_pieces(kernel, dilation)
 
-    cdef fill_table(self):
-        """Where the source pixel of each output pixel of a block lies, for the first tap and channel."""
+    cdef fill_reach(self, reach):
         cdef Shape* s = &self.shape
-        cdef index i, j
-        self.table = <int32_t*>calloc(s.block_rows * s.block_columns, sizeof(int32_t))
+        self.reach = <Reach*>calloc(s.kernel_rows + s.kernel_columns, sizeof(Reach))
+        if self.reach == NULL:
+            raise MemoryError("cyconv: no memory for the reach of the taps")
+        for i, (begin, end) in enumerate([*reach[0], *reach[1]]):
+            self.reach[i] = Reach(begin, end)
+
+    cdef fill_table(self):
+        """Where the source pixel of each output pixel of a unit lies, for the first tap and channel; where taps take
+        their own columns, for each column of the kernel, from the first that it takes."""
+        cdef Shape* s = &self.shape
+        cdef index size = s.block_images * s.block_rows * s.block_columns, image, i, j, k, columns
+        cdef index tables = s.kernel_columns if s.inside else 1
+        cdef int32_t* to
+        self.table = <int32_t*>calloc(tables * size, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the pixel table")
-        for i in range(s.block_rows):
-            for j in range(s.block_columns):
-                self.table[i * s.block_columns + j] = (i * s.step_row * s.source.pitch
-                                                       + j * s.step_column * s.source.pixel)
+        for k in range(tables):
+            columns = s.block_columns
+            if s.inside:
+                columns = max(0, self.reach[s.kernel_rows + k].last - self.reach[s.kernel_rows + k].first)
+            to = self.table + k * size
+            for image in range(s.block_images):
+                for i in range(s.block_rows):
+                    for j in range(columns):
+                        to[0] = (image * s.image_step + i * s.step_row * s.source.pitch
+                                 + j * s.step_column * s.source.pixel)
+                        to += 1
 
     cdef cut_pieces(self, kernel, dilation):
         """Cut [channel][tap] sums of a task into tiles, along channels or along the columns of the kernel."""
@@ -143,7 +197,8 @@ cdef class WeightGradient(GradientOfWeights):
         pairs = 2 if height > 1 and (narrow or 2 * width <= most) else 1
         grid = GRID_ROWS(width, 1 if narrow else 2)
         across = -(-s.task_channels // most)
-        s.along_kernel = min(width, most) * (grid if height >= grid > pairs else pairs) > s.task_channels / across
+        along = min(width, most) * (grid if height >= grid > pairs else pairs) > s.task_channels / across
+        s.along_kernel = along and not s.inside
         found = []
         s.step = column if s.along_kernel else channel_step(&s.source)
         s.out_step = 1 if s.along_kernel else s.taps
@@ -160,9 +215,10 @@ cdef class WeightGradient(GradientOfWeights):
                                           rows, columns))
                         r += rows
                 continue
-            for tap in range(height * width):
-                at = behind + tap // width * row + tap % width * column
-                for c, columns in even_cut(s.task_channels, most):
+            # All taps of some channels before the next: they read the same rows.
+            for c, columns in even_cut(s.task_channels, most):
+                for tap in range(1 if s.inside else height * width):
+                    at = behind + tap // width * row + tap % width * column
                     found.append((at + c * channel_step(&s.source), 0, c * s.taps + first + tap, 0, 1, columns))
         self.piece_count = len(found)
         self.pieces = <Piece*>calloc(self.piece_count, sizeof(Piece))
@@ -173,6 +229,7 @@ cdef class WeightGradient(GradientOfWeights):
 
     def __dealloc__(self):
         free(self.table)
+        free(self.reach)
         free(self.pieces)
         free(self.shape.source.edges.places)
 
@@ -200,7 +257,7 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
     cdef Shape s = plan.shape
     cdef index width = lanes(source), i
     s.images = images
-    cdef index tasks = s.chunks * s.groups * s.channel_blocks * s.channel_tasks
+    cdef index tasks = s.chunks * s.groups * s.block_tasks * s.channel_tasks
     cdef index blocks = s.groups * s.channel_blocks
     cdef index sums_size = s.groups * s.vectors * width * s.lines  # of one chunk
     if threads > tasks:
@@ -213,13 +270,13 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
     cdef char* private = <char*>memory.data + sums_bytes
     if threads == 1:
         for i in range(tasks):
-            run_task(&s, plan.table, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
+            run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
                      <real*>private, i, grad_bias != NULL)
         for i in range(blocks):
             write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
     else:
         for i in prange(tasks, schedule="dynamic", num_threads=threads):
-            run_task(&s, plan.table, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
+            run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
                      <real*>(private + threadid() * plan.thread_bytes), i, grad_bias != NULL)
         for i in prange(blocks, schedule="dynamic", num_threads=threads):
             write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
@@ -227,54 +284,185 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
     return 0
 
 
-cdef void run_task(const Shape* s, const int32_t* table, const Piece* pieces, index piece_count, real* sums,
-                   index sums_size, const real* grad_out, const real* source, real* private, index task,
+cdef inline Unit unit_at(const Shape* s, index unit) noexcept nogil:
+    cdef Unit u
+    u.column = unit % s.column_blocks * s.block_columns
+    u.row = unit // s.column_blocks % s.row_blocks * s.block_rows
+    u.image = unit // s.column_blocks // s.row_blocks * s.block_images
+    u.images = min(s.block_images, s.images - u.image)
+    u.rows, u.columns = min(s.block_rows, s.out_height - u.row), min(s.block_columns, s.out_width - u.column)
+    return u
+
+
+cdef void run_task(const Shape* s, const int32_t* table, const Reach* reach, const Piece* pieces, index piece_count,
+                   real* sums, index sums_size, const real* grad_out, const real* source, real* private, index task,
                    bint with_bias) noexcept nogil:
     cdef index width = lanes(source)
-    cdef index part = task % s.channel_tasks, block = task // s.channel_tasks % s.channel_blocks
-    cdef index group = task // s.channel_tasks // s.channel_blocks % s.groups
-    cdef index chunk = task // s.channel_tasks // s.channel_blocks // s.groups
-    cdef int vectors = <int>min(2, s.vectors - 2 * block)
-    cdef index ld = vectors * width, first = part * s.task_channels
-    cdef index channels = min(s.task_channels, s.group_in - first)
-    cdef index have = min(ld, s.group_out - 2 * block * width)
-    cdef real* mine = sums + chunk * sums_size + (group * s.vectors + 2 * block) * width * s.lines
-    cdef real* bias = mine + (s.lines - 1) * ld
-    cdef real* to = mine + first * s.taps * ld
-    cdef real* gradient = private
-    cdef real* copy = private + s.block_rows * s.block_columns * 2 * width
-    cdef index units = s.images * s.row_blocks * s.column_blocks
-    cdef index unit, image, row, column, rows, columns, i
-    cdef index volume = s.source.channels * s.source.depth * s.source.height * s.source.width
+    cdef index part = task % s.channel_tasks, first_block = task // s.channel_tasks % s.block_tasks * s.task_blocks
+    cdef index group = task // s.channel_tasks // s.block_tasks % s.groups
+    cdef index chunk = task // s.channel_tasks // s.block_tasks // s.groups
+    cdef index last_block = min(s.channel_blocks, first_block + s.task_blocks), first = part * s.task_channels
+    cdef index channels = min(s.task_channels, s.group_in - first), channel = group * s.group_in + first
+    cdef index units = (s.images + s.block_images - 1) // s.block_images * s.row_blocks * s.column_blocks
+    cdef index begin = chunk * units // s.chunks, end = (chunk + 1) * units // s.chunks, unit, block, ld
+    cdef real* copy = private + s.block_images * s.block_rows * s.block_columns * 2 * width * (2 if s.inside else 1)
+    cdef real* to
     cdef const real* origin
-    cdef const Piece* p
+    cdef Unit u, then
     cdef uint64_t mode = flush_denormals()
-    memset(to, 0, channels * s.taps * ld * sizeof(real))
-    if part == 0:
-        memset(bias, 0, ld * sizeof(real))
-    for unit in range(chunk * units // s.chunks, (chunk + 1) * units // s.chunks):
-        column = unit % s.column_blocks * s.block_columns
-        row = unit // s.column_blocks % s.row_blocks * s.block_rows
-        image = unit // s.column_blocks // s.row_blocks
-        rows, columns = min(s.block_rows, s.out_height - row), min(s.block_columns, s.out_width - column)
-        gather_gradient(s, grad_out, gradient, image, group * s.group_out + 2 * block * width, have, ld, row, column,
-                        rows, columns)
-        origin = channel_start(&s.source, source + image // s.out_depth * volume, group * s.group_in + first)
-        row, column = row * s.step_row + s.first_row, column * s.step_column + s.first_column
-        if s.source.packed:
-            copy_block(&s.source, origin, channels, copy, image % s.out_depth, row, column)
-            origin = copy
-        else:
-            origin += row * s.source.pitch + column * s.source.pixel
+    sums += chunk * sums_size + group * s.vectors * width * s.lines
+    for block in range(first_block, last_block):
+        ld = block_channels(s, block) * width
+        to = sums + 2 * block * width * s.lines
+        # The tiles of the first unit begin with zeros; a tap may have none there if it takes only what is inside.
+        if s.inside or begin == end:
+            memset(to + first * s.taps * ld, 0, channels * s.taps * ld * sizeof(real))
+        if part == 0:
+            memset(to + (s.lines - 1) * ld, 0, ld * sizeof(real))
+    for unit in range(begin, end):
+        u = unit_at(s, unit)
+        origin = source_of_unit(s, &u, source, channel, channels, copy)
+        for block in range(first_block, last_block):
+            then = u
+            if block + 1 == last_block:
+                # Nothing comes after the last one.
+                then = unit_at(s, min(unit + 1, units - 1))
+            run_unit(s, &u, &then, table, reach, pieces, piece_count, sums + 2 * block * width * s.lines, grad_out,
+                     origin, unit == begin, block + 1 == last_block and unit + 1 < end, private, group, block,
+                     block + 1 if block + 1 < last_block else first_block, first, channels, part == 0 and with_bias)
+    restore_denormals(mode)
+
+
+cdef inline index block_channels(const Shape* s, index block) noexcept nogil:
+    """Vectors of a block of output channels."""
+    return min(2, s.vectors - 2 * block)
+
+
+cdef inline index inside_image(const Shape* s, const Unit* u) noexcept nogil:
+    """From the start of a channel to the first source pixel of a unit that is read where it lies."""
+    return ((u.row * s.step_row + s.first_row) * s.source.pitch
+            + (u.column * s.step_column + s.first_column) * s.source.pixel)
+
+
+cdef const real* source_of_unit(const Shape* s, const Unit* u, const real* source, index channel, index channels,
+                                real* copy) noexcept nogil:
+    """First source pixel of a unit: of the array itself, or of a copy; in padding where taps are inside."""
+    cdef index volume = s.source.channels * s.source.depth * s.source.height * s.source.width, i, image
+    cdef index row = u.row * s.step_row + s.first_row, column = u.column * s.step_column + s.first_column
+    if not s.source.packed:
+        return channel_start(&s.source, source + u.image // s.out_depth * volume, channel) + inside_image(s, u)
+    for i in range(u.images):
+        image = u.image + i
+        copy_block(&s.source, channel_start(&s.source, source + image // s.out_depth * volume, channel), channels,
+                   copy + i * s.image_step, image % s.out_depth, row, column)
+    return copy
+
+
+cdef void run_unit(const Shape* s, const Unit* u, const Unit* then, const int32_t* table, const Reach* reach,
+                   const Piece* pieces, index piece_count, real* sums, const real* grad_out, const real* origin,
+                   bint fresh, bint source_ahead, real* gradient, index group, index block, index next_block,
+                   index first, index channels, bint with_bias) noexcept nogil:
+    """One unit for one block of output channels; meanwhile what the next one will read is fetched.
+
+    ``fresh``: there are no sums to add to."""
+    cdef index width = lanes(origin), out_channel = group * s.group_out + 2 * block * width
+    cdef index ld = block_channels(s, block) * width, have = min(ld, s.group_out - 2 * block * width)
+    cdef index area = u.rows * u.columns, pixels = u.images * area, i, begin, end
+    cdef index next_channel = group * s.group_out + 2 * next_block * width
+    cdef index next_have = min(2 * width, s.group_out - 2 * next_block * width)
+    cdef real* to = sums + first * s.taps * ld
+    cdef real zeros[2 * MOST_LANES]
+    cdef const Piece* p
+    memset(zeros, 0, sizeof(zeros))
+    for i in range(u.images):
+        gather_gradient(s, grad_out, gradient + i * area * ld, u.image + i, out_channel, have, ld, u.row, u.column,
+                        u.rows, u.columns)
+    if s.inside:
+        inside_taps(s, u, table, reach, pieces, piece_count, gradient, origin, ld, to, channels)
+    else:
+        begin = 0
         for i in range(piece_count):
             p = &pieces[i]
-            if p.out < channels * s.taps:
-                tile(p.rows, piece_columns(s, p, channels), vectors, origin + p.offset, s.step, p.second, table,
-                     rows * columns, <const real*>gradient, ld, <const real*>(to + p.out * ld), s.out_step * ld,
-                     to + p.out * ld, s.out_step * ld, p.out_second * ld)
-        if part == 0 and with_bias:
-            add_pixels(gradient, rows * columns, ld, bias)
-    restore_denormals(mode)
+            if p.out >= channels * s.taps:
+                continue
+            tile(p.rows, piece_columns(s, p, channels), <int>(ld // width), origin + p.offset, s.step, p.second, table,
+                 pixels, <const real*>gradient, ld,
+                 <const real*>zeros if fresh else <const real*>(to + p.out * ld), 0 if fresh else s.out_step * ld,
+                 to + p.out * ld, s.out_step * ld, p.out_second * ld)
+            end = (i + 1) * next_have // piece_count
+            if end > begin:
+                fetch_gradient(s, then, grad_out, next_channel + begin, end - begin)
+                begin = end
+            if source_ahead and not s.source.packed:
+                fetch_source(s, u, then, origin + p.offset, piece_columns(s, p, channels))
+    if with_bias:
+        add_pixels(gradient, pixels, ld, sums + (s.lines - 1) * ld)
+
+
+cdef void fetch_gradient(const Shape* s, const Unit* u, const real* grad_out, index channel,
+                         index channels) noexcept nogil:
+    """Fetch what gather_gradient will read. The pixels of a block are one stretch of a plane."""
+    cdef index area = s.out_height * s.out_width, i, k, image
+    if s.source.channels_last:
+        return
+    for i in range(u.images):
+        image = u.image + i
+        for k in range(channel, channel + channels):
+            fetch(grad_out + ((image // s.out_depth * s.out_channels + k) * s.out_depth + image % s.out_depth) * area
+                  + u.row * s.out_width + u.column, u.rows * u.columns * <index>sizeof(real))
+
+
+cdef void fetch_source(const Shape* s, const Unit* u, const Unit* then, const real* origin,
+                       index channels) noexcept nogil:
+    """Fetch some channels of the next unit of a source that is read where it lies; ``origin``: of this one."""
+    cdef index i, c
+    if s.source.channels_last or s.out_depth > 1:
+        return
+    origin += (then.image - u.image) * s.image_step + inside_image(s, then) - inside_image(s, u)
+    for i in range(then.images):
+        for c in range(channels):
+            fetch(origin + i * s.image_step + c * s.source.plane,
+                  ((then.rows - 1) * s.step_row * s.source.pitch + then.columns * s.step_column) * <index>sizeof(real))
+
+
+cdef void inside_taps(const Shape* s, const Unit* u, const int32_t* table, const Reach* reach, const Piece* pieces,
+                      index piece_count, real* gradient, const real* origin, index ld, real* to,
+                      index channels) noexcept nogil:
+    """All taps of a unit of one image, each over the output pixels that it meets inside the image."""
+    cdef index size = s.block_rows * s.block_columns, i, j, k, r, top, bottom, wide
+    cdef real* compact = gradient + size * 2 * lanes(origin)
+    cdef real* line
+    cdef const real* part
+    cdef const Reach* rows
+    cdef const Reach* columns
+    cdef const Piece* p
+    for j in range(s.kernel_columns):
+        columns = reach + s.kernel_rows + j
+        wide = columns.last - columns.first
+        if wide <= 0:
+            continue
+        line = gradient
+        if wide < u.columns:
+            line = compact
+            for r in range(u.rows):
+                memcpy(compact + r * wide * ld, gradient + (r * u.columns + columns.first) * ld,
+                       wide * ld * sizeof(real))
+        for k in range(piece_count):
+            p = &pieces[k]
+            if p.out >= channels * s.taps:
+                continue
+            for i in range(s.kernel_rows):
+                rows = reach + i
+                top, bottom = max(rows.first, u.row), min(rows.last, u.row + u.rows)
+                if top >= bottom:
+                    continue
+                part = (origin + p.offset
+                        + ((top - u.row) * s.step_row + i * s.dilation_row) * s.source.pitch
+                        + (columns.first * s.step_column + j * s.dilation_column) * s.source.pixel)
+                r = p.out + i * s.kernel_columns + j
+                tile(1, piece_columns(s, p, channels), <int>(ld // lanes(origin)), part, s.step, 0, table + j * size,
+                     (bottom - top) * wide, <const real*>line + (top - u.row) * wide * ld, ld,
+                     <const real*>(to + r * ld), s.out_step * ld, to + r * ld, s.out_step * ld, 0)
 
 
 cdef inline int piece_columns(const Shape* s, const Piece* p, index channels) noexcept nogil:
