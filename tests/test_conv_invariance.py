@@ -485,3 +485,10 @@ def test_the_pool_of_workspaces_is_used_again_and_can_be_emptied():
     for _ in range(20):
         check(case, "float32", "C")
     assert once <= _workspace.release_kept() <= 2 * once
+
+
+def test_large_blocks_of_the_pool_are_given_back_too():
+    _workspace.release_kept()
+    block = _workspace.array(1 << 20, "d")
+    del block
+    assert _workspace.release_kept() >= 8 << 20
