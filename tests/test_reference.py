@@ -485,6 +485,8 @@ CASES = [  # operation, shapes of the arrays (an array: given as it is), other a
     ("softmax", [(0, 5)], {"dim": 1}),
     ("log_softmax", [(3, 5, 2)], {"dim": -1}),
     ("flatten", [(3, 5, 2)], {"start_dim": 1}),
+    ("unfold", [(2, 3, 5, 4)], {"kernel_size": (2, 3), "dilation": (2, 1), "padding": 1, "stride": (1, 2)}),
+    ("fold", [(2, 12, 6)], {"output_size": (3, 4), "kernel_size": 2}),
     ("unflatten", [(3, 6)], {"dim": 1, "sizes": (2, 3)}),
     ("interpolate", [(2, 3, 5, 4)], {"size": (8, 3), "mode": "bilinear"}),
     ("interpolate", [(2, 3, 5)], {"size": 3, "mode": "area"}),
