@@ -9,7 +9,7 @@ from cyconv import functional as F
 from cyconv import load, nn, save
 from cyconv.nn import Parameter
 from cyconv.nn.utils import clip_grad_norm_, clip_grad_value_
-from cyconv.optim import SGD, lr_scheduler
+from cyconv.optim import SGD, Adagrad, Adam, lr_scheduler
 
 SCHEDULES = [
     ("StepLR", {"step_size": 3, "gamma": 0.5}),
@@ -24,6 +24,15 @@ SCHEDULES = [
     ("CosineAnnealingWarmRestarts", {"T_0": 4}),
     ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
 ]
+#: At least twenty steps, which is what the tests take.
+CYCLES = [
+    {"max_lr": 2.0, "total_steps": 20},
+    {"max_lr": [2.0, 0.5], "total_steps": 23, "pct_start": 0.5, "anneal_strategy": "linear", "div_factor": 4.0},
+    {"max_lr": 2.0, "epochs": 4, "steps_per_epoch": 6, "three_phase": True, "final_div_factor": 100.0},
+    {"max_lr": 1.0, "total_steps": 30, "three_phase": True, "anneal_strategy": "linear", "pct_start": 0.4},
+    {"max_lr": 1.0, "total_steps": 20, "base_momentum": [0.5, 0.6], "max_momentum": 0.9},
+    {"max_lr": 1.0, "total_steps": 21, "cycle_momentum": False, "pct_start": 0.0},
+]
 
 
 def make_optimizer(**arguments):
@@ -31,13 +40,13 @@ def make_optimizer(**arguments):
     return SGD(groups, **{"lr": 1.0, **arguments})
 
 
-def make_twin():
+def make_twin(**arguments):
     torch = pytest.importorskip("torch")
     groups = [
         {"params": [torch.nn.Parameter(torch.zeros(2))]},
         {"params": [torch.nn.Parameter(torch.zeros(3))], "lr": 0.4},
     ]
-    return torch.optim.lr_scheduler, torch.optim.SGD(groups, lr=1.0)
+    return torch.optim.lr_scheduler, torch.optim.SGD(groups, lr=1.0, **arguments)
 
 
 def rates(optimizer):
@@ -55,6 +64,61 @@ def test_rates_are_those_of_torch(name, arguments):
         assert schedule.get_last_lr() == rates(ours)
         schedule.step()
         twin.step()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("arguments", CYCLES)
+def test_one_cycle_is_torchs(arguments):
+    module, theirs = make_twin(momentum=0.8)
+    ours = make_optimizer(momentum=0.8)
+    schedule, twin = lr_scheduler.OneCycleLR(ours, **arguments), module.OneCycleLR(theirs, **arguments)
+    for _ in range(20):
+        assert rates(ours) == pytest.approx(rates(theirs), rel=1e-9, abs=1e-12)
+        momentum = [group["momentum"] for group in ours.param_groups]
+        assert momentum == pytest.approx([group["momentum"] for group in theirs.param_groups], rel=1e-9)
+        schedule.step()
+        twin.step()
+
+
+def test_one_cycle_changes_adams_first_beta_and_ends():
+    optimizer = Adam([Parameter(np.zeros(2))], lr=1.0)
+    schedule = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4, pct_start=0.5, anneal_strategy="linear")
+    seen = []
+    for _ in range(4):
+        seen.append((optimizer.lr, optimizer.param_groups[0]["beta1"]))
+        schedule.step()
+    # Up in pct_start * 4 - 1 = 1 step, down in 2 more; the last rate is 0.1 / 25 / 1e4.
+    middle = (0.1 + 4e-7) / 2
+    assert [rate for rate, _ in seen] == pytest.approx([0.004, 0.1, middle, 4e-7])
+    assert [beta for _, beta in seen] == pytest.approx([0.95, 0.85, 0.9, 0.95])
+    with pytest.raises(ValueError, match="has 4 steps; step number 5 is one too many"):
+        schedule.step()
+    assert Adam([Parameter(np.zeros(2))], lr=1.0).param_groups[0]["beta1"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_lr": 1.0}, "give total_steps, or both epochs and steps_per_epoch"),
+        ({"max_lr": 1.0, "total_steps": 0}, "total_steps"),
+        ({"max_lr": 1.0, "total_steps": 5, "pct_start": 1.5}, "pct_start"),
+        ({"max_lr": 1.0, "total_steps": 5, "anneal_strategy": "step"}, "anneal_strategy"),
+        ({"max_lr": [1.0], "total_steps": 5}, "expected 2 values of max_lr"),
+    ],
+)
+def test_errors_of_one_cycle(arguments, message):
+    optimizer = make_optimizer()
+    before = rates(optimizer)
+    with pytest.raises(ValueError, match=message):
+        lr_scheduler.OneCycleLR(optimizer, **arguments)
+    assert rates(optimizer) == before
+
+
+def test_one_cycle_wants_a_momentum_to_change():
+    optimizer = Adagrad([Parameter(np.zeros(2))], lr=1.0)
+    with pytest.raises(ValueError, match="cycle_momentum=False"):
+        lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=5)
+    lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=5, cycle_momentum=False)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -50,7 +50,9 @@
 
 #define CYCONV_INLINE static inline __attribute__((always_inline, unused))
 
-#if defined(__clang__)
+#if defined(CYCONV_SMALL)
+#define CYCONV_UNROLL
+#elif defined(__clang__)
 #define CYCONV_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define CYCONV_UNROLL _Pragma("GCC unroll 64")

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
-from cyconv.nn.module import Array
 from cyconv.optim._base import Optimizer, check
+from cyconv.optim._one_cycle import OneCycleLR
+from cyconv.optim._schedule import LRScheduler, Schedule
 
 __all__ = [
     "ConstantLR",
@@ -27,107 +25,12 @@ __all__ = [
     "LambdaLR",
     "LinearLR",
     "MultiStepLR",
+    "OneCycleLR",
     "PolynomialLR",
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
 ]
-
-
-class _Schedule:
-    """What all schedules share: an optimiser, and a state that can be saved."""
-
-    # Attributes that belong to the saved state: numbers, or lists of a number for each group.
-    _kept: tuple[str, ...] = ()
-    last_epoch: int
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__}: optimizer must be an Optimizer, got {type(optimizer).__name__}")
-        self.optimizer = optimizer
-
-    def get_last_lr(self) -> list[float]:
-        """Return the rate of each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return how far the schedule is, as arrays: what ``cyconv.save`` can write. Functions are not part of it."""
-        return {name: np.array(getattr(self, name)) for name in self._kept}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """
-        Take over the state of a schedule of the same class and arguments.
-
-        Parameters
-        ----------
-        state_dict : mapping of str to array
-            As ``state_dict()`` gives it.
-
-        Raises
-        ------
-        ValueError
-            If names are missing or surplus, or there are other groups; nothing has been changed then.
-        TypeError
-            If `state_dict` is no mapping.
-        """
-        owner = type(self).__name__
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"{owner}.load_state_dict: expected a mapping, got {type(state_dict).__name__}")
-        if set(state_dict) != set(self._kept):
-            raise ValueError(
-                f"{owner}.load_state_dict: expected {', '.join(self._kept)}, got {', '.join(map(str, state_dict))}"
-            )
-        arrays = {name: np.asarray(state_dict[name]) for name in self._kept}
-        for name, array in arrays.items():
-            if array.shape != np.shape(getattr(self, name)):
-                raise ValueError(
-                    f"{owner}.load_state_dict: {name} is {np.shape(getattr(self, name))}, the state has {array.shape}"
-                )
-        for name, array in arrays.items():
-            setattr(self, name, array.tolist())
-
-
-class LRScheduler(_Schedule):
-    """
-    A schedule that is a function of t, the number of steps so far.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        Each group's ``"initial_lr"``, its rate when the first schedule was made, is what the function multiplies.
-    last_epoch : int
-        t, or -1 to begin.
-
-    Notes
-    -----
-    A schedule of your own defines ``_rate(base, t, group)``.
-    """
-
-    _kept = ("last_epoch", "base_lrs")
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        super().__init__(optimizer)
-        self.base_lrs = [float(group.setdefault("initial_lr", group["lr"])) for group in optimizer.param_groups]
-        self.last_epoch = max(last_epoch, 0)
-        self._set()
-
-    def step(self) -> None:
-        """Go on by one, and set the rates."""
-        self.last_epoch += 1
-        self._set()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the state of a schedule of the same class and arguments, as above, and set the rates to its own."""
-        super().load_state_dict(state_dict)
-        self._set()
-
-    def _set(self) -> None:
-        for number, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs, strict=True)):
-            group["lr"] = self._rate(base, self.last_epoch, number)
-
-    def _rate(self, base: float, t: int, group: int) -> float:
-        """Return the rate of a group after t steps."""
-        raise TypeError(f"{type(self).__name__}: the class defines no _rate(base, t, group)")
 
 
 class StepLR(LRScheduler):
@@ -442,7 +345,7 @@ class SequentialLR(LRScheduler):
         return self.schedulers[number]._rate(base, t - (self.milestones[number - 1] if number else 0), group)
 
 
-class ReduceLROnPlateau(_Schedule):
+class ReduceLROnPlateau(Schedule):
     """
     Multiply the rate by `factor` when a measured value has not become better for more than `patience` steps.
 
