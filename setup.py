@@ -28,7 +28,8 @@ KERNELS = Path("cyconv/kernels")
 # take up to ten times as long to compile. CYCONV_DEBUG=1 keeps it.
 DEBUG = os.environ.get("CYCONV_DEBUG", "0") not in ("", "0")
 COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unused-function"]
-COMMON += ["-g"] if DEBUG else ["-g0"]
+# Without it, tables for unwinding serve nobody either: no C++ exception passes through a kernel.
+COMMON += ["-g"] if DEBUG else ["-g0", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 
 # Lowest first. The names are what CYCONV_ISA takes and cyconv.show_config() prints.
 ISA_FLAGS = {
@@ -73,6 +74,8 @@ def extensions():
         "wraparound": False,
         "initializedcheck": False,
         "cdivision": True,
+        # Builtin functions rather than Cython's own kind, whose code each module would hold anew: 8 kB of the wheel each.
+        "binding": False,
         "freethreading_compatible": False,
     }
     built = []

@@ -11,7 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-LARGEST = 5_700_000
+LARGEST = 5_000_000
 
 
 def debug_sections(elf: bytes) -> list[str]:
