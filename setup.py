@@ -74,7 +74,7 @@ def extensions():
         "wraparound": False,
         "initializedcheck": False,
         "cdivision": True,
-        # Builtin functions rather than Cython's own kind, whose code each module would hold anew: 8 kB of the wheel each.
+        # Builtin functions rather than Cython's own kind, whose code each module would hold anew: 8 kB of the wheel.
         "binding": False,
         "freethreading_compatible": False,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -90,6 +91,26 @@ def check_total(operation: str, what: str, shape: Sequence[int]) -> None:
     """MemoryError when an array of that shape could not be addressed."""
     if math.prod(shape) > LARGEST_ARRAY:
         raise MemoryError(f"{operation}: {what} of shape {tuple(shape)} has more than {LARGEST_ARRAY} elements")
+
+
+@functools.cache
+def physical_memory() -> float:
+    """Return the bytes of this machine's memory; infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def check_memory(operation: str, what: str, shape: Sequence[int]) -> None:
+    """MemoryError when a new array of that shape could not be addressed, or fits no memory even as float32."""
+    check_total(operation, what, shape)
+    nbytes = 4 * math.prod(shape)
+    if nbytes > physical_memory():
+        raise MemoryError(
+            f"{operation}: {what} of shape {tuple(shape)} takes {nbytes:,} bytes as float32, and this machine has "
+            f"{physical_memory():,.0f}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +353,7 @@ def _conv_geometry(
     mode = check_padding_mode(operation, padding_mode)
     pads = _padding_pairs(check_padding_argument(operation, padding, rank), spatial, kernel, strides, dilations)
     output = _checked_output(operation, axes, spatial, kernel, strides, pads, dilations)
-    check_total(operation, "the output", (batch, out_channels, *output))
+    check_memory(operation, "the output", (batch, out_channels, *output))
     edges = padding_edges(operation, spatial, pads, mode)
     return ConvGeometry(
         operation,
@@ -410,5 +431,5 @@ def check_linear(
     if bias_shape is not None and bias_shape != weight_shape[:1]:
         raise ValueError(f"{operation}: bias must have shape {weight_shape[:1]}, got {bias_shape}")
     output = (*input_shape[:-1], weight_shape[0])
-    check_total(operation, "the output", output)
+    check_memory(operation, "the output", output)
     return math.prod(input_shape[:-1]), weight_shape[1], weight_shape[0], output

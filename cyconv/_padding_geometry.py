@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ._geometry import LARGEST, _index, _is_sequence, check_total, repeated
+from ._geometry import LARGEST, _index, _is_sequence, check_memory, repeated
 
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -156,7 +156,7 @@ def _pad_geometry(operation: str, shape: tuple[int, ...], pad: tuple[int, ...], 
                 f"{operation}: pad takes more off dimension {axis} than there is: "
                 f"{length} + {low} + {high} = {output[axis]}"
             )
-    check_total(operation, "the output", output)
+    check_memory(operation, "the output", output)
     if math.prod(output) and max(output, default=0) > LARGEST:
         raise ValueError(f"{operation}: no dimension of the output may be longer than {LARGEST}, got {output}")
     axes = tuple(

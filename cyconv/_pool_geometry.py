@@ -11,8 +11,8 @@ from typing import Any
 from ._geometry import (
     AXES,
     LARGEST,
+    check_memory,
     check_padding_argument,
-    check_total,
     integer,
     output_size,
     pair,
@@ -159,7 +159,7 @@ def pool_geometry(
     output = []
     for axis, length, k, s, sides, d in zip(AXES[rank], spatial, kernel, strides, pads, dilations, strict=True):
         output.append(_checked_size(operation, axis, length, k, s, sides, d, ceil_mode))
-    check_total(operation, "the output", (batch, channels, *output))
+    check_memory(operation, "the output", (batch, channels, *output))
     return PoolGeometry(operation, batch, channels, spatial, tuple(output), batched, kernel, strides, pads, dilations)
 
 
@@ -213,7 +213,7 @@ def adaptive_geometry(
         length if size is None else integer(operation, "output_size", size, 1)
         for length, size in zip(spatial, wanted, strict=True)
     )
-    check_total(operation, "the output", (batch, channels, *sizes))
+    check_memory(operation, "the output", (batch, channels, *sizes))
     if any(length % size for length, size in zip(spatial, sizes, strict=True)):
         return AdaptiveGeometry(operation, batch, channels, spatial, sizes, batched)
     kernel = tuple(length // size for length, size in zip(spatial, sizes, strict=True))
@@ -250,7 +250,7 @@ def fractional_geometry(
                 f"{operation}: {p} windows of {k} do not fit into the {axis} {length}: "
                 f"at least {p} + {k} − 1 = {p + k - 1} is needed"
             )
-    check_total(operation, "the output", (batch, channels, *windows))
+    check_memory(operation, "the output", (batch, channels, *windows))
     return FractionalGeometry(operation, batch, channels, spatial, windows, batched, kernel)
 
 
@@ -294,7 +294,7 @@ def unpool_geometry(
             raise ValueError(
                 f"{operation}: output_size must be between {u - s} and {u + s} (exclusive) for the {axis}, got {length}"
             )
-    check_total(operation, "the output", (batch, channels, *output))
+    check_memory(operation, "the output", (batch, channels, *output))
     if math.prod(output) > LARGEST:
         raise ValueError(f"{operation}: a plane of the output would have more than {LARGEST} pixels: {output}")
     sides = tuple((pad, pad) for pad in pads)

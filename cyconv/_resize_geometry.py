@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._geometry import AXES, LARGEST, check_total
+from ._geometry import AXES, LARGEST, check_memory
 
 #: Modes, and the numbers of spatial dimensions of each.
 MODES: dict[str, tuple[int, ...]] = {
@@ -104,7 +104,7 @@ def resize_geometry(
     for what, sizes in (("input", spatial), ("output", output)):
         if math.prod(sizes) > LARGEST:
             raise ValueError(f"{operation}: a plane of the {what} has more than {LARGEST} pixels: {tuple(sizes)}")
-    check_total(operation, "the output", (batch, channels, *output))
+    check_memory(operation, "the output", (batch, channels, *output))
     return ResizeGeometry(
         batch, channels, tuple(spatial), output, scales, mode, bool(align_corners), bool(antialias)
     )  # fmt: skip

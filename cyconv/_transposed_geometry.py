@@ -25,9 +25,9 @@ from ._geometry import (
     _is_sequence,
     _plain,
     check_conv_channels,
+    check_memory,
     check_padding_argument,
     check_padding_mode,
-    check_total,
     integer,
     padding_edges,
     pair,
@@ -289,7 +289,7 @@ def _conv_transpose_geometry(
     extension = tuple(map(reach, spatial, kernel, strides, lows, dilations, output))
     edges = None
     if min(output) > 0:
-        check_total(operation, "the output", (batch, out_channels, *output))
+        check_memory(operation, "the output", (batch, out_channels, *output))
         edges = padding_edges(operation, spatial, extension, mode, "reach of the kernel beyond the input")
     # Around this convolution's input there are zeros: what is taken off the output has no part in it.
     convolution = ConvGeometry(

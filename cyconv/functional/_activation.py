@@ -12,7 +12,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from . import _arrays
-from ._arrays import Array, array, empty_like, same_dtype
+from ._arrays import Array, array, empty_like, hashable, same_dtype
 
 _pointwise = load("pointwise")
 _softmax = load("loss")
@@ -263,7 +263,7 @@ def log_softmax(input: Any, dim: int) -> Array:
 
 def _forward(operation: str, input: Any, dim: Any, logarithm: bool) -> Array:
     x = array(input, operation, "input")
-    axis = _axis(operation, x.ndim, dim)
+    axis = (_axis if hashable(dim) else _axis.__wrapped__)(operation, x.ndim, dim)
     if not x.flags.c_contiguous:
         x = dense(x)
     y = empty_like(x)
@@ -307,7 +307,7 @@ def _backward(forward: str, grad_output: Any, input: Any, dim: Any, output: Any,
     operation = forward + "_backward"
     given, name = _given(operation, input, output)
     dy, y = _gradient_pair(operation, grad_output, given, name)
-    axis = _axis(operation, y.ndim, dim)
+    axis = (_axis if hashable(dim) else _axis.__wrapped__)(operation, y.ndim, dim)
     if name == "input":
         y = _forward(forward, y, dim, logarithm)
     dx = empty_like(y)

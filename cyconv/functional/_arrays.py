@@ -32,13 +32,38 @@ def array(value: Any, operation: str, argument: str) -> Array:
         raise TypeError(f"{operation}: {argument} is a masked array; fill it first ({argument}.filled(0))")
     if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
         value = np.from_dlpack(value)
-    result = np.asarray(value)
+    result = any_array(value, operation, argument)
     if result.dtype.newbyteorder("=") not in (FLOAT32, FLOAT64):
         raise TypeError(
             f"{operation}: {argument} has dtype {result.dtype}, expected float32 or float64; "
             f"convert it with {argument}.astype(np.float32)"
         )
     return np.require(result, dtype=result.dtype.newbyteorder("="), requirements="A")
+
+
+def any_array(value: Any, operation: str, argument: str) -> Array:
+    """Return ``value`` as an array of any dtype; NumPy's errors with the names of operation and argument."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{operation}: {argument} cannot be made an array: {error}") from None
+
+
+def hashable(*values: Any) -> bool:
+    """Whether the arguments can be looked up in a cache; if not, the checks behind the cache say what they must be."""
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True
+
+
+def generator(operation: str, rng: Any) -> np.random.Generator:
+    """Return what ``numpy.random.default_rng`` makes of ``rng``; its errors with the name of the operation."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{operation}: rng must be a generator, a seed or None, got {rng!r}: {error}") from None
 
 
 def same_dtype(operation: str, **arrays: Array | None) -> np.dtype[Any]:
@@ -73,7 +98,14 @@ def ordered(x: Array) -> tuple[Array, bool]:
     if channels_last(x):
         return x, True
     copies += 1
-    return np.ascontiguousarray(x), False
+    return _copied(x), False
+
+
+def _copied(x: Array) -> Array:
+    """Return a C-contiguous copy, in memory of the pool where it is large."""
+    result = _workspace.empty(x.shape, x.dtype.char)
+    result[...] = x
+    return result
 
 
 def in_order(x: Array, last: bool) -> Array:
@@ -83,11 +115,11 @@ def in_order(x: Array, last: bool) -> Array:
         if not x.flags.c_contiguous and channels_last(x):
             return x
         copies += 1
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        return np.moveaxis(_copied(np.moveaxis(x, 1, -1)), -1, 1)
     if x.flags.c_contiguous:
         return x
     copies += 1
-    return np.ascontiguousarray(x)
+    return _copied(x)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any], last: bool = False) -> Array:

@@ -59,6 +59,7 @@ def engine(
     ValueError
         There is no such algorithm, or it cannot compute this convolution.
     """
+    check_algorithm(geometry.operation, algorithm)
     key = (geometry, dtype.char, channels_last, algorithm, fresh, _settings.epoch())
     found = _engines.get(key)
     if found is None:
@@ -107,10 +108,12 @@ def _within_workspace(
     )
 
 
-def _weights(operation: str, weight: Any, bias: Any) -> tuple[Array, Array | None]:
-    weight = np.ascontiguousarray(array(weight, operation, "weight"))
-    if bias is not None:
-        bias = np.ascontiguousarray(array(bias, operation, "bias"))
+def _dense(weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+    """Return both C-contiguous; after the checks, so that a broadcast giant is refused before it is copied."""
+    if not weight.flags.c_contiguous:
+        weight = np.ascontiguousarray(weight)
+    if bias is not None and not bias.flags.c_contiguous:
+        bias = np.ascontiguousarray(bias)
     return weight, bias
 
 
@@ -368,7 +371,8 @@ def _forward(
 ) -> Array:
     """Check, plan, compute; ``sizes``: what checks the shapes and ``arguments``."""
     x = array(input, name, "input")
-    weight, bias = _weights(name, weight, bias)
+    weight = array(weight, name, "weight")
+    bias = None if bias is None else array(bias, name, "bias")
     if not (x.dtype is weight.dtype and (bias is None or bias.dtype is x.dtype)):
         same_dtype(name, input=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
@@ -376,7 +380,7 @@ def _forward(
     if not geometry.batched:
         x = x[None]
     x, last = ordered(x)
-    y: Array = engine(geometry, x.dtype, last, algorithm).forward(x, weight, bias)
+    y: Array = engine(geometry, x.dtype, last, algorithm).forward(x, *_dense(weight, bias))
     return y if geometry.batched else y[0]
 
 
@@ -395,7 +399,8 @@ def _backward(
     """Check, plan, compute the gradients; ``sizes``: what checks the shapes and ``arguments``."""
     x = array(input, name, "input")
     grad = array(grad_output, name, "grad_output")
-    weight, bias = _weights(name, weight, bias)
+    weight = array(weight, name, "weight")
+    bias = None if bias is None else array(bias, name, "bias")
     same_dtype(name, grad_output=grad, input=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     geometry = sizes(name, rank, x.shape, weight.shape, bias_shape, *arguments)
@@ -409,7 +414,7 @@ def _backward(
     x, last = ordered(x)
     grad = in_order(grad, last)
     work = engine(geometry, x.dtype, last, algorithm)
-    dx = work.input_gradient(grad, weight) if input_grad else None
+    dx = work.input_gradient(grad, _dense(weight, None)[0]) if input_grad else None
     if dx is not None and not geometry.batched:
         dx = dx[0]
     dw, db = work.weight_gradient(grad, x, bias is not None)

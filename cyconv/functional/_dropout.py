@@ -10,7 +10,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import MOVE_WORK, dense, like
-from ._arrays import Array, array, empty_like, ordered, same_dtype
+from ._arrays import Array, array, empty_like, generator, ordered, same_dtype
 
 _pointwise = load("pointwise")
 #: What SELU goes to at -infinity, with its sign changed: scale times alpha (Klambauer et al. 2017).
@@ -18,13 +18,13 @@ SATURATION = 1.7580993408473766
 _fresh: np.random.Generator | None = None
 
 
-def _generator(rng: Any) -> np.random.Generator:
+def _generator(operation: str, rng: Any) -> np.random.Generator:
     """Return ``rng`` if it is a generator, one seeded with it, or for None one that all such calls share."""
     global _fresh
     if isinstance(rng, np.random.Generator):
         return rng
     if rng is not None:
-        return np.random.default_rng(rng)
+        return generator(operation, rng)
     if _fresh is None:
         _fresh = np.random.default_rng()
     return _fresh
@@ -78,7 +78,7 @@ def _forward(form: _Form, input: Any, p: Any, training: bool, rng: Any, return_m
     shape = form.mask_shape(form.name, x)
     if not training:
         return (x, np.ones(shape, bool)) if return_mask else x
-    mask = np.ones(shape, bool) if p == 0 else np.asarray(_generator(rng).random(shape, np.float32) >= p)
+    mask = np.ones(shape, bool) if p == 0 else np.asarray(_generator(form.name, rng).random(shape, np.float32) >= p)
     output = _keep(x, mask, form.axes(x), *form.terms(p))
     return (output, mask) if return_mask else output
 

@@ -69,13 +69,12 @@ def _cached_plan(operation: str, input_shape: tuple[int, ...], *arguments: Any) 
 
 def _plan(operation: str, input_shape: tuple[int, ...], *arguments: Any) -> _Plan:
     try:
-        return _cached_plan(operation, input_shape, *arguments)
+        hash(arguments)
     except TypeError:
-        if not any(isinstance(value, list) for value in arguments):
-            raise
-    return _cached_plan(
-        operation, input_shape, *(tuple(value) if isinstance(value, list) else value for value in arguments)
-    )
+        # Lists become tuples; of what still has no hash the checks say what it should be.
+        arguments = tuple(tuple(value) if isinstance(value, list) else value for value in arguments)
+        resize_geometry(operation, input_shape, *arguments)
+    return _cached_plan(operation, input_shape, *arguments)
 
 
 def interpolate(

@@ -82,7 +82,8 @@ def linear_backward(
         same_dtype(name, grad_output=grad, input=x)
     rows, features, outputs, shape = check_linear(name, x.shape, w.shape, None if b is None else b.shape)
     check_gradient(name, grad.shape, shape)
-    g = np.ascontiguousarray(grad).reshape(rows, outputs)
+    g, x, w = _dense(grad, x, w)
+    g = g.reshape(rows, outputs)
     threads = _settings.threads_for(2.0 * rows * features * outputs)
     dx: Array | None = None
     if input_grad:
@@ -100,22 +101,25 @@ def _operands(operation: str, input: Any, weight: Any, bias: Any) -> tuple[Array
     b = bias
     if b is not None:
         b = array(b, operation, "bias")
-        if b.dtype is not x.dtype or not b.flags.c_contiguous:
+        if b.dtype is not x.dtype:
             same_dtype(operation, input=x, weight=w, bias=b)
-            b = np.ascontiguousarray(b)
     if x.dtype is not w.dtype:
         same_dtype(operation, input=x, weight=w)
-    if not x.flags.c_contiguous:
-        x = np.ascontiguousarray(x)
-    if not w.flags.c_contiguous:
-        w = np.ascontiguousarray(w)
     return x, w, b
+
+
+def _dense(*arrays: Array) -> list[Array]:
+    """Return the arrays C-contiguous; after the checks, so that a broadcast giant is refused before it is copied."""
+    return [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in arrays]
 
 
 def _forward(operation: str, x: Array, weight: Array, bias: Array | None, rectified: bool) -> Array:
     rows, features, outputs, shape = check_linear(
         operation, x.shape, weight.shape, None if bias is None else bias.shape
     )
+    x, weight = _dense(x, weight)
+    if bias is not None:
+        (bias,) = _dense(bias)
     y = np.empty(shape, x.dtype)
     threads = _settings.threads_for(2.0 * rows * features * outputs)
     if len(shape) == 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, log_softmax
-from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
+from ._arrays import Array, any_array, array, empty_like, in_order, ordered, same_dtype
 
 _kernel = load("loss")
 INT64 = np.dtype(np.int64)
@@ -69,7 +70,7 @@ def _check_reduction(operation: str, reduction: Any) -> None:
 
 def _case(operation: str, input: Any, target: Any, weight: Any, ignore_index: int, logits: bool) -> _Case:
     x = array(input, operation, "input")
-    t = target if type(target) is np.ndarray else np.asarray(target)
+    t = target if type(target) is np.ndarray else any_array(target, operation, "target")
     kind = t.dtype.kind
     if kind not in "iuf" or (kind == "f" and not logits):
         allowed = "integers (class indices)" + (" or floating-point numbers (probabilities)" if logits else "")
@@ -111,6 +112,10 @@ def _check_options(operation: str, reduction: Any, ignore_index: Any, label_smoo
     _check_reduction(operation, reduction)
     if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
         raise TypeError(f"{operation}: ignore_index must be an int, got {ignore_index!r}")
+    if not -(2**63) <= operator.index(ignore_index) < 2**63:
+        raise ValueError(f"{operation}: ignore_index must be an int of 64 bits, got {ignore_index!r}")
+    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, (int, float, np.number)):
+        raise TypeError(f"{operation}: label_smoothing must be a number, got {label_smoothing!r}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{operation}: label_smoothing must be in [0, 1], got {label_smoothing}")
 
@@ -202,11 +207,14 @@ def _factor(
         if dy.shape != shape:
             raise ValueError(f"{operation}: grad_output must have the shape of the losses, {shape}, got {dy.shape}")
         return np.ascontiguousarray(dy), 1.0
-    if np.ndim(grad_output) != 0:
+    given = any_array(grad_output, operation, "grad_output")
+    if given.ndim != 0:
         raise ValueError(
-            f"{operation}: grad_output must be a number with reduction={reduction!r}, got shape {np.shape(grad_output)}"
+            f"{operation}: grad_output must be a number with reduction={reduction!r}, got shape {given.shape}"
         )
-    g = float(grad_output)
+    if given.dtype.kind not in "iuf":
+        raise TypeError(f"{operation}: grad_output must be a number, got {grad_output!r}")
+    g = float(given)
     if reduction == "sum":
         return None, g
     return None, g / divisor if divisor else g * math.inf

@@ -52,7 +52,9 @@ def _eps(operation: str, eps: Any) -> float:
 def _number(operation: str, name: str, value: Any, minimum: float = -math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{operation}: {name} must be a number, got {value!r}")
-    if not value >= minimum:
+    if not math.isfinite(value):
+        raise ValueError(f"{operation}: {name} must be finite, got {value}")
+    if value < minimum:
         raise ValueError(f"{operation}: {name} must be at least {minimum:g}, got {value}")
     return float(value)
 

@@ -19,7 +19,7 @@ from .._pool_geometry import (
     pool_geometry,
 )
 from ..kernels import load
-from ._arrays import Array, array, channels_last, empty, in_order, ordered, same_dtype
+from ._arrays import Array, any_array, array, channels_last, empty, in_order, ordered, same_dtype
 
 _kernel = load("pooling")
 _gradient = load("pooling_gradient")
@@ -183,7 +183,7 @@ def average_backward(operation: str, plan: Plan, x: Array, grad_output: Any) -> 
 
 def places(operation: str, indices: Any, shape: tuple[int, ...], what: str) -> Array:
     """Return ``indices`` as an aligned int64 array of the given shape."""
-    found = np.asarray(indices)
+    found = any_array(indices, operation, "indices")
     if found.dtype.kind not in "iu":
         raise TypeError(f"{operation}: indices must be integers, got {found.dtype}")
     if found.shape != shape:

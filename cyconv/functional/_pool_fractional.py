@@ -9,7 +9,7 @@ import numpy as np
 from .. import _settings
 from .._geometry import check_gradient
 from .._pool_geometry import FractionalGeometry, fractional_geometry
-from ._arrays import Array, array, empty, ordered, same_dtype
+from ._arrays import Array, array, empty, generator, ordered, same_dtype
 from ._pool import INT64, WORK, _places, places, scatter
 
 
@@ -17,7 +17,7 @@ def _samples(operation: str, g: FractionalGeometry, dtype: Any, given: Any, rng:
     """Return a number in [0, 1) for each plane and axis, (N, C, axes), in the order of the axes."""
     shape = (g.batch, g.channels, g.rank)
     if given is None:
-        return np.random.default_rng(rng).random(shape, dtype)
+        return generator(operation, rng).random(shape, dtype)
     u = array(np.asarray(given, dtype) if isinstance(given, list | tuple) else given, operation, "_random_samples")
     if u.dtype != dtype:
         raise TypeError(f"{operation}: mixed dtypes: _random_samples {u.dtype}, input {dtype}")

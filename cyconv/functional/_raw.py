@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._geometry import ALGORITHMS, check_conv_channels, check_total, conv_geometry, integer
+from .._geometry import ALGORITHMS, check_conv_channels, check_total, conv_geometry, integer, physical_memory
 from .._pool_geometry import AdaptiveGeometry, PoolGeometry, check_divisor
 from . import _pool
 from ._conv import engine
@@ -125,7 +124,7 @@ def conv_walks(
             integer(operation, "a size", size, 0)
     weight = (out_channels, in_channels // groups, *kernel)
     _check_taps(operation, kernel, weight[1])
-    if math.prod(weight) * real.itemsize > _physical_memory():
+    if math.prod(weight) * real.itemsize > physical_memory():
         raise MemoryError(f"{operation}: weights of shape {weight} do not fit into this machine's memory")
     check_total(operation, "the input", (batch, in_channels, *input))
     _check_padded(operation, in_channels, input, padding)
@@ -138,13 +137,6 @@ def conv_walks(
     return ConvWalks(
         geometry, work.name, work.forward_walk(), work.transposed_walk(), work.weight_walk(), work.mirrored
     )
-
-
-def _physical_memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def pool_walk(
@@ -190,7 +182,7 @@ def pool_walk(
     _check_taps(operation, kernel, 1)
     check_total(operation, "the input", (batch, channels, *input))
     padded = _padded(input, padding)
-    if math.prod(padded) * real.itemsize > _physical_memory():
+    if math.prod(padded) * real.itemsize > physical_memory():
         raise MemoryError(f"{operation}: a padded plane of {input} does not fit into this machine's memory")
     stride = _within(tuple(step or size for step, size in zip(stride, kernel, strict=True)), padded)
     if any(length // step > MOST_WINDOWS for length, step in zip(padded, stride, strict=True)):

@@ -7,11 +7,16 @@ import math
 import operator
 from typing import Any
 
-from ._arrays import Array, array
+from ._arrays import Array, array, hashable
+
+
+def _flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) -> tuple[int, ...]:
+    known = _checked_flat_shape
+    return (known if hashable(start_dim, end_dim) else known.__wrapped__)(shape, start_dim, end_dim)
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
-def _flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) -> tuple[int, ...]:
+def _checked_flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) -> tuple[int, ...]:
     ndim = max(len(shape), 1)
     axes = []
     for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
@@ -75,8 +80,13 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
     return (dy.reshape(x.shape),)
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
 def _unflat_shape(shape: tuple[int, ...], dim: Any, sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    known = _checked_unflat_shape
+    return (known if hashable(dim, sizes) else known.__wrapped__)(shape, dim, sizes)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _checked_unflat_shape(shape: tuple[int, ...], dim: Any, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     if isinstance(dim, bool) or not hasattr(dim, "__index__"):
         raise TypeError(f"unflatten: dim must be an int, got {dim!r}")
     axis = operator.index(dim)

@@ -40,6 +40,7 @@ DEF FEW_ROWS = 8
 cdef struct Product:
     index rows, columns, length
     index row_step, table_step  # of a, in elements
+    index stretch  # terms of the reduction that are taken at once
     index ldb
     bint b_transposed  # b lies as [column][t]
     index panels, row_tasks
@@ -110,7 +111,9 @@ cdef int run_product(Product* p, real* out, const real* a, const real* b, const 
     cdef index tasks = p.panels * p.row_tasks
     if threads > tasks:
         threads = <int>max(tasks, 1)
-    cdef index stretch = min(p.length, STRETCH)
+    cdef index stretch
+    # Short enough for offsets of 32 bits.
+    p.stretch = stretch = min(p.length, max(min(<index>STRETCH, (2**31 - 1) // max(p.table_step, 1)), 1))
     cdef index table_bytes = (stretch * sizeof(int32_t) + 63) // 64 * 64
     # Private: a panel of b, the start of the sums, and the results of a task.
     cdef index per_thread = ((stretch + 1 + TASK_ROWS) * width * sizeof(real) + 4095) // 4096 * 4096
@@ -138,7 +141,7 @@ cdef void run_task(const Product* p, real* out, const real* a, const real* b, co
     cdef index most = CYCONV_TILE_PIXELS
     cdef real* start = private
     cdef real* panel = private + width
-    cdef real* sums = panel + min(p.length, STRETCH) * width
+    cdef real* sums = panel + p.stretch * width
     cdef real* o
     cdef const real* q
     cdef uint64_t mode = flush_denormals()
@@ -146,7 +149,7 @@ cdef void run_task(const Product* p, real* out, const real* a, const real* b, co
     if bias != NULL:
         memcpy(start, bias + column, columns * sizeof(real))
     while True:
-        n = min(STRETCH, p.length - t)
+        n = min(p.stretch, p.length - t)
         gather_panel(p, b, panel, t, n, column, columns, ld)
         q = a + row * p.row_step + t * p.table_step
         o = sums

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cyconv._geometry import check_total
+from cyconv._geometry import check_memory
 from cyconv.nn.module import Array, Parameter
 
 _T = TypeVar("_T", Array, Parameter)
@@ -146,7 +146,7 @@ def weight_and_bias(
     ``outputs`` numbers (by default one for each row of the weight).
     """
     kind = float_dtype(dtype, owner)
-    check_total(owner, "the weight", shape)
+    check_memory(owner, "the weight", shape)
     generator = np.random.default_rng(rng)
     weight = kaiming_uniform_(Parameter(np.empty(shape, kind)), a=math.sqrt(5), rng=generator)
     if not bias:
