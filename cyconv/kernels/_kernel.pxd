@@ -4,12 +4,33 @@ A caller that holds a kernel of any instruction set calls it through these, with
 pointers to C-contiguous or channels-last arrays. They check nothing and return 0, or NO_MEMORY.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 ctypedef Py_ssize_t index
 
 cdef enum:
     NO_MEMORY = -1
+
+
+# Numbers out of a plan's tuples: here once, since the code is long and every geometry needs it.
+cdef int two(numbers, index* a, index* b) except -1
+cdef int three(numbers, index* a, index* b, index* c) except -1
+cdef int four(numbers, index* a, index* b, index* c, index* d) except -1
+
+
+cdef struct Axis:
+    # Where the padding of an axis takes its pixels from: `low` places before the first pixel, `high` behind the last.
+    # Padding of zeros has none.
+    index low, high
+    const int32_t* places
+
+
+cdef struct Edges:
+    Axis depth, row, column
+    int32_t* places  # of all three; NULL: zeros. Belongs to the object that called set_edges
+
+
+cdef int set_edges(Edges* e, edges) except -1
 
 
 cdef class Convolution:

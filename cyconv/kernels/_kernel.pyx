@@ -1,6 +1,8 @@
 """The same functions for Python: arrays instead of pointers, MemoryError instead of a number."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc
+from libc.string cimport memset
 
 cimport numpy as cnp
 
@@ -15,6 +17,44 @@ cdef int check(int status) except? -1:
     if status == NO_MEMORY:
         raise MemoryError("cyconv: no memory for the workspace of a kernel")
     return status
+
+
+cdef int two(numbers, index* a, index* b) except -1:
+    a[0], b[0] = numbers
+    return 0
+
+
+cdef int three(numbers, index* a, index* b, index* c) except -1:
+    a[0], b[0], c[0] = numbers
+    return 0
+
+
+cdef int four(numbers, index* a, index* b, index* c, index* d) except -1:
+    a[0], b[0], c[0], d[0] = numbers
+    return 0
+
+
+cdef int set_edges(Edges* e, edges) except -1:
+    """Take over the plan's ((places before, places behind), ...) of depth, rows and columns; None: zeros."""
+    cdef Axis* axes[3]
+    cdef index axis, i = 0
+    memset(e, 0, sizeof(Edges))
+    if edges is None:
+        return 0
+    axes[0], axes[1], axes[2] = &e.depth, &e.row, &e.column
+    for low, high in edges:
+        i += len(low) + len(high)
+    e.places = <int32_t*>calloc(i + 1, sizeof(int32_t))
+    if e.places == NULL:
+        raise MemoryError("cyconv: no memory for the places of the padding")
+    i = 0
+    for axis in range(3):
+        low, high = edges[axis]
+        axes[axis].low, axes[axis].high, axes[axis].places = len(low), len(high), e.places + i
+        for found in (*low, *high):
+            e.places[i] = found
+            i += 1
+    return 0
 
 
 cdef class Convolution:

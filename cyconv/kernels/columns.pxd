@@ -6,8 +6,9 @@ block of output pixels lie [c][r][s][pixel] for NCHW and [pixel][r][s][c] for ch
 
 from libc.string cimport memcpy, memset
 
+from cyconv.kernels._kernel cimport Edges
 from cyconv.kernels.simd cimport real
-from cyconv.kernels.source cimport Edges, index, place
+from cyconv.kernels.source cimport index, place
 
 
 cdef struct Cut:

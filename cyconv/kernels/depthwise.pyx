@@ -13,11 +13,12 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
+    cold,
     flush_denormals,
     lanes,
     real,
@@ -25,7 +26,7 @@ from cyconv.kernels.simd cimport (
     restore_denormals,
     transpose,
 )
-from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place, set_edges
+from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place
 
 cdef extern from "depthwise.h" nogil:
     void depthwise_planes_f32(int kernel, int stride, const float* x, const float* zeros, index height, index width,
@@ -128,13 +129,15 @@ cdef class Depthwise(Convolution):
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
+        cold()
         self.single = dtype == "f"
-        s.channels, s.height, s.width = source
-        s.out_channels, s.out_height, s.out_width = out
-        s.kernel_rows, s.kernel_columns = kernel
-        s.stride_row, s.stride_column = stride
-        s.dilation_row, s.dilation_column = dilation
-        s.top, s.left = -first[0], -first[1]
+        three(source, &s.channels, &s.height, &s.width)
+        three(out, &s.out_channels, &s.out_height, &s.out_width)
+        two(kernel, &s.kernel_rows, &s.kernel_columns)
+        two(stride, &s.stride_row, &s.stride_column)
+        two(dilation, &s.dilation_row, &s.dilation_column)
+        two(first, &s.top, &s.left)
+        s.top, s.left = -s.top, -s.left
         s.channels_last, s.rectified = channels_last, rectified
         self.packed_size = s.out_channels * s.kernel_rows * s.kernel_columns
         s.block_rows = block_rows
@@ -147,7 +150,8 @@ cdef class Depthwise(Convolution):
             self.packed_size = s.blocks * width * s.kernel_rows * s.kernel_columns
         s.spread = spread
         set_edges(&s.source.edges, edges)
-        lay_out_plane(&s.source, s.height, s.width, out, kernel, stride)
+        lay_out_plane(&s.source, s.height, s.width, (s.out_height - 1) * s.stride_row + s.kernel_rows,
+                      (s.out_width - 1) * s.stride_column + s.kernel_columns)
         # Small planes go in bunches: changing the rounding mode and fetching a task cost as much as a 7 x 7 plane.
         s.bunch = 1 if channels_last else max(1, BUNCH_PIXELS // (s.out_height * s.out_width))
         s.room = 0

@@ -12,10 +12,19 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
+from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, give
-from cyconv.kernels.simd cimport LANES_f32, LANES_f64, flush_denormals, lanes, real, restore_denormals, transpose
-from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place, set_edges
+from cyconv.kernels.simd cimport (
+    LANES_f32,
+    LANES_f64,
+    cold,
+    flush_denormals,
+    lanes,
+    real,
+    restore_denormals,
+    transpose,
+)
+from cyconv.kernels.source cimport Source, copy_plane, index, lay_out_plane, place
 
 cdef extern from "depthwise_gradient.h" nogil:
     void gradient_planes_f32(int kernel, int stride, const float* grad, const float* x, const float* zeros,
@@ -69,18 +78,21 @@ cdef class DepthwiseGradient(GradientOfWeights):
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
+        cold()
         self.single = dtype == "f"
-        s.channels, s.height, s.width = source
-        s.out_channels, s.out_height, s.out_width = out
-        s.kernel_rows, s.kernel_columns = kernel
-        s.stride_row, s.stride_column = stride
-        s.dilation_row, s.dilation_column = dilation
-        s.top, s.left = -first[0], -first[1]
+        three(source, &s.channels, &s.height, &s.width)
+        three(out, &s.out_channels, &s.out_height, &s.out_width)
+        two(kernel, &s.kernel_rows, &s.kernel_columns)
+        two(stride, &s.stride_row, &s.stride_column)
+        two(dilation, &s.dilation_row, &s.dilation_column)
+        two(first, &s.top, &s.left)
+        s.top, s.left = -s.top, -s.left
         s.channels_last, s.chunks = channels_last, chunks
         s.lines = s.kernel_rows * s.kernel_columns + 1
         s.task_channels = task_channels
         set_edges(&s.source.edges, edges)
-        lay_out_plane(&s.source, s.height, s.width, out, kernel, stride)
+        lay_out_plane(&s.source, s.height, s.width, (s.out_height - 1) * s.stride_row + s.kernel_rows,
+                      (s.out_width - 1) * s.stride_column + s.kernel_columns)
         s.room = 0
         if channels_last:
             s.task_channels = (task_channels + width - 1) // width * width

@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, four, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, pack_block
 from cyconv.kernels.simd cimport (
@@ -24,6 +24,7 @@ from cyconv.kernels.simd cimport (
     LANES_f64,
     PIXEL_CHANNELS,
     PIXEL_VECTORS,
+    cold,
     fetching_tile,
     flush_denormals,
     lanes,
@@ -44,7 +45,6 @@ from cyconv.kernels.source cimport (
     index,
     lay_out,
     meets,
-    set_edges,
     slice_step,
     source_depth,
 )
@@ -78,19 +78,20 @@ cdef class Walk(Convolution):
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
         cdef index itemsize = 4 if dtype == "f" else 8
+        cold()
         self.single = dtype == "f"
-        s.source.channels, s.source.depth, s.source.height, s.source.width = source
-        s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
-        s.source.depth_dilation, s.source.depth_divisor = depth[3:]
+        four(source, &s.source.channels, &s.source.depth, &s.source.height, &s.source.width)
+        three(depth[:3], &s.source.slices, &s.source.depth_step, &s.source.depth_first)
+        two(depth[3:], &s.source.depth_dilation, &s.source.depth_divisor)
         s.source.channels_last, s.source.packed = channels_last, packed
         set_edges(&s.source.edges, edges)
-        s.out_channels, s.out_depth, s.out_height, s.out_width = out
+        four(out, &s.out_channels, &s.out_depth, &s.out_height, &s.out_width)
         s.groups, s.rectified = groups, rectified
         s.source.group_channels, s.group_out = s.source.channels // groups, s.out_channels // groups
         s.group_in = s.source.group_channels * s.source.slices
-        s.step_row, s.step_column = step
-        s.out_step_row, s.out_step_column = out_step
-        s.block_rows, s.block_columns = block
+        two(step, &s.step_row, &s.step_column)
+        two(out_step, &s.out_step_row, &s.out_step_column)
+        two(block, &s.block_rows, &s.block_columns)
         s.reduction = reduction
         s.pixel_vectors, s.tap_major = pixel_vectors, tap_major
         if pixel_vectors:
@@ -105,7 +106,7 @@ cdef class Walk(Convolution):
         s.task_groups = (s.channel_blocks + task_blocks - 1) // task_blocks
         s.row_blocks = (s.out_height + s.block_rows - 1) // s.block_rows
         s.column_blocks = (s.out_width + s.block_columns - 1) // s.block_columns
-        self.weight_out, self.weight_in, self.weight_slice, self.weight_group = weight_strides
+        four(weight_strides, &self.weight_out, &self.weight_in, &self.weight_slice, &self.weight_group)
         self.weight_rows = weight_rows
         # At stride 2 the pixels of neighbouring windows come to lie side by side.
         s.source.split = pixel_vectors and s.step_column == 2
@@ -121,6 +122,7 @@ cdef class Walk(Convolution):
     cdef lay_out_source(self, phases, index itemsize):
         """Where rows, pixels and channels of a source block lie."""
         cdef Shape* s = &self.shape
+        cold()
         rows = [tap[0] for phase in phases for tap in phase[2]] or [0]
         columns = [tap[1] for phase in phases for tap in phase[2]] or [0]
         s.first_row, s.first_column = min(rows), min(columns)
@@ -132,6 +134,7 @@ cdef class Walk(Convolution):
         cdef Shape* s = &self.shape
         cdef Phase* phase
         cdef index c, k, t
+        cold()
         order, in_step = self.order_slices(), self.weight_in if self.weight_rows else self.weight_out
         s.phases = len(phases)
         s.taps = 0
@@ -168,6 +171,7 @@ cdef class Walk(Convolution):
         divisor of D (and a step of 1), each slice for one remainder of d by D.
         """
         cdef Source* s = &self.shape.source
+        cold()
         slices, channels, divisor = range(s.slices), range(s.group_channels), range(s.depth_divisor)
         self.shape.depth_phases = <index*>calloc(s.depth_divisor + 1, sizeof(index))
         if self.shape.depth_phases == NULL:

@@ -24,11 +24,11 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._blas cimport controlled, gemm, hold, mute, release, unmute
-from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, GradientOfWeights
+from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, GradientOfWeights, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.columns cimport Cut, Shape, at_out, at_source, gather, scatter
-from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals, transpose
-from cyconv.kernels.source cimport index, set_edges
+from cyconv.kernels.simd cimport cold, flush_denormals, real, restore_denormals, transpose
+from cyconv.kernels.source cimport index
 
 # Columns that are read right after they were written should still be in the second-level cache.
 CACHE = 512 << 10
@@ -49,6 +49,7 @@ DEF CHANNELS = 64
 def evenly(index total, index most, index step=1):
     """Return the size of the fewest equal pieces of ``total``, at most ``most``; in steps of ``step`` where it can."""
     cdef index pieces, size
+    cold()
     most = max(most, 1)
     pieces = max((total + most - 1) // most, 1)
     size = max((total + pieces - 1) // pieces, 1)
@@ -64,6 +65,7 @@ def pitch_of(index pixels):
 
 def fitted(index channels, index pixels, index taps, index room):
     """Return (channels, pixels), halved until columns of them fit into ``room`` elements, pixels first down to some."""
+    cold()
     while channels * taps * pitch_of(pixels) > room and channels * pixels > 1:
         if pixels > 64 or channels == 1:
             pixels = evenly(pixels, pixels // 2, 8)
@@ -76,6 +78,7 @@ def forward_cut(index group_in, index group_out, index groups, index taps, index
                 index cache):
     """Return (input channels, output pixels, output channels) of one product of the forward pass."""
     cdef index channels, pixels, blocks, outs
+    cold()
     if direct:
         channels, pixels = group_in, out_area
     else:
@@ -93,6 +96,7 @@ def gradient_cut(index group_in, index group_out, index groups, index taps, inde
                  index cache):
     """Return (input channels, output pixels, output channels) of one product of either gradient."""
     cdef index channels, pixels, wanted = max(TASKS // groups, 1)
+    cold()
     channels = evenly(group_in, max(min(DEPTH // taps, max(group_in // wanted, FEWEST_TERMS // taps)), 1))
     if direct:
         # Blocks of pixels are tasks as well as chunks of channels are, so that these may be larger.
@@ -122,12 +126,13 @@ cdef class Columns:
         """``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index itemsize = 4 if dtype == "f" else 8
+        cold()
         self.single = dtype == "f"
-        s.channels, s.height, s.width = source
-        s.out_channels, s.out_height, s.out_width = out
-        s.rows, s.columns = kernel
-        s.stride_row, s.stride_column = stride
-        s.dilation_row, s.dilation_column = dilation
+        three(source, &s.channels, &s.height, &s.width)
+        three(out, &s.out_channels, &s.out_height, &s.out_width)
+        two(kernel, &s.rows, &s.columns)
+        two(stride, &s.stride_row, &s.stride_column)
+        two(dilation, &s.dilation_row, &s.dilation_column)
         s.top, s.left = padding[0][0], padding[1][0]
         s.groups, s.channels_last = groups, channels_last
         s.group_in, s.group_out = s.channels // groups, s.out_channels // groups

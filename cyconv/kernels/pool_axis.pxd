@@ -7,7 +7,7 @@ of adaptive pooling. One- and two-dimensional pooling have axes of one pixel and
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
-from cyconv.kernels.simd cimport real
+from cyconv.kernels.simd cimport cold, real
 
 ctypedef Py_ssize_t index
 
@@ -151,6 +151,7 @@ cdef inline int three_axes(Axis* axes, input, output, kernel, stride, padding, d
     cdef Axis* a
     cdef index missing = 3 - len(input)
     cdef double override = 0
+    cold()
     for i in range(3):
         a = &axes[i]
         a.length = a.windows = a.taps = a.stride = a.dilation = 1

@@ -7,7 +7,7 @@ from libc.math cimport INFINITY
 
 from cyconv.kernels.pool cimport best_taps, split_row
 from cyconv.kernels.pool_axis cimport Axis, free_axis, index, three_axes
-from cyconv.kernels.simd cimport LANES_f32, real
+from cyconv.kernels.simd cimport LANES_f32, cold, real
 
 # What the split rows are laid out for. Larger windows go through the tables of their axes.
 cdef enum:
@@ -45,6 +45,7 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
     cdef Axis axes[3]
     cdef Axis* a
     cdef bint covered = True, paired
+    cold()
     for i in range(3):
         axes[i].first = axes[i].window = NULL
         axes[i].factor = NULL

@@ -17,7 +17,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from cyconv.kernels._workspace cimport Workspace, take
-from cyconv.kernels.simd cimport LANES_f32, LANES_f64, flush_denormals, real, restore_denormals
+from cyconv.kernels.simd cimport LANES_f32, LANES_f64, cold, flush_denormals, real, restore_denormals
 
 cnp.import_array()
 
@@ -124,6 +124,7 @@ cdef class Resize:
         cdef cnp.ndarray count, place, weight, base, lane, factor
         cdef index q
         cdef int i
+        cold()
         self.tables = (tables, picks)
         for i in range(3):
             inputs, count, place, weight = tables[i]

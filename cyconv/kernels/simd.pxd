@@ -15,6 +15,7 @@ cdef extern from "simd.h" nogil:
         PIXEL_CHANNELS
 
     int PIXEL_VECTORS(int channels) noexcept
+    void cold() noexcept
     void fetch(const void* p, Py_ssize_t nbytes) noexcept
     void fetch_ahead(const void* p, Py_ssize_t nbytes) noexcept
     uint64_t flush_denormals() noexcept

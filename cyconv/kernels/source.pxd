@@ -1,51 +1,14 @@
 """The block of source pixels that a task works on: a private padded copy, or the array itself without padding."""
 
-from libc.stdint cimport int32_t
-from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
+from cyconv.kernels._kernel cimport Axis, Edges
 from cyconv.kernels.simd cimport copy_row, fetch_ahead, real, split_pairs
 
 ctypedef Py_ssize_t index
 
 # Rows up to this many elements are called narrow.
 DEF NARROW = 128
-
-
-cdef struct Axis:
-    # Where the padding of an axis takes its pixels from: `low` places before the first pixel, `high` behind the last.
-    # Padding of zeros has none.
-    index low, high
-    const int32_t* places
-
-
-cdef struct Edges:
-    Axis depth, row, column
-    int32_t* places  # of all three; NULL: zeros. Belongs to the object that called set_edges
-
-
-cdef inline int set_edges(Edges* e, edges) except -1:
-    """Take over the plan's ((places before, places behind), ...) of depth, rows and columns; None: zeros."""
-    cdef Axis* axes[3]
-    cdef index axis, i = 0
-    memset(e, 0, sizeof(Edges))
-    if edges is None:
-        return 0
-    axes[0], axes[1], axes[2] = &e.depth, &e.row, &e.column
-    # The three one after the other; a loop, since a header cannot hold a generator.
-    for low, high in edges:
-        i += len(low) + len(high)
-    e.places = <int32_t*>calloc(i + 1, sizeof(int32_t))
-    if e.places == NULL:
-        raise MemoryError("cyconv: no memory for the places of the padding")
-    i = 0
-    for axis in range(3):
-        low, high = edges[axis]
-        axes[axis].low, axes[axis].high, axes[axis].places = len(low), len(high), e.places + i
-        for found in (*low, *high):
-            e.places[i] = found
-            i += 1
-    return 0
 
 
 cdef inline index place(const Axis* a, index i, index length) noexcept nogil:
@@ -223,12 +186,11 @@ cdef inline void copy_plane_with_edges(const Source* s, const real* source, real
         to += s.pitch
 
 
-cdef inline void lay_out_plane(Source* s, index height, index width, out, kernel, stride) except *:
+cdef inline void lay_out_plane(Source* s, index height, index width, index rows, index columns) noexcept:
     """A source of single planes, and as block the whole of one with all padding that windows meet."""
     s.depth = s.group_channels = s.slices = s.depth_step = s.depth_divisor = 1
     s.height, s.width, s.packed = height, width, True
-    s.rows = (out[1] - 1) * stride[0] + kernel[0]
-    s.columns = (out[2] - 1) * stride[1] + kernel[1]
+    s.rows, s.columns = rows, columns
     s.pitch, s.pixel = s.columns, 1
     s.plane = s.rows * s.pitch
 

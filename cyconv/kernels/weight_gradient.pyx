@@ -17,13 +17,14 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
+from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights, four, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
     add_pixels,
+    cold,
     fetch,
     flush_denormals,
     lanes,
@@ -39,7 +40,6 @@ from cyconv.kernels.source cimport (
     copy_block,
     index,
     lay_out,
-    set_edges,
     slice_step,
 )
 
@@ -115,20 +115,23 @@ cdef class WeightGradient(GradientOfWeights):
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
+        cold()
         self.single = dtype == "f"
-        s.source.channels, s.source.depth, s.source.height, s.source.width = source
-        s.source.slices, s.source.depth_step, s.source.depth_first = depth[:3]
-        s.source.depth_dilation, s.source.depth_divisor = depth[3:]
+        four(source, &s.source.channels, &s.source.depth, &s.source.height, &s.source.width)
+        three(depth[:3], &s.source.slices, &s.source.depth_step, &s.source.depth_first)
+        two(depth[3:], &s.source.depth_dilation, &s.source.depth_divisor)
         s.source.channels_last, s.source.packed = channels_last, packed
         set_edges(&s.source.edges, edges)
-        s.out_channels, s.out_depth, s.out_height, s.out_width = out
+        four(out, &s.out_channels, &s.out_depth, &s.out_height, &s.out_width)
+        two(kernel, &s.kernel_rows, &s.kernel_columns)
+        two(dilation, &s.dilation_row, &s.dilation_column)
         s.groups = groups
         s.group_in, s.group_out = s.source.channels // groups, s.out_channels // groups
         s.source.group_channels = min(task_channels, s.group_in)
-        s.taps = s.source.slices * kernel[0] * kernel[1]
-        s.step_row, s.step_column = step
-        s.first_row, s.first_column = first
-        s.block_rows, s.block_columns = block
+        s.taps = s.source.slices * s.kernel_rows * s.kernel_columns
+        two(step, &s.step_row, &s.step_column)
+        two(first, &s.first_row, &s.first_column)
+        two(block, &s.block_rows, &s.block_columns)
         s.row_blocks = (s.out_height + s.block_rows - 1) // s.block_rows
         s.column_blocks = (s.out_width + s.block_columns - 1) // s.block_columns
         s.vectors = (s.group_out + width - 1) // width
@@ -138,12 +141,11 @@ cdef class WeightGradient(GradientOfWeights):
         s.task_channels = s.source.group_channels
         s.channel_tasks = (s.group_in + s.task_channels - 1) // s.task_channels
         s.chunks = chunks
-        s.kernel_rows, s.kernel_columns = kernel
-        s.dilation_row, s.dilation_column = dilation
         s.inside = reach is not None
         s.block_images = block_images
-        s.source.rows = (s.block_rows - 1) * s.step_row + dilation[0] * (kernel[0] - 1) + 1
-        s.source.columns = (s.block_columns - 1) * s.step_column + dilation[1] * (kernel[1] - 1) + 1
+        s.source.rows = (s.block_rows - 1) * s.step_row + s.dilation_row * (s.kernel_rows - 1) + 1
+        s.source.columns = ((s.block_columns - 1) * s.step_column + s.dilation_column * (s.kernel_columns - 1)
+                            + 1)
         lay_out(&s.source, itemsize)
         s.image_step = block_size(&s.source) if packed else s.source.channels * s.source.height * s.source.width
         s.lines = s.group_in * s.taps + 1
@@ -158,6 +160,7 @@ cdef class WeightGradient(GradientOfWeights):
 
     cdef fill_reach(self, reach):
         cdef Shape* s = &self.shape
+        cold()
         self.reach = <Reach*>calloc(s.kernel_rows + s.kernel_columns, sizeof(Reach))
         if self.reach == NULL:
             raise MemoryError("cyconv: no memory for the reach of the taps")
@@ -189,6 +192,7 @@ cdef class WeightGradient(GradientOfWeights):
     cdef cut_pieces(self, kernel, dilation):
         """Cut [channel][tap] sums of a task into tiles, along channels or along the columns of the kernel."""
         cdef Shape* s = &self.shape
+        cold()
         row, column = dilation[0] * s.source.pitch, dilation[1] * s.source.pixel
         height, width = kernel
         most = CYCONV_TILE_PIXELS

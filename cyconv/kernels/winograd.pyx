@@ -34,6 +34,7 @@ from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    cold,
     copy_row,
     fetch,
     fetching_tile,
@@ -97,6 +98,7 @@ cdef class Winograd(Convolution):
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index c, xi
+        cold()
         self.single = dtype == "f"
         s.rectified, s.swapped = rectified, swapped
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,

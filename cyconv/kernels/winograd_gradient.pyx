@@ -27,6 +27,7 @@ from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
     add_pixels,
+    cold,
     flush_denormals,
     lanes,
     real,
@@ -80,6 +81,7 @@ cdef class WinogradGradient(GradientOfWeights):
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
         cdef index t, copied
+        cold()
         self.single = dtype == "f"
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, (1, 1, 1), dilation,
                 block, edges)

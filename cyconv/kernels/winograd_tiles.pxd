@@ -2,8 +2,9 @@
 
 from libc.string cimport memset
 
-from cyconv.kernels.simd cimport copy_row, fetch, lanes, real, transpose
-from cyconv.kernels.source cimport Edges, index, place, set_edges
+from cyconv.kernels._kernel cimport Edges, four, set_edges, three, two
+from cyconv.kernels.simd cimport cold, copy_row, fetch, lanes, real, transpose
+from cyconv.kernels.source cimport index, place
 
 cdef extern from "winograd.h" nogil:
     void winograd_input_f32(int m, int er, int ec, const float* x, index row, index column, index tiles, float* to,
@@ -57,27 +58,28 @@ cdef struct Shape:
 cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel, bint channels_last, first, int m,
                         piece, pieces, stride, dilation, block, edges) except -1:
     """Fill in all sizes; ``width``: elements of a vector. The other arguments are those of the kernels."""
-    s.channels, s.depth, s.height, s.width = source
-    s.out_channels, s.out_depth, s.out_height, s.out_width = out
+    cold()
+    four(source, &s.channels, &s.depth, &s.height, &s.width)
+    four(out, &s.out_channels, &s.out_depth, &s.out_height, &s.out_width)
     s.groups, s.channels, s.out_channels = groups, s.channels // groups, s.out_channels // groups
     s.channels_last = channels_last
-    s.kernel_slices, s.kernel_rows, s.kernel_columns = kernel
-    s.r_row, s.r_column = piece
-    s.piece_rows, s.piece_columns = pieces
+    three(kernel, &s.kernel_slices, &s.kernel_rows, &s.kernel_columns)
+    two(piece, &s.r_row, &s.r_column)
+    two(pieces, &s.piece_rows, &s.piece_columns)
     s.pieces = s.kernel_slices * s.piece_rows * s.piece_columns
     s.m = m
     s.m_row = 1 if s.r_row == 1 else m
     s.m_column = 1 if s.r_column == 1 else m
-    s.stride_depth, s.stride_row, s.stride_column = stride
+    three(stride, &s.stride_depth, &s.stride_row, &s.stride_column)
     s.strided = s.stride_row > 1 or s.stride_column > 1
     s.edge_row = <int>edge_of(m, s.r_row, s.stride_row)
     s.edge_column = <int>edge_of(m, s.r_column, s.stride_column)
     s.elements = s.edge_row * s.edge_column
     s.weight_columns = weights_of(m, s.edge_column)
     s.weight_elements = weights_of(m, s.edge_row) * s.weight_columns
-    s.dilation_depth, s.dilation_row, s.dilation_column = dilation
-    s.first_depth, s.first_row, s.first_column = first
-    s.block_images, s.block_rows, s.block_columns = block
+    three(dilation, &s.dilation_depth, &s.dilation_row, &s.dilation_column)
+    three(first, &s.first_depth, &s.first_row, &s.first_column)
+    three(block, &s.block_images, &s.block_rows, &s.block_columns)
     s.tile_rows = (s.out_height + s.m_row * s.dilation_row - 1) // (s.m_row * s.dilation_row)
     s.tile_columns = (s.out_width + s.m_column * s.dilation_column - 1) // (s.m_column * s.dilation_column)
     s.row_blocks = (s.tile_rows + s.block_rows - 1) // s.block_rows
