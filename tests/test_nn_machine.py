@@ -96,17 +96,18 @@ class Network(RuleBasedStateMachine):
             self.model(wrong)
         self.pending = None  # what was remembered before a failed call need not be kept
 
-    @rule()
-    def train(self):
+    @rule(training=st.sampled_from([True, True, True, False]))
+    def mode(self, training):
         for m in (self.model, self.twin):
-            m.train()
+            m.train(training)
         self.pending = None
 
-    @rule()
-    def eval(self):
-        for m in (self.model, self.twin):
-            m.eval()
-        self.pending = None
+    @precondition(lambda self: self.model.training)
+    @rule(n=st.integers(2, 4), seed=st.integers(0, 5), last=st.booleans())
+    def learn(self, n, seed, last):
+        """A whole turn, as a training loop makes it: by chance alone it would be rare."""
+        self.forward(n, seed, last)
+        self.backward(seed, True)
 
     @rule(to_none=st.booleans())
     def zero_grad(self, to_none):
@@ -150,8 +151,10 @@ class Network(RuleBasedStateMachine):
         for (name, p), q in zip(self.model.named_parameters(), self.twin.parameters(), strict=True):
             assert (p.grad is None) == (q.grad is None), name
             if p.grad is not None:
-                assert_close(p.grad, q.grad, algorithm="winograd_f4", scale=max(np.abs(q.grad).max(), 10))
+                # Sums of hundreds of terms cancel, those of a bias before a batch norm wholly: 100 is what they sum to
+                # in magnitude.
+                assert_close(p.grad, q.grad, algorithm="winograd_f4", scale=max(np.abs(q.grad).max(), 100))
 
 
-Network.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+Network.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 test_a_network_in_any_order_of_calls = Network.TestCase
