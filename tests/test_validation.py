@@ -112,3 +112,21 @@ def test_a_bent_gradient_is_refused_by_name(call: Call):
         else:
             wrong.append(f"{shown(value)}: accepted")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_truth_value_in_a_tuple_is_no_number_even_where_the_same_sizes_came_before():
+    """(1, 1) and (True, 1.0) are equal, and would be found under the same key of a cache."""
+    x = np.ones((1, 2, 4, 4), np.float32)
+    for call in (
+        lambda value: F.max_pool2d(x, value),
+        lambda value: F.avg_pool2d(x, 2, value),
+        lambda value: F.adaptive_avg_pool2d(x, value),
+        lambda value: F.unfold(x, value),
+        lambda value: F.conv2d(x, np.ones((1, 2, 1, 1), np.float32), None, value),
+        lambda value: F.interpolate(x, value),
+        lambda value: F.pad(x, value),
+        lambda value: F.unflatten(x, 1, (*value, 2)),
+    ):
+        call((1, 1))
+        with pytest.raises(TypeError, match="must be"):
+            call((True, 1.0))

@@ -12,7 +12,7 @@ from .. import _settings
 from .._geometry import check_gradient
 from .._resize_geometry import ResizeGeometry, resize_geometry
 from ..kernels import load
-from ._arrays import Array, array, channels_last, empty, in_order, ordered, same_dtype
+from ._arrays import Array, array, channels_last, empty, hashable, in_order, ordered, same_dtype
 from ._resize_tables import Table, axis_table, evened, lane_table, transposed, widened
 
 _kernel = load("resize")
@@ -67,14 +67,14 @@ def _cached_plan(operation: str, input_shape: tuple[int, ...], *arguments: Any) 
     return _Plan(g, _Way(tables), backward, g.input_shape, g.output_shape, WORK * elements)
 
 
-def _plan(operation: str, input_shape: tuple[int, ...], *arguments: Any) -> _Plan:
-    try:
-        hash(arguments)
-    except TypeError:
-        # Lists become tuples; of what still has no hash the checks say what it should be.
-        arguments = tuple(tuple(value) if isinstance(value, list) else value for value in arguments)
-        resize_geometry(operation, input_shape, *arguments)
-    return _cached_plan(operation, input_shape, *arguments)
+def _plan(operation: str, input_shape: tuple[int, ...], size: Any, *arguments: Any) -> _Plan:
+    # The cache tells 1 from True and 1.0, but not (1,) from (True,): what a tuple holds is looked at before.
+    usual = size is None or type(size) is int or (type(size) is tuple and all(type(item) is int for item in size))
+    if not (usual and hashable(arguments)):
+        size, *rest = (tuple(value) if isinstance(value, list) else value for value in (size, *arguments))
+        resize_geometry(operation, input_shape, size, *rest)
+        arguments = tuple(rest)
+    return _cached_plan(operation, input_shape, size, *arguments)
 
 
 def interpolate(

@@ -82,7 +82,9 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
 
 def _unflat_shape(shape: tuple[int, ...], dim: Any, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     known = _checked_unflat_shape
-    return (known if hashable(dim, sizes) else known.__wrapped__)(shape, dim, sizes)
+    # The cache tells 1 from True, but not (1,) from (True,).
+    usual = hashable(dim) and all(type(size) is int for size in sizes)
+    return (known if usual else known.__wrapped__)(shape, dim, sizes)
 
 
 @functools.lru_cache(maxsize=1024, typed=True)

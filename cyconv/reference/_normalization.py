@@ -10,6 +10,7 @@ Where the statistics are given from outside they do not depend on x, and dx = g 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -117,9 +118,10 @@ def instance_norm(
     x, axes = wide(input), tuple(range(2, input.ndim))
     if use_input_stats:
         unit, _ = _unit(x, axes, eps)
-        n = x[0, 0].size
-        _move(running_mean, x.mean(axis=axes).mean(axis=0), momentum)
-        _move(running_var, x.var(axis=axes).mean(axis=0) * (n / (n - 1)), momentum)
+        n = math.prod(x.shape[2:])
+        if running_mean is not None or running_var is not None:
+            _move(running_mean, x.mean(axis=axes).mean(axis=0), momentum)
+            _move(running_var, x.var(axis=axes).mean(axis=0) * (n / (n - 1)), momentum)
     else:
         unit = _fixed(x, running_mean, running_var, eps)[0]
     return (unit * _along(weight, x.ndim, 1) + _along(bias, x.ndim, 0)).astype(input.dtype)
@@ -148,12 +150,16 @@ def instance_norm_backward(
     return _with(dx, input, dy, unit, weight, bias)
 
 
+def _in_groups(shape: tuple[int, ...], num_groups: int) -> tuple[int, int, int]:
+    return shape[0], num_groups, math.prod(shape[1:]) // num_groups
+
+
 def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
 ) -> Array:
     """Normalise each group of neighbouring channels of each sample (Wu & He 2018)."""
     x = wide(input)
-    unit = _unit(x.reshape(x.shape[0], num_groups, -1), (2,), eps)[0].reshape(x.shape)
+    unit = _unit(x.reshape(_in_groups(x.shape, num_groups)), (2,), eps)[0].reshape(x.shape)
     return (unit * _along(weight, x.ndim, 1) + _along(bias, x.ndim, 0)).astype(input.dtype)
 
 
@@ -167,7 +173,7 @@ def group_norm_backward(
 ) -> tuple[Array, ...]:
     """Return (d_input[, d_weight][, d_bias])."""
     x, dy = wide(input), wide(grad_output)
-    groups = (x.shape[0], num_groups, -1)
+    groups = _in_groups(x.shape, num_groups)
     unit, rstd = _unit(x.reshape(groups), (2,), eps)
     g = (dy * _along(weight, x.ndim, 1)).reshape(groups)
     dx = _through_statistics(g, unit, rstd, (2,)).reshape(x.shape)

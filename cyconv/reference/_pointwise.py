@@ -25,7 +25,8 @@ def linear_backward(
     With ``input_grad=False`` the first entry is None.
     """
     dy = wide(grad_output)
-    rows, columns = dy.reshape(-1, weight.shape[0]), wide(input).reshape(-1, weight.shape[1])
+    n = math.prod(input.shape[:-1])  # reshape(-1) has no answer where the batch is empty
+    rows, columns = dy.reshape(n, weight.shape[0]), wide(input).reshape(n, weight.shape[1])
     dx = (dy @ wide(weight)).astype(input.dtype) if input_grad else None
     dw = (rows.T @ columns).astype(weight.dtype)
     return (dx, dw) if bias is None else (dx, dw, rows.sum(axis=0).astype(bias.dtype))

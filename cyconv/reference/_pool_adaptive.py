@@ -37,8 +37,8 @@ def _largest(input: Array, ranges: Ranges, out: Any, places: Any) -> None:
     """Maximum of each window, and its place in the flattened input: the first of equals, the last of NaNs."""
     ndim = len(ranges)
     place = np.arange(math.prod(input.shape[-ndim:])).reshape(input.shape[-ndim:])
-    for at, cut, _ in _each(ranges):
-        window = input[cut].reshape(*input.shape[:-ndim], -1)
+    for at, cut, pixels in _each(ranges):
+        window = input[cut].reshape(*input.shape[:-ndim], pixels)
         nan = np.isnan(window)
         last = window.shape[-1] - 1 - nan[..., ::-1].argmax(-1)
         winner = np.where(nan.any(-1), last, np.where(nan, -np.inf, window).argmax(-1))
@@ -140,8 +140,8 @@ def fractional_max_pool(
     if output_size is None:
         output_size = [int(size * r) for size, r in zip(sizes, per_axis(output_ratio, ndim), strict=True)]
     windows = per_axis(output_size, ndim)
-    planes = input.reshape(-1, *sizes)
-    samples = np.asarray(_random_samples, input.dtype).reshape(-1, ndim)
+    planes = input.reshape(math.prod(input.shape[:-ndim]), *sizes)
+    samples = np.asarray(_random_samples, input.dtype).reshape(len(planes), ndim)
     out = np.empty((len(planes), *windows), input.dtype)
     places = np.empty(out.shape, np.int64)
     for plane, sample, to, where in zip(planes, samples, out, places, strict=True):
@@ -197,7 +197,8 @@ def max_unpool(
         )
     )
     out = np.zeros((math.prod(input.shape[:-ndim]), math.prod(sizes)), input.dtype)
-    for plane, values, places in zip(out, input.reshape(len(out), -1), indices.reshape(len(out), -1), strict=True):
+    flat = (len(out), math.prod(input.shape[-ndim:]))
+    for plane, values, places in zip(out, input.reshape(flat), indices.reshape(flat), strict=True):
         for value, place in zip(values, places, strict=True):
             plane[place] = value
     return out.reshape(*input.shape[:-ndim], *sizes)

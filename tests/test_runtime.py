@@ -1,0 +1,153 @@
+"""What else happens in a process: forks, pools, other libraries, signals, interpreters beside the main one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import numpy as np
+import pytest
+from processes import output_of, run_python
+
+from cyconv import Conv2d, CrossEntropyLoss, Linear, models
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+# From Python 3.12 on, fork() warns of threads; that it works all the same is what is tested.
+HEAD = """
+import warnings; warnings.simplefilter("ignore", DeprecationWarning)
+import os, sys
+import numpy as np, cyconv
+from cyconv import _settings, functional as F
+_settings.SERIAL_WORK = 0
+cyconv.set_num_threads(2)
+x, w = np.ones((4, 40, 20, 20), "f4"), np.ones((40, 40, 3, 3), "f4")
+def work(_=0):
+    y = F.conv2d(x, w, padding=1)
+    return float(sum(a.sum(dtype="f8") for a in (y, *F.conv2d_backward(y, x, w, padding=1), F.max_pool2d(y, 2))))
+"""
+
+
+@needs_fork
+def test_a_pool_of_forked_processes_after_parallel_work():
+    code = HEAD + "import multiprocessing\nbefore = work()\n"
+    code += "with multiprocessing.get_context('fork').Pool(3) as pool:\n    found = pool.map(work, range(6))\n"
+    assert output_of("-c", code + "print(set(found) == {before}, work() == before)", timeout=60) == "True True"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("joblib") is None, reason="needs joblib")
+@pytest.mark.parametrize("backend", ["multiprocessing", "threading", "loky"])
+def test_joblib_runs_it_in_each_of_its_ways(backend, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        HEAD
+        + f"""
+from joblib import Parallel, delayed
+if __name__ == "__main__":
+    before = work()
+    found = Parallel(2, backend={backend!r})(delayed(work)(i) for i in range(4))
+    print(set(found) == {{before}}, work() == before)
+"""
+    )
+    done = run_python("-W", "ignore", str(script), timeout=120, PYTHONWARNINGS="ignore")
+    assert done.stdout.strip() == "True True", done.stdout + done.stderr
+
+
+def test_eight_python_threads_at_once_find_the_same_bits():
+    code = HEAD + "from concurrent.futures import ThreadPoolExecutor\nbefore = work()\n"
+    code += "with ThreadPoolExecutor(8) as pool:\n    found = list(pool.map(work, range(64)))\n"
+    assert output_of("-c", code + "print(set(found) == {before})", timeout=60) == "True"
+
+
+LIBRARIES = {
+    "torch": "import torch; torch.nn.functional.conv2d(torch.ones(1, 3, 9, 9), torch.ones(4, 3, 3, 3))",
+    "sklearn": "from sklearn.cluster import KMeans; KMeans(2, n_init=1).fit(np.eye(20))",
+    "onnxruntime": "import onnxruntime",
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_imported_before_or_behind_another_library_with_threads_of_its_own(name, first):
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"needs {name}")
+    theirs = "import warnings; warnings.simplefilter('ignore'); import numpy as np; " + LIBRARIES[name] + "\n"
+    code = (theirs + HEAD if first else HEAD + "work()\n" + theirs) + theirs + "print(work() == work())"
+    assert run_python("-W", "ignore", "-c", code, timeout=120).stdout.strip().endswith("True")
+
+
+def test_a_product_of_numpy_between_convolutions_changes_nothing():
+    code = HEAD + "a = np.ones((200, 200), 'f4')\nbefore = work()\n"
+    code += "print(all((work() == before, (a @ a)[0, 0] == 200) == (True, True) for _ in range(20)))"
+    assert output_of("-c", code, OPENBLAS_NUM_THREADS="2", timeout=60) == "True"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals come in another way")
+def test_an_interrupt_inside_a_long_call_leaves_all_usable():
+    """The handler runs when the kernel is done; nothing of the call is kept, and the next one finds the same bits."""
+    code = (
+        HEAD
+        + """
+import signal, threading, time
+from cyconv import Conv2d, ReLU, Sequential
+model = Sequential(Conv2d(40, 40, 3, padding=1, rng=0), ReLU(), Conv2d(40, 40, 3, padding=1, rng=1))
+many = np.ones((64, 40, 20, 20), "f4")
+first = model(many); model.backward(first); grads = [p.grad.copy() for p in model.parameters()]
+caught = 0
+for delay in (0.0, 0.002, 0.005, 0.01, 0.02):
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        while True:
+            model.zero_grad(); model.backward(model(many))
+    except KeyboardInterrupt:
+        caught += 1
+    timer.join()
+model.zero_grad()
+again = model(many); model.backward(again)
+print(caught, np.array_equal(first, again), all(map(np.array_equal, grads, [p.grad for p in model.parameters()])))
+"""
+    )
+    assert output_of("-c", code, timeout=120) == "5 True True"
+
+
+@pytest.mark.parametrize("failing", range(5))
+def test_a_failed_backward_leaves_no_half_added_gradient(failing, monkeypatch):
+    """Whichever layer fails, no parameter of any layer has changed."""
+    model = models.LeNet5(rng=0)
+    x, labels = np.random.default_rng(0).random((2, 1, 28, 28), np.float32), np.array([1, 2])
+    loss = CrossEntropyLoss()
+    loss(model(x), labels)
+    model.backward(loss.backward())
+    before = [parameter.grad.copy() for parameter in model.parameters()]
+    layers = [layer for layer in model.modules() if isinstance(layer, Conv2d | Linear)]
+    assert len(layers) == 5
+    monkeypatch.setattr(layers[failing], "_backward", lambda *_: (_ for _ in ()).throw(MemoryError("none left")))
+    loss(model(x), labels)
+    with pytest.raises(MemoryError, match="none left"):
+        model.backward(loss.backward())
+    for parameter, gradient in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.grad, gradient)
+
+
+def test_affinity_of_the_process_limits_the_threads():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("the system has no affinity")
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    assert output_of("-c", code + "import cyconv; print(cyconv.get_num_threads())") == "1"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="interpreters share one lock")
+def test_a_subinterpreter_is_refused_in_words():
+    names = ("_interpreters", "_xxsubinterpreters")
+    module = next((name for name in names if importlib.util.find_spec(name)), None)
+    if module is None:
+        pytest.skip("no module for interpreters")
+    code = f"import {module} as i; n = i.create(); print(i.run_string(n, 'import cyconv'))"
+    done = run_python("-c", code)
+    assert "does not support loading in subinterpreters" in done.stdout + done.stderr
+
+
+def test_without_the_global_lock_python_is_told_to_take_it():
+    """The kernels' caches are Python dictionaries, so the modules do not declare that they run without the lock."""
+    assert getattr(sys, "_is_gil_enabled", lambda: True)(), "importing cyconv should have enabled the lock"
