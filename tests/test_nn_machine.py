@@ -49,7 +49,7 @@ class Network(RuleBasedStateMachine):
     def begin(self, seed, channels):
         self.seed, self.channels = seed, channels
         self.model, self.twin = network(seed, channels), network(seed, channels)
-        self.optimizer, self.twin_optimizer = (SGD(m.parameters(), 0.01, momentum=0.5) for m in (self.model, self.twin))
+        self.optimizer, self.twin_optimizer = (SGD(m.parameters(), 1e-4, momentum=0.5) for m in (self.model, self.twin))
         self.pending = None  # the images of a forward pass in training mode that has not been carried back
         self.saved = None
 
