@@ -3,8 +3,18 @@
 Environment
 -----------
 CYCONV_NO_OPENMP=1     build serial kernels
-CYCONV_BUILD_ISA=v3    build only these instruction sets (comma separated); for development
+CYCONV_BUILD_ISA=v3    build only these instruction sets (comma separated); for development. On x86-64 there is one more
+                       here: "generic", what any other processor would get.
+CYCONV_DEBUG=1         keep the tables for debuggers
 CFLAGS, LDFLAGS, CC    as everywhere
+
+For tests of the kernels themselves, in a folder of its own, as tests/checks/run.py makes it:
+
+CYCONV_SANITIZE=address,undefined   what the compiler's -fsanitize takes (`thread`, too), at -O1, with line numbers.
+                       Python must then be started with the sanitizer's library in LD_PRELOAD.
+CYCONV_CHECKED=1       Cython's checks of bounds and of None; memory that a kernel is given holds NaN (or -1)
+
+Compilers of another processor family take it from `sysconfig.get_platform()`, which _PYTHON_HOST_PLATFORM sets.
 """
 
 import os
@@ -13,6 +23,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -27,12 +38,19 @@ KERNELS = Path("cyconv/kernels")
 # -g0: Python's own flags ask for debugging information, which would be stripped, and with which the unrolled kernels
 # take up to ten times as long to compile. CYCONV_DEBUG=1 keeps it.
 DEBUG = os.environ.get("CYCONV_DEBUG", "0") not in ("", "0")
-COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unused-function"]
+CHECKED = os.environ.get("CYCONV_CHECKED", "0") not in ("", "0")
+SANITIZE = os.environ.get("CYCONV_SANITIZE", "")
+COMMON = ["-O3", "-g", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function"]
 # Python's own flags, which CFLAGS of the environment replace. The first one makes other code of unrolled kernels, up to
 # a third faster or slower: with it here, all builds are the same.
 COMMON += ["-fwrapv", "-DNDEBUG"]
 # Without it, tables for unwinding serve nobody either: no C++ exception passes through a kernel.
-COMMON += ["-g"] if DEBUG else ["-g0", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+if not DEBUG:
+    COMMON += ["-g1"] if CHECKED else ["-g0", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+# Last, after the flags of the instruction set: -O1 compiles the unrolled loops in reasonable time, and -fno-wrapv lets
+# an overflow be one.
+SANITIZER = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-wrapv", "-DCYCONV_SMALL", f"-fsanitize={SANITIZE}"]
+SANITIZER = SANITIZER if SANITIZE else []
 
 # Lowest first. The names are what CYCONV_ISA takes and cyconv.show_config() prints.
 ISA_FLAGS = {
@@ -45,8 +63,23 @@ ISA_FLAGS = {
     "aarch64": {"neon": []},
     "other": {"generic": []},
 }
+# As if the headers knew nothing of the processor.
+GENERIC_X86_64 = ["-march=x86-64", "-U__SSE2__"]
 FAMILY = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
+# What sysconfig.get_platform() ends with, where that is the processor; on macOS it may be "universal2".
+TARGET = sysconfig.get_platform().rpartition("-")[2].lower()
+TARGET = TARGET if TARGET in FAMILY else platform.machine().lower()
+CROSS = TARGET in FAMILY and FAMILY[TARGET] != FAMILY.get(platform.machine().lower())
 
+# Cython does not write C code anew when only its directives have changed.
+GENERATED = "build/cython-checked" if CHECKED else "build/cython"
+
+CLANG_PROBE = """
+#ifndef __clang__
+#error
+#endif
+int probe;
+"""
 OPENMP_PROBE = """
 #include <omp.h>
 #include <stdio.h>
@@ -61,21 +94,38 @@ int main(void) {
 
 def instruction_sets():
     """Return {name: compiler flags} of the processor family that is built for."""
-    sets = ISA_FLAGS[FAMILY.get(platform.machine().lower(), "other")]
+    family = FAMILY.get(TARGET, "other")
+    sets = ISA_FLAGS[family]
     wanted = os.environ.get("CYCONV_BUILD_ISA")
     if wanted:
+        sets = {"generic": GENERIC_X86_64, **sets} if family == "x86_64" else sets
+        unknown = sorted(set(wanted.split(",")) - set(sets))
+        if unknown:
+            sys.exit(f"cyconv: CYCONV_BUILD_ISA: {', '.join(unknown)} is none of {', '.join(sets)}")
         sets = {name: sets[name] for name in sets if name in wanted.split(",")}
     return sets
+
+
+def refuse_big_endian(byteorder):
+    """The kernels take the halves of numbers apart, and the files of weights are little-endian: end the build."""
+    if byteorder != "little":
+        sys.exit(
+            f"cyconv: little-endian processors only (x86-64, arm64, ...); this one, {TARGET}, is {byteorder}-endian: "
+            "nothing was built"
+        )
 
 
 def extensions():
     include = [str(KERNELS), np.get_include()]
     macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+    if CHECKED:
+        macros += [("CYCONV_CHECKED", "1")]
     directives = {
         "language_level": 3,
-        "boundscheck": False,
+        "boundscheck": CHECKED,
         "wraparound": False,
-        "initializedcheck": False,
+        "initializedcheck": CHECKED,
+        "nonecheck": CHECKED,
         "cdivision": True,
         # Builtin functions, not Cython's own kind, whose code each module would hold anew: 8 kB of the wheel each.
         "binding": False,
@@ -83,12 +133,12 @@ def extensions():
         "auto_pickle": False,
         "freethreading_compatible": False,
     }
-    built = []
+    built, sets = [], instruction_sets()
 
     def compiled(source, module, isa):
         extension = Extension(module, [str(source)], include_dirs=include, define_macros=macros)
         # One build folder for each instruction set: the same source becomes a module of another name.
-        (extension,) = cythonize([extension], build_dir=f"build/cython/{isa}", compiler_directives=directives)
+        (extension,) = cythonize([extension], build_dir=f"{GENERATED}/{isa}", compiler_directives=directives)
         extension.isa = isa
         extension.depends += [str(path) for pattern in ("*.h", "*.pxd") for path in KERNELS.glob(pattern)]
         built.append(extension)
@@ -98,7 +148,7 @@ def extensions():
         if source.stem.startswith("_"):
             compiled(source, f"cyconv.kernels.{source.stem}", "common")
         else:
-            for isa in instruction_sets():
+            for isa in sets:
                 compiled(source, f"cyconv.kernels.{source.stem}_{isa}", isa)
     # The face for Cython calls those of the instruction set that was chosen.
     compiled(Path("cyconv/cython.pyx"), "cyconv.cython", "common")
@@ -108,7 +158,7 @@ def extensions():
 
 def refresh_headers():
     """Cython copies headers beside the C code, but not again when only a header has changed."""
-    for copy in Path("build/cython").glob(f"*/{KERNELS}/*.h"):
+    for copy in Path(GENERATED).glob(f"*/{KERNELS}/*.h"):
         original = KERNELS / copy.name
         if original.is_file() and original.read_bytes() != copy.read_bytes():
             shutil.copyfile(original, copy)
@@ -133,16 +183,19 @@ class BuildKernels(build_ext):
                 print(f"cyconv: the compiler does not know {' '.join(isa_flags)}: built without the {isa} kernels")
                 refused.add(isa)
         self.extensions = [extension for extension in self.extensions if extension.isa not in refused]
-        strip = [] if DEBUG else ["-Wl,-S"] if sys.platform == "darwin" else ["-Wl,-s"]
+        strip = [] if DEBUG or SANITIZE or CHECKED else ["-Wl,-S"] if sys.platform == "darwin" else ["-Wl,-s"]
+        # Products and sums become one instruction where the source has them in one expression. clang's "fast" looks at
+        # what the optimizer left of it, so that one function gives different bits for whole and for part vectors.
+        fused = f"-ffp-contract={'on' if self.compiles([], CLANG_PROBE) else 'fast'}"
         for extension in self.extensions:
-            extension.extra_compile_args = [*COMMON, *flags.get(extension.isa, []), *compile_openmp]
-            extension.extra_link_args = [*strip, *link_openmp]
+            extension.extra_compile_args = [*COMMON, fused, *flags.get(extension.isa, []), *compile_openmp, *SANITIZER]
+            extension.extra_link_args = [*strip, *link_openmp, *SANITIZER[-1:]]
         super().build_extensions()
 
-    def compiles(self, flags):
+    def compiles(self, flags, text="int probe(int x) { return x + 1; }\n"):
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
-            source.write_text("int probe(int x) { return x + 1; }\n")
+            source.write_text(text)
             try:
                 self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[*flags, "-Werror"])
             except CompileError:
@@ -164,7 +217,8 @@ class BuildKernels(build_ext):
                     objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_flags)
                     extra = shlex.split(os.environ.get("LDFLAGS", "")) + link_flags
                     self.compiler.link_executable(objects, program, extra_postargs=extra)
-                    subprocess.run([program], check=True, timeout=60)
+                    if not CROSS:
+                        subprocess.run([program], check=True, timeout=60)
                 except (CompileError, LinkError, OSError, subprocess.SubprocessError):
                     continue
                 return compile_flags, link_flags
@@ -172,4 +226,5 @@ class BuildKernels(build_ext):
         return [], []
 
 
+refuse_big_endian(sys.byteorder)
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

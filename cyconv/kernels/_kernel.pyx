@@ -1,10 +1,11 @@
 """The same functions for Python: arrays instead of pointers, MemoryError instead of a number."""
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 cimport numpy as cnp
+
+from cyconv.kernels._workspace cimport zeroed
 
 cnp.import_array()
 
@@ -44,7 +45,7 @@ cdef int set_edges(Edges* e, edges) except -1:
     axes[0], axes[1], axes[2] = &e.depth, &e.row, &e.column
     for low, high in edges:
         i += len(low) + len(high)
-    e.places = <int32_t*>calloc(i + 1, sizeof(int32_t))
+    e.places = <int32_t*>zeroed(i + 1, sizeof(int32_t))
     if e.places == NULL:
         raise MemoryError("cyconv: no memory for the places of the padding")
     i = 0

@@ -3,7 +3,7 @@
 Any thread may take from it and give back, with or without the interpreter's lock.
 """
 
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -24,6 +24,14 @@ cdef extern from *:
     """
     void CYCONV_HUGE(void* p, size_t n) nogil
 
+cdef extern from "memory.h" nogil:
+    void memory_lent(void* p, Py_ssize_t nbytes, Py_ssize_t room) noexcept
+    void memory_kept(void* p, Py_ssize_t room) noexcept
+    void memory_count(Py_ssize_t n) noexcept
+    Py_ssize_t memory_counted() noexcept
+    Py_ssize_t memory_fail(Py_ssize_t n, bint lasting) noexcept
+    bint memory_fails() noexcept
+
 cdef extern from "lock.h" nogil:
     void lock_take() noexcept
     void lock_give() noexcept
@@ -32,6 +40,8 @@ cdef extern from "lock.h" nogil:
 unlock_after_fork()
 
 DEF SLOTS = 64
+# NumPy's NPY_MAXDIMS.
+DEF MOST_AXES = 64
 # Arrays from this size on come from the pool. Left to the C library, those of a training step, which come and go in
 # another order than one by one, leave holes that cost up to a third of the peak.
 cdef Py_ssize_t POOLED_BYTES = 1 << 20
@@ -60,7 +70,30 @@ cdef class Workspace:
         if self.pooled:
             give(&block)
         else:
-            free(self.data)
+            discard(self.data)
+
+
+cdef void* zeroed(size_t n, size_t size) noexcept nogil:
+    """Return new memory for ``n`` things of ``size`` bytes, all zeros, or NULL; `discard` takes it back."""
+    cdef void* data = NULL if memory_fails() else calloc(n, size)
+    if data != NULL:
+        memory_count(1)
+    return data
+
+
+cdef void* aligned(size_t nbytes, size_t alignment) noexcept nogil:
+    """Return new memory, or NULL; `discard` takes it back."""
+    cdef void* data = NULL
+    if memory_fails() or posix_memalign(&data, alignment, nbytes) != 0:
+        return NULL
+    memory_count(1)
+    return data
+
+
+cdef void discard(void* data) noexcept nogil:
+    if data != NULL:
+        memory_count(-1)
+        free(data)
 
 
 cdef void give(Block* block) noexcept nogil:
@@ -82,15 +115,16 @@ cdef void give(Block* block) noexcept nogil:
             kept[place], kept_bytes[place], kept_since[place] = data, block.nbytes, gifts
             kept_total += block.nbytes
             gifts += 1
+            memory_kept(data, block.nbytes)
             lock_give()
             return
         data = kept[oldest]
         kept[oldest] = NULL
         kept_total -= kept_bytes[oldest]
         lock_give()
-        free(data)
+        discard(data)
         data = block.data
-    free(data)
+    discard(data)
 
 
 cdef bint kept_block(Block* block, Py_ssize_t nbytes, Py_ssize_t most, bint replace) noexcept nogil:
@@ -117,7 +151,7 @@ cdef bint kept_block(Block* block, Py_ssize_t nbytes, Py_ssize_t most, bint repl
         kept_total -= kept_bytes[best]
         kept[best] = NULL
     lock_give()
-    free(too_small)
+    discard(too_small)
     return fits
 
 
@@ -139,15 +173,17 @@ cdef int borrow(Block* block, Py_ssize_t nbytes) noexcept nogil:
     """Take a block from the pool, or a new one; returns something other than 0 when there is none to be had."""
     nbytes = max(nbytes, 64)
     # A block much larger than the wish would be missing where it fits.
-    if kept_block(block, nbytes, 4 * nbytes + (1 << 16), True):
-        return 0
-    return new_block(block, nbytes, HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64)
+    if not kept_block(block, nbytes, 4 * nbytes + (1 << 16), True):
+        if new_block(block, nbytes, HUGE_PAGE if nbytes >= HUGE_PAGE else 4096 if nbytes >= 4096 else 64):
+            return -1
+    memory_lent(block.data, nbytes, block.nbytes)
+    return 0
 
 
 cdef int new_block(Block* block, Py_ssize_t nbytes, size_t alignment) noexcept nogil:
     nbytes = (nbytes + alignment - 1) // alignment * alignment
-    if posix_memalign(&block.data, alignment, nbytes) != 0:
-        block.data = NULL
+    block.data = aligned(nbytes, alignment)
+    if block.data == NULL:
         return -1
     block.nbytes = nbytes
     if nbytes >= HUGE_PAGE:
@@ -181,13 +217,15 @@ def empty(tuple shape, str dtype):
     system fills with zeros first.
     """
     global stagger
-    cdef cnp.npy_intp dims[32]
+    cdef cnp.npy_intp dims[MOST_AXES]
     cdef int ndim = len(shape), i
     cdef int typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE if dtype == "d" else cnp.NPY_INT64
     cdef Py_ssize_t nbytes = 4 if dtype == "f" else 8
     cdef Workspace block
     cdef Block memory
     cdef char* data
+    if ndim > MOST_AXES:
+        raise ValueError(f"an array has at most {MOST_AXES} dimensions, not {ndim}")
     for i in range(ndim):
         dims[i] = shape[i]
         nbytes *= dims[i]
@@ -199,15 +237,17 @@ def empty(tuple shape, str dtype):
         if not kept_block(&memory, nbytes, nbytes + nbytes // 8, False):
             if new_block(&memory, nbytes, HUGE_PAGE if nbytes >= 16 * HUGE_PAGE else 4096):
                 raise MemoryError(f"cyconv: no {nbytes} bytes for an array of shape {shape}")
+        memory_lent(memory.data, nbytes, memory.nbytes)
         block.data, block.nbytes, block.pooled = memory.data, memory.nbytes, True
         stagger = (stagger + 5 * 64) % STAGGER
         data = <char*>block.data + stagger
     else:
         block = Workspace.__new__(Workspace)
-        if posix_memalign(&block.data, 64, max(nbytes, 64)) != 0:
-            block.data = NULL
+        block.data = aligned(max(nbytes, 64), 64)
+        if block.data == NULL:
             raise MemoryError(f"cyconv: no {nbytes} bytes for an array of shape {shape}")
         block.nbytes = nbytes
+        memory_lent(block.data, nbytes, max(nbytes, 64))
         data = <char*>block.data
     cdef cnp.ndarray result = cnp.PyArray_SimpleNewFromData(ndim, dims, typenum, data)
     cnp.set_array_base(result, block)
@@ -228,5 +268,19 @@ def release_kept():
             kept_total -= kept_bytes[i]
             kept[i] = NULL
         lock_give()
-        free(data)
+        discard(data)
     return total
+
+
+def fail_allocation(Py_ssize_t n, bint lasting=False):
+    """Let the ``n``-th allocation from here fail, for tests; 0: none. ``lasting``: and all that follow it.
+
+    The kernels' tables, workspaces and results are allocations; what the pool has at hand is none. Returns how many
+    were left until the one that was to fail: 0 after it has.
+    """
+    return memory_fail(n, lasting)
+
+
+def live_blocks():
+    """Return the number of blocks of memory that kernels, their results and the pool hold at present."""
+    return memory_counted()

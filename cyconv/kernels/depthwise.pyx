@@ -10,11 +10,10 @@ the outputs at the edges are summed tap by tap.
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, set_edges, three, two
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
@@ -160,7 +159,7 @@ cdef class Depthwise(Convolution):
             s.room = s.private = (s.bunch // (s.out_channels // s.channels) + 2) * s.source.plane + 64
         self.thread_bytes = (s.private * itemsize + 4095) // 4096 * 4096
         if spread and channels_last:
-            self.reached = <Reach*>calloc(s.out_height + s.out_width, sizeof(Reach))
+            self.reached = <Reach*>zeroed(s.out_height + s.out_width, sizeof(Reach))
             if self.reached == NULL:
                 raise MemoryError("cyconv: no memory for the tables of an input gradient")
             s.rows, s.columns = self.reached, self.reached + s.out_height
@@ -169,8 +168,8 @@ cdef class Depthwise(Convolution):
                        s.kernel_columns, s.width)
 
     def __dealloc__(self):
-        free(self.reached)
-        free(self.shape.source.edges.places)
+        discard(self.reached)
+        discard(self.shape.source.edges.places)
 
     cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
         if self.single:

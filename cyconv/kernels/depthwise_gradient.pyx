@@ -9,11 +9,10 @@ changes no bit.
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights, set_edges, three, two
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give
 from cyconv.kernels.simd cimport (
     LANES_f32,
     LANES_f64,
@@ -109,7 +108,7 @@ cdef class DepthwiseGradient(GradientOfWeights):
         self.thread_bytes = (size * itemsize + s.kernel_rows * sizeof(void*) + 4095) // 4096 * 4096
 
     def __dealloc__(self):
-        free(self.shape.source.edges.places)
+        discard(self.shape.source.edges.places)
 
     cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
                      int threads) noexcept nogil:

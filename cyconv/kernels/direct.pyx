@@ -12,11 +12,10 @@ is read by another, and every output is summed by one task in one order: the num
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, four, set_edges, three, two
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, pack_block
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
@@ -138,7 +137,7 @@ cdef class Walk(Convolution):
         order, in_step = self.order_slices(), self.weight_in if self.weight_rows else self.weight_out
         s.phases = len(phases)
         s.taps = 0
-        self.phases = <Phase*>calloc(s.phases, sizeof(Phase))
+        self.phases = <Phase*>zeroed(s.phases, sizeof(Phase))
         if self.phases == NULL:
             raise MemoryError("cyconv: no memory for the tap tables")
         for p, (row, column, taps) in enumerate(phases):
@@ -148,7 +147,7 @@ cdef class Walk(Convolution):
             phase.taps = len(taps) * s.group_in
             s.taps += len(taps)
             # One allocation: table, order, displacements.
-            phase.table = <int32_t*>calloc(2 * phase.taps + 2 * len(taps) + 1, sizeof(int32_t))
+            phase.table = <int32_t*>zeroed(2 * phase.taps + 2 * len(taps) + 1, sizeof(int32_t))
             if phase.table == NULL:
                 raise MemoryError("cyconv: no memory for the tap tables")
             phase.order = phase.table + phase.taps
@@ -173,7 +172,7 @@ cdef class Walk(Convolution):
         cdef Source* s = &self.shape.source
         cold()
         slices, channels, divisor = range(s.slices), range(s.group_channels), range(s.depth_divisor)
-        self.shape.depth_phases = <index*>calloc(s.depth_divisor + 1, sizeof(index))
+        self.shape.depth_phases = <index*>zeroed(s.depth_divisor + 1, sizeof(index))
         if self.shape.depth_phases == NULL:
             raise MemoryError("cyconv: no memory for the tap tables")
         if s.depth_divisor == 1:
@@ -186,12 +185,12 @@ cdef class Walk(Convolution):
 
     def __dealloc__(self):
         cdef index p
-        free(self.shape.depth_phases)
-        free(self.shape.source.edges.places)
+        discard(self.shape.depth_phases)
+        discard(self.shape.source.edges.places)
         if self.phases != NULL:
             for p in range(self.shape.phases):
-                free(self.phases[p].table)
-            free(self.phases)
+                discard(self.phases[p].table)
+            discard(self.phases)
 
     cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
         if self.single:

@@ -20,12 +20,11 @@ and BLAS itself runs on one thread: the number of threads changes no bit.
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._blas cimport controlled, gemm, hold, mute, release, unmute
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, GradientOfWeights, set_edges, three, two
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give
 from cyconv.kernels.columns cimport Cut, Shape, at_out, at_source, gather, scatter
 from cyconv.kernels.simd cimport cold, flush_denormals, real, restore_denormals, transpose
 from cyconv.kernels.source cimport index
@@ -158,7 +157,7 @@ cdef class Columns:
         self.block_pixels = self.forward_cut.pixels
 
     def __dealloc__(self):
-        free(self.shape.edges.places)
+        discard(self.shape.edges.places)
 
     def walks(self):
         """Return (forward pass, input gradient, gradient of the weights)."""

@@ -11,11 +11,11 @@ the order of their places, so that the number of threads changes no bit.
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from cyconv.kernels._workspace cimport discard, zeroed
 from cyconv.kernels.simd cimport copy_row, real
 
 cnp.import_array()
@@ -56,7 +56,7 @@ cdef class Pad:
         self.count, self.block = len(axes), block
         if self.count > MOST_AXES:
             raise ValueError("cyconv: padding of more than 32 axes")
-        self.axes = <Axis*>calloc(self.count, sizeof(Axis))
+        self.axes = <Axis*>zeroed(self.count, sizeof(Axis))
         if self.axes == NULL:
             raise MemoryError("cyconv: no memory for the axes of a padding")
         self.rows = self.out_rows = 1
@@ -68,7 +68,7 @@ cdef class Pad:
                 self.rows *= a.length
                 self.out_rows *= a.out_length
             # One allocation: places, heads, readers.
-            a.tables = <int32_t*>calloc(2 * len(repeated) + a.length + 1 + a.inside, sizeof(int32_t))
+            a.tables = <int32_t*>zeroed(2 * len(repeated) + a.length + 1 + a.inside, sizeof(int32_t))
             if a.tables == NULL:
                 raise MemoryError("cyconv: no memory for the places of a padding")
             a.heads = a.tables + len(repeated)
@@ -83,8 +83,8 @@ cdef class Pad:
         cdef int i
         if self.axes != NULL:
             for i in range(self.count):
-                free(self.axes[i].tables)
-            free(self.axes)
+                discard(self.axes[i].tables)
+            discard(self.axes)
 
     def run(self, cnp.ndarray out, cnp.ndarray source, double value, int threads):
         """Fill ``out``, in the same memory order as ``source``."""

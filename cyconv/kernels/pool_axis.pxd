@@ -5,8 +5,8 @@ of adaptive pooling. One- and two-dimensional pooling have axes of one pixel and
 """
 
 from libc.stdint cimport int32_t
-from libc.stdlib cimport calloc, free
 
+from cyconv.kernels._workspace cimport discard, zeroed
 from cyconv.kernels.simd cimport cold, real
 
 ctypedef Py_ssize_t index
@@ -32,18 +32,18 @@ cdef struct Axis:
 
 
 cdef inline void free_axis(Axis* a) noexcept:
-    free(a.first)
-    free(a.window)
-    free(a.factor)
-    free(a.factor32)
+    discard(a.first)
+    discard(a.window)
+    discard(a.factor)
+    discard(a.factor32)
 
 
 cdef inline int allocate_axis(Axis* a) except -1:
-    a.first = <int32_t*>calloc(3 * a.windows, sizeof(int32_t))
-    a.window = <int32_t*>calloc(3 * a.length, sizeof(int32_t))
-    a.factor = <double*>calloc(a.windows, sizeof(double))
+    a.first = <int32_t*>zeroed(3 * a.windows, sizeof(int32_t))
+    a.window = <int32_t*>zeroed(3 * a.length, sizeof(int32_t))
+    a.factor = <double*>zeroed(a.windows, sizeof(double))
     # Whole vectors of them are read.
-    a.factor32 = <float*>calloc(a.windows, sizeof(float))
+    a.factor32 = <float*>zeroed(a.windows, sizeof(float))
     if a.first == NULL or a.window == NULL or a.factor == NULL or a.factor32 == NULL:
         raise MemoryError("cyconv: no memory for the tables of a pooling layer")
     a.count, a.tap = a.first + a.windows, a.first + 2 * a.windows

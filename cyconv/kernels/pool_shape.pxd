@@ -2,9 +2,9 @@
 search for the winning taps of a row of windows, which the forward pass and the gradient of maxima share."""
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
 from libc.math cimport INFINITY
 
+from cyconv.kernels._workspace cimport discard, zeroed
 from cyconv.kernels.pool cimport best_taps, split_row
 from cyconv.kernels.pool_axis cimport Axis, free_axis, index, three_axes
 from cyconv.kernels.simd cimport LANES_f32, cold, real
@@ -82,9 +82,9 @@ cdef inline void close_shape(Shape* s) noexcept:
     free_axis(&s.slices)
     free_axis(&s.rows)
     free_axis(&s.columns)
-    free(s.tap_place)
-    free(s.first_column64)
-    free(s.first_column32)
+    discard(s.tap_place)
+    discard(s.first_column64)
+    discard(s.first_column32)
 
 
 cdef inline bint suits(const Shape* s) noexcept:
@@ -125,9 +125,9 @@ cdef inline void lay_out(Shape* s) noexcept:
 cdef inline int fill_tables(Shape* s) except -1:
     cdef Axis* a = &s.columns
     cdef index c, f, q, at = 0
-    s.tap_place = <index*>calloc(2 * a.taps + 2 * a.stride + 1, sizeof(index))
-    s.first_column32 = <int32_t*>calloc(s.padded_out, sizeof(int32_t))
-    s.first_column64 = <int64_t*>calloc(s.padded_out, sizeof(int64_t))
+    s.tap_place = <index*>zeroed(2 * a.taps + 2 * a.stride + 1, sizeof(index))
+    s.first_column32 = <int32_t*>zeroed(s.padded_out, sizeof(int32_t))
+    s.first_column64 = <int64_t*>zeroed(s.padded_out, sizeof(int64_t))
     if s.tap_place == NULL or s.first_column32 == NULL or s.first_column64 == NULL:
         raise MemoryError("cyconv: no memory for the tables of a pooling layer")
     s.phase_shift = s.tap_place + a.taps

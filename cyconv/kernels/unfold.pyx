@@ -13,12 +13,11 @@ Channels-last images: a task is some channels of an image, which are brought to 
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.simd cimport LANES_f32, copy_row, flush_denormals, real, restore_denormals, transpose
 
 cnp.import_array()
@@ -63,7 +62,7 @@ cdef class Windows:
         self.shape.reach = NULL
 
     def __dealloc__(self):
-        free(self.shape.reach)
+        discard(self.shape.reach)
 
     def __init__(self, index channels, size, out, kernel, stride, dilation, low):
         """Three numbers for each of the others: depth, height, width."""
@@ -76,7 +75,7 @@ cdef class Windows:
             s.taps *= s.kernel[i]
             s.plane *= s.size[i]
             s.places *= s.out[i]
-        s.reach = <Reach*>calloc(s.kernel[2], sizeof(Reach))
+        s.reach = <Reach*>zeroed(s.kernel[2], sizeof(Reach))
         if s.reach == NULL:
             raise MemoryError("cyconv: no memory for the tables of windows")
         for i in range(s.kernel[2]):

@@ -14,11 +14,10 @@ the source is read where it lies.
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights, four, set_edges, three, two
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -161,7 +160,7 @@ cdef class WeightGradient(GradientOfWeights):
     cdef fill_reach(self, reach):
         cdef Shape* s = &self.shape
         cold()
-        self.reach = <Reach*>calloc(s.kernel_rows + s.kernel_columns, sizeof(Reach))
+        self.reach = <Reach*>zeroed(s.kernel_rows + s.kernel_columns, sizeof(Reach))
         if self.reach == NULL:
             raise MemoryError("cyconv: no memory for the reach of the taps")
         for i, (begin, end) in enumerate([*reach[0], *reach[1]]):
@@ -174,7 +173,7 @@ cdef class WeightGradient(GradientOfWeights):
         cdef index size = s.block_images * s.block_rows * s.block_columns, image, i, j, k, columns
         cdef index tables = s.kernel_columns if s.inside else 1
         cdef int32_t* to
-        self.table = <int32_t*>calloc(tables * size, sizeof(int32_t))
+        self.table = <int32_t*>zeroed(tables * size, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the pixel table")
         for k in range(tables):
@@ -225,17 +224,17 @@ cdef class WeightGradient(GradientOfWeights):
                     at = behind + tap // width * row + tap % width * column
                     found.append((at + c * channel_step(&s.source), 0, c * s.taps + first + tap, 0, 1, columns))
         self.piece_count = len(found)
-        self.pieces = <Piece*>calloc(self.piece_count, sizeof(Piece))
+        self.pieces = <Piece*>zeroed(self.piece_count, sizeof(Piece))
         if self.pieces == NULL:
             raise MemoryError("cyconv: no memory for the tiles of a weight gradient")
         for i, (offset, second, out, out_second, rows, columns) in enumerate(found):
             self.pieces[i] = Piece(offset, second, out, out_second, rows, columns)
 
     def __dealloc__(self):
-        free(self.table)
-        free(self.reach)
-        free(self.pieces)
-        free(self.shape.source.edges.places)
+        discard(self.table)
+        discard(self.reach)
+        discard(self.pieces)
+        discard(self.shape.source.edges.places)
 
     cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
                      int threads) noexcept nogil:

@@ -25,11 +25,10 @@ are left out: V[xi] and M[xi] hold the tiles that have element xi, without gaps.
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -109,7 +108,7 @@ cdef class Winograd(Convolution):
         self.packed_size = groups * group_weights(s, width)
         self.thread_bytes = ((s.copy_size + s.elements * (s.v_plane + s.m_plane) + s.scratch_size) * itemsize
                              + 4095) // 4096 * 4096
-        self.table = <int32_t*>calloc(s.terms, sizeof(int32_t))
+        self.table = <int32_t*>zeroed(s.terms, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the channel table")
         for c in range(s.terms):
@@ -123,8 +122,8 @@ cdef class Winograd(Convolution):
         return weight_of(&self.shape, xi)
 
     def __dealloc__(self):
-        free(self.table)
-        free(self.shape.edges.places)
+        discard(self.table)
+        discard(self.shape.edges.places)
 
     cdef int order(self, void* packed, const void* weight, int threads) noexcept nogil:
         if self.single:

@@ -17,11 +17,10 @@ again for each task that needs them: written by one core and read by another the
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
-from cyconv.kernels._workspace cimport Block, borrow, give
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -96,15 +95,15 @@ cdef class WinogradGradient(GradientOfWeights):
         copied = max(s.copy_size + s.elements * s.v_plane + cut.w_size, writing_room(s, width))
         self.thread_bytes = (copied * itemsize + 4095) // 4096 * 4096
         self.shared_bytes = (groups * chunks * (cut.chunk_size + cut.bias_size) * itemsize + 4095) // 4096 * 4096
-        self.table = <int32_t*>calloc(s.tiles, sizeof(int32_t))
+        self.table = <int32_t*>zeroed(s.tiles, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the tile table")
         for t in range(s.tiles):
             self.table[t] = t * width
 
     def __dealloc__(self):
-        free(self.table)
-        free(self.shape.edges.places)
+        discard(self.table)
+        discard(self.shape.edges.places)
 
     cdef int execute(self, void* grad_weight, void* grad_bias, const void* grad_out, const void* source, index images,
                      int threads) noexcept nogil:
