@@ -110,6 +110,21 @@ def test_ends_of_the_range(dtype):
     np.testing.assert_array_equal(dx, np.array([2, 2, 0, 2, 0, 0, 0], dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_of_every_size(dtype):
+    """From the smallest to the largest, of either sign: under sanitizers, no step on the way overflows."""
+    most = int(np.log10(np.finfo(dtype).max)) - 1
+    sizes = 10 ** np.linspace(-most, most, 4000)
+    x = np.concatenate([-sizes, sizes]).astype(dtype)
+    with np.errstate(over="ignore"):
+        expected = 1 / (1 + np.exp(-x.astype("f8")))
+    y = F.sigmoid(x)
+    np.testing.assert_allclose(y, np.where(expected < np.finfo(dtype).tiny, 0, expected), 1e-6, np.finfo(dtype).tiny * 4)
+    np.testing.assert_allclose(F.tanh(x), np.tanh(x.astype("f8")), 1e-6)
+    shares = F.softmax(np.stack([x, np.zeros_like(x)], 1), 1)
+    np.testing.assert_allclose(shares[:, 0], y, 1e-5, np.finfo(dtype).tiny * 4)
+
+
 def test_relu_knows_denormals():
     """It only compares: a tiny negative number is below zero, a tiny positive one above."""
     x = np.array([-1e-310, 1e-310])

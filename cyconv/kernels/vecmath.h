@@ -9,6 +9,9 @@
 #define CYCONV_VECMATH_H
 #include "simd.h"
 
+typedef uint32_t modular_f32 __attribute__((vector_size(CYCONV_VECTOR_BYTES)));
+typedef uint64_t modular_f64 __attribute__((vector_size(CYCONV_VECTOR_BYTES)));
+
 #define T float
 #define BITS int32_t
 #define SUFFIX f32
@@ -87,6 +90,7 @@
 #define LANES ((int)(CYCONV_VECTOR_BYTES / sizeof(T)))
 #define VEC NAME(vec)
 #define IVEC NAME(ivec)
+#define MODULAR NAME(modular)
 
 CYCONV_INLINE VEC NAME(pick)(IVEC mask, VEC a, VEC b) { return (VEC)((mask & (IVEC)a) | (~mask & (IVEC)b)); }
 
@@ -124,16 +128,21 @@ CYCONV_INLINE VEC NAME(maximum_or_nan)(VEC a, VEC b)
 /* Where the vector begins that computes element i of n and following: the last of several reaches back instead of out. */
 CYCONV_INLINE ptrdiff_t NAME(step_back)(ptrdiff_t i, ptrdiff_t n) { return i && i + LANES > n ? n - LANES : i; }
 
+/* a - b, and 2^n. Of numbers out of their range they give anything, which is not used: unsigned, since the overflow of
+ * signed integers may do anything at all. */
+CYCONV_INLINE IVEC NAME(difference)(IVEC a, IVEC b) { return (IVEC)((MODULAR)a - (MODULAR)b); }
+CYCONV_INLINE VEC NAME(power_of_two)(IVEC n) { return (VEC)(((MODULAR)n + BIAS) << MANTISSA); }
+
 /* x = n ln 2 + r; *high * *low = 2^n; returns exp(r) - 1. x must lie in [LOWEST, HIGHEST] or be NaN. */
 CYCONV_INLINE VEC NAME(reduced)(VEC x, VEC *high, VEC *low)
 {
     VEC shifted = x * (T)1.44269504088896340736 + ROUNDER;
-    IVEC n = (IVEC)shifted - (IVEC)((VEC){0} + ROUNDER);
+    IVEC n = NAME(difference)((IVEC)shifted, (IVEC)((VEC){0} + ROUNDER));
     VEC whole = shifted - ROUNDER;
     VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW;
     IVEC half = n >> 1;
-    *high = (VEC)((half + BIAS) << MANTISSA);
-    *low = (VEC)((n - half + BIAS) << MANTISSA);
+    *high = NAME(power_of_two)(half);
+    *low = NAME(power_of_two)(n - half);
     return r + r * r * (POLYNOMIAL(r));
 }
 
@@ -165,11 +174,11 @@ CYCONV_INLINE VEC NAME(tanh_vec)(VEC x)
 CYCONV_INLINE VEC NAME(exp_below)(VEC x)
 {
     VEC shifted = x * (T)1.44269504088896340736 + ROUNDER;
-    IVEC n = (IVEC)shifted - (IVEC)((VEC){0} + ROUNDER);
+    IVEC n = NAME(difference)((IVEC)shifted, (IVEC)((VEC){0} + ROUNDER));
     VEC whole = shifted - ROUNDER;
     VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW;
     VEC e = r + r * r * (POLYNOMIAL(r)) + 1;
-    return NAME(pick)(x < SMALLEST, (VEC){0}, e * (VEC)((n + BIAS) << MANTISSA));
+    return NAME(pick)(x < SMALLEST, (VEC){0}, e * NAME(power_of_two)(n));
 }
 
 /* Natural logarithm: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)). What is denormal counts
@@ -178,8 +187,8 @@ CYCONV_INLINE VEC NAME(log_vec)(VEC x)
 {
     const VEC infinity = (VEC){0} + (T)__builtin_inf();
     IVEC bits = (IVEC)x, root = (IVEC)((VEC){0} + (T)0.70710678118654752440);
-    IVEC n = (bits - root) >> MANTISSA;
-    VEC m = (VEC)(bits - (n << MANTISSA)), exponent, z, square;
+    IVEC n = NAME(difference)(bits, root) >> MANTISSA;
+    VEC m = (VEC)((MODULAR)bits - ((MODULAR)n << MANTISSA)), exponent, z, square;
     for (int i = 0; i < LANES; i++)
         exponent[i] = (T)n[i];
     z = (m - 1) / (m + 1);
@@ -261,4 +270,5 @@ GRADIENT(sigmoid_backward, NAME(sigmoid_gradient))
 #undef LANES
 #undef VEC
 #undef IVEC
+#undef MODULAR
 #endif

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ["python3.11", "libpython3.11-dev", "libgomp1"]
+PACKAGES = ["python3.11", "libpython3.11-dev", "libgomp1", "libstdc++6"]
 VERSION = "3.11"
 WHEELS = ["numpy", "scipy", "pytest", "hypothesis"]
 PLATFORMS = ["manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "any"]
