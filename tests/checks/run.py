@@ -38,7 +38,8 @@ REQUIREMENTS = ["numpy", "scipy", "Cython>=3.1", "setuptools>=77", "pytest", "hy
 #: others run kernels in this process.
 OTHER_TESTS = {
     *("architecture", "bounds", "build", "cython_face", "data", "examples", "geometry", "import", "isa"),
-    *("models", "operations_table", "plot", "serialization", "settings", "summary", "tolerances", "training"),
+    *("memory", "models", "operations_table", "plot", "runtime", "serialization", "settings", "summary"),
+    *("tolerances", "training"),
     *("benchmarks", "benchmarks_crossovers", "benchmarks_training", "transposed_geometry"),
     *("reference", "reference_torch"),
 }
