@@ -7,7 +7,7 @@ import math
 import operator
 from typing import Any
 
-from ._arrays import Array, array, hashable
+from ._arrays import Array, array, hashable, same_dtype
 
 
 def _flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
     ----------
     grad_output : ndarray
     input, start_dim, end_dim
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape and dtype matter.
 
     Raises
     ------
@@ -74,6 +74,8 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
     """
     dy = array(grad_output, "flatten_backward", "grad_output")
     x = array(input, "flatten_backward", "input")
+    if dy.dtype is not x.dtype:
+        same_dtype("flatten_backward", grad_output=dy, input=x)
     expected = _flat_shape(x.shape, start_dim, end_dim)
     if dy.shape != expected:
         raise ValueError(f"flatten_backward: grad_output must have shape {expected}, got {dy.shape}")
@@ -156,7 +158,7 @@ def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tu
     ----------
     grad_output : ndarray
     input, dim, sizes
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape and dtype matter.
 
     Raises
     ------
@@ -165,6 +167,8 @@ def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tu
     """
     dy = array(grad_output, "unflatten_backward", "grad_output")
     x = array(input, "unflatten_backward", "input")
+    if dy.dtype is not x.dtype:
+        same_dtype("unflatten_backward", grad_output=dy, input=x)
     expected = _unflat_shape(x.shape, dim, _sizes(sizes))
     if dy.shape != expected:
         raise ValueError(f"unflatten_backward: grad_output must have shape {expected}, got {dy.shape}")
