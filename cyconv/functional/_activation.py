@@ -13,6 +13,7 @@ from .. import _settings
 from ..kernels import load
 from . import _arrays
 from ._arrays import Array, array, empty_like, hashable, same_dtype
+from ._twins import gradient_of
 
 _pointwise = load("pointwise")
 _softmax = load("loss")
@@ -93,6 +94,11 @@ def relu(input: Any) -> Array:
     return y
 
 
+@gradient_of(
+    relu,
+    "F.relu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.0, 1.0, 1.0]",
+)
 def relu_backward(grad_output: Any, input: Any, *, output: Any = None, out: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output where x > 0, else 0 (also at x = 0).
@@ -149,11 +155,14 @@ def sigmoid(input: Any) -> Array:
     return y
 
 
+@gradient_of(
+    sigmoid,
+    "F.sigmoid_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.105, 0.235, 0.0]",
+)
 def sigmoid_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output y (1 - y), where y is the output.
-
-    Parameters and errors are those of :func:`relu_backward`.
     """
     given, name = _given("sigmoid_backward", input, output)
     dy, y = _gradient_pair("sigmoid_backward", grad_output, given, name)
@@ -189,11 +198,14 @@ def tanh(input: Any) -> Array:
     return y
 
 
+@gradient_of(
+    tanh,
+    "F.tanh_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.071, 0.786, 0.0]",
+)
 def tanh_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output (1 - y^2), where y is the output.
-
-    Parameters and errors are those of :func:`relu_backward`.
     """
     given, name = _given("tanh_backward", input, output)
     dy, y = _gradient_pair("tanh_backward", grad_output, given, name)
@@ -272,6 +284,11 @@ def _forward(operation: str, input: Any, dim: Any, logarithm: bool) -> Array:
     return y
 
 
+@gradient_of(
+    softmax,
+    "F.softmax_backward(np.array([1.0, 0.0]), np.zeros(2), 0)[0].tolist()",
+    "[0.25, -0.25]",
+)
 def softmax_backward(grad_output: Any, input: Any, dim: int, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: y (dy - sum of y dy along the axis), where y is the output and dy grad_output.
@@ -294,11 +311,14 @@ def softmax_backward(grad_output: Any, input: Any, dim: int, *, output: Any = No
     return _backward("softmax", grad_output, input, dim, output, False)
 
 
+@gradient_of(
+    log_softmax,
+    "F.log_softmax_backward(np.array([1.0, 0.0]), np.zeros(2), 0)[0].tolist()",
+    "[0.5, -0.5]",
+)
 def log_softmax_backward(grad_output: Any, input: Any, dim: int, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy - exp(y) (sum of dy along the axis), where y is the output and dy grad_output.
-
-    Parameters and errors are those of :func:`softmax_backward`.
     """
     return _backward("log_softmax", grad_output, input, dim, output, True)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._arrays import Array
 from ._elementwise_loss import check_reduction, gradients, number, pair, value
+from ._twins import gradient_of
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
@@ -42,6 +43,11 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
     return value("squared", this, reduction)
 
 
+@gradient_of(
+    mse_loss,
+    "[g.tolist() for g in F.mse_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[4.0], [-4.0]]",
+)
 def mse_loss_backward(
     grad_output: Any, input: Any, target: Any, reduction: str = "mean", weight: Any = None, *, target_grad: bool = True
 ) -> tuple[Array, ...]:
@@ -91,13 +97,16 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None
     return value("absolute", this, reduction)
 
 
+@gradient_of(
+    l1_loss,
+    "[g.tolist() for g in F.l1_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[1.0], [-1.0]]",
+)
 def l1_loss_backward(
     grad_output: Any, input: Any, target: Any, reduction: str = "mean", weight: Any = None, *, target_grad: bool = True
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input, d_target)`` of :func:`l1_loss`: the sign of input - target (0 at 0), and its negative.
-
-    Parameters and errors are those of :func:`mse_loss_backward`.
 
     Examples
     --------
@@ -153,6 +162,11 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     return value(loss, pair("smooth_l1_loss", loss, input, target, reduction), reduction, width)
 
 
+@gradient_of(
+    smooth_l1_loss,
+    "[g.tolist() for g in F.smooth_l1_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[1.0], [-1.0]]",
+)
 def smooth_l1_loss_backward(
     grad_output: Any, input: Any, target: Any, reduction: str = "mean", beta: float = 1.0, *, target_grad: bool = True
 ) -> tuple[Array, ...]:
@@ -211,6 +225,11 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return value("huber", this, reduction, width)
 
 
+@gradient_of(
+    huber_loss,
+    "[g.tolist() for g in F.huber_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[1.0], [-1.0]]",
+)
 def huber_loss_backward(
     grad_output: Any,
     input: Any,

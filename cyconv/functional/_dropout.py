@@ -11,6 +11,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import MOVE_WORK, dense, like
 from ._arrays import Array, array, empty_like, generator, ordered, same_dtype
+from ._twins import gradient_of
 
 _pointwise = load("pointwise")
 #: What SELU goes to at -infinity, with its sign changed: scale times alpha (Klambauer et al. 2017).
@@ -152,6 +153,11 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = Non
     return _forward(_Form("dropout"), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout,
+    "F.dropout_backward(np.ones(2), np.zeros(2), 0.5, mask=np.array([True, False]))[0].tolist()",
+    "[2.0, 0.0]",
+)
 def dropout_backward(grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and division make of grad_output.
@@ -205,6 +211,12 @@ def dropout1d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
     return _forward(_Form("dropout1d", 1), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout1d,
+    "mask = np.ones((2, 1), bool)",
+    "F.dropout1d_backward(np.ones((2, 1)), np.zeros((2, 1)), 0.5, mask=mask)[0].ravel().tolist()",
+    "[2.0, 2.0]",
+)
 def dropout1d_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
@@ -247,6 +259,12 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
     return _forward(_Form("dropout2d", 2), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout2d,
+    "mask = np.ones((2, 1, 1), bool)",
+    "F.dropout2d_backward(np.ones((2, 1, 1)), np.zeros((2, 1, 1)), 0.5, mask=mask)[0].ravel().tolist()",
+    "[2.0, 2.0]",
+)
 def dropout2d_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
@@ -289,6 +307,12 @@ def dropout3d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
     return _forward(_Form("dropout3d", 3), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout3d,
+    "mask = np.ones((2, 1, 1, 1), bool)",
+    "F.dropout3d_backward(np.ones((2, 1, 1, 1)), np.zeros((2, 1, 1, 1)), 0.5, mask=mask)[0].ravel().tolist()",
+    "[2.0, 2.0]",
+)
 def dropout3d_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
@@ -338,6 +362,11 @@ def alpha_dropout(
     return _forward(_Form("alpha_dropout", alpha=True), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    alpha_dropout,
+    "F.alpha_dropout_backward(np.ones(2), np.zeros(2), 0.5, mask=np.array([True, False]))[0].round(3).tolist()",
+    "[0.886, 0.0]",
+)
 def alpha_dropout_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
@@ -387,6 +416,12 @@ def feature_alpha_dropout(
     return _forward(_Form("feature_alpha_dropout", None, True), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    feature_alpha_dropout,
+    "mask = np.ones((1, 1), bool)",
+    "F.feature_alpha_dropout_backward(np.ones((1, 1)), np.zeros((1, 1)), 0.5, mask=mask)[0].round(3).tolist()",
+    "[[0.886]]",
+)
 def feature_alpha_dropout_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:

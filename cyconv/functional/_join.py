@@ -12,6 +12,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import dense, like
 from ._arrays import Array, array, channels_last, empty, empty_like, same_dtype
+from ._twins import gradient_of
 
 _pointwise = load("pointwise")
 #: What adding two elements is worth in floating-point operations when the number of threads is chosen.
@@ -140,6 +141,11 @@ def add_relu(input: Any, other: Any) -> Array:
     return _sum(x, y, True)
 
 
+@gradient_of(
+    add,
+    "[g.tolist() for g in F.add_backward(np.ones(2), np.zeros(2), np.zeros(1))]",
+    "[[1.0, 1.0], [2.0]]",
+)
 def add_backward(grad_output: Any, *inputs: Any, shapes: Sequence[tuple[int, ...]] | None = None) -> tuple[Array, ...]:
     """
     Return for each input of :func:`add` its gradient: grad_output, summed along the axes it was repeated along.
@@ -204,6 +210,11 @@ def _product(arrays: Sequence[Array], shape: tuple[int, ...]) -> Array:
     return output
 
 
+@gradient_of(
+    multiply,
+    "[g.tolist() for g in F.multiply_backward(np.ones(2), np.array([2.0, 3.0]), np.array([4.0, 5.0]))]",
+    "[[4.0, 5.0], [2.0, 3.0]]",
+)
 def multiply_backward(grad_output: Any, *inputs: Any) -> tuple[Array, ...]:
     """
     Return for each input of :func:`multiply` its gradient: grad_output times all other inputs.
@@ -282,6 +293,11 @@ def cat(inputs: Sequence[Any], dim: int = 0) -> Array:
     return output
 
 
+@gradient_of(
+    cat,
+    "[g.tolist() for g in F.cat_backward(np.arange(3.0), [np.zeros(1), np.zeros(2)])]",
+    "[[0.0], [1.0, 2.0]]",
+)
 def cat_backward(
     grad_output: Any, inputs: Any, dim: int = 0, *, shapes: Sequence[tuple[int, ...]] | None = None
 ) -> tuple[Array, ...]:

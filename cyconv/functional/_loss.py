@@ -13,6 +13,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, log_softmax
 from ._arrays import Array, any_array, array, empty_like, in_order, ordered, same_dtype
+from ._twins import gradient_of
 
 _kernel = load("loss")
 INT64 = np.dtype(np.int64)
@@ -262,6 +263,11 @@ def cross_entropy(
     return _losses(case, ignore_index, reduction, label_smoothing, True)
 
 
+@gradient_of(
+    cross_entropy,
+    "F.cross_entropy_backward(1.0, np.zeros((1, 2)), np.array([0]))[0].tolist()",
+    "[[-0.5, 0.5]]",
+)
 def cross_entropy_backward(
     grad_output: Any,
     input: Any,
@@ -327,6 +333,11 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     return _losses(case, ignore_index, reduction, 0.0, False)
 
 
+@gradient_of(
+    nll_loss,
+    "F.nll_loss_backward(1.0, np.zeros((1, 2)), np.array([0]))[0].tolist()",
+    "[[-1.0, 0.0]]",
+)
 def nll_loss_backward(
     grad_output: Any,
     input: Any,
@@ -337,8 +348,6 @@ def nll_loss_backward(
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input,)`` of :func:`nll_loss`: minus the class's weight at the target's class, else 0.
-
-    Parameters and errors are those of :func:`cross_entropy_backward`.
     """
     operation = "nll_loss_backward"
     _check_options(operation, reduction, ignore_index, 0.0)

@@ -8,6 +8,7 @@ import operator
 from typing import Any
 
 from ._arrays import Array, array, hashable, same_dtype
+from ._twins import gradient_of
 
 
 def _flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) -> tuple[int, ...]:
@@ -57,6 +58,11 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Array:
     return x.reshape(_flat_shape(x.shape, start_dim, end_dim))
 
 
+@gradient_of(
+    flatten,
+    "F.flatten_backward(np.ones(4), np.zeros((2, 2)))[0].tolist()",
+    "[[1.0, 1.0], [1.0, 1.0]]",
+)
 def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: int = -1) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output in the shape of the input.
@@ -150,6 +156,11 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Array:
     return x.reshape(_unflat_shape(x.shape, dim, _sizes(sizes)))
 
 
+@gradient_of(
+    unflatten,
+    "F.unflatten_backward(np.ones((1, 2)), np.zeros(2), 0, (1, 2))[0].tolist()",
+    "[1.0, 1.0]",
+)
 def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output in the shape of the input.

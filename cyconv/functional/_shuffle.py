@@ -9,6 +9,7 @@ import numpy as np
 
 from .._geometry import check_gradient
 from ._arrays import Array, array, channels_last, empty, same_dtype
+from ._twins import gradient_of
 
 
 def _pair(operation: str, grad_output: Any, input: Any) -> tuple[Array, Array]:
@@ -113,6 +114,11 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Array:
     return _to_pixels(x, r, x)
 
 
+@gradient_of(
+    pixel_shuffle,
+    "F.pixel_shuffle_backward(np.ones((1, 2, 2)), np.zeros((4, 1, 1)), 2)[0].shape",
+    "(4, 1, 1)",
+)
 def pixel_shuffle_backward(grad_output: Any, input: Any, upscale_factor: int) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`pixel_shuffle`: grad_output, moved back.
@@ -163,6 +169,11 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Array:
     return _to_channels(x, r, x)
 
 
+@gradient_of(
+    pixel_unshuffle,
+    "F.pixel_unshuffle_backward(np.ones((4, 1, 1)), np.zeros((1, 2, 2)), 2)[0].shape",
+    "(1, 2, 2)",
+)
 def pixel_unshuffle_backward(grad_output: Any, input: Any, downscale_factor: int) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`pixel_unshuffle`: grad_output, moved back.
@@ -233,6 +244,11 @@ def channel_shuffle(input: Any, groups: int) -> Array:
     return _dealt("channel_shuffle", x, groups, x, False)
 
 
+@gradient_of(
+    channel_shuffle,
+    "F.channel_shuffle_backward(np.arange(4.0).reshape(1, 4, 1), np.zeros((1, 4, 1)), 2)[0].ravel().tolist()",
+    "[0.0, 2.0, 1.0, 3.0]",
+)
 def channel_shuffle_backward(grad_output: Any, input: Any, groups: int) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`channel_shuffle`: grad_output, dealt back.
