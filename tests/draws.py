@@ -180,9 +180,12 @@ class Call:
         return self.rank if np.ndim(y) > self.rank else 0
 
     def _scale(self, gradient: Any, dy: Any) -> float:
-        """Sums of terms that cancel: relative to the largest of the terms, not to what is left of them."""
+        """Sums of terms that cancel: relative to the largest of the terms, not to what is left of them.
+
+        The terms are products with weights, or quotients by deviations, of ten at the most.
+        """
         least = float(np.abs(dy).max(initial=0))
-        if self.family in ("conv", "conv_transpose", "linear"):
+        if self.family in ("conv", "conv_transpose", "linear") or self.family.endswith("_norm"):
             least *= 10
         return max(float(np.abs(gradient).max(initial=0)), least)
 

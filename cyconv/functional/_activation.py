@@ -85,6 +85,13 @@ def relu(input: Any) -> Array:
     ------
     TypeError
         `input` is no array of float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import relu
+    >>> relu(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.0, 0.0, 8.0]
     """
     x = array(input, "relu", "input")
     if not x.flags.c_contiguous:
@@ -146,6 +153,13 @@ def sigmoid(input: Any) -> Array:
     ------
     TypeError
         `input` is no array of float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import sigmoid
+    >>> sigmoid(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.119, 0.5, 1.0]
     """
     x = array(input, "sigmoid", "input")
     if not x.flags.c_contiguous:
@@ -189,6 +203,13 @@ def tanh(input: Any) -> Array:
     ------
     TypeError
         `input` is no array of float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import tanh
+    >>> tanh(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.964, 0.0, 1.0]
     """
     x = array(input, "tanh", "input")
     if not x.flags.c_contiguous:
@@ -260,6 +281,13 @@ def softmax(input: Any, dim: int) -> Array:
         `input` is no array of float32 or float64, or `dim` no int.
     ValueError
         The array has no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import softmax
+    >>> softmax(np.log([1.0, 3.0]), 0).round(4).tolist()
+    [0.25, 0.75]
     """
     return _forward("softmax", input, dim, False)
 
@@ -269,6 +297,30 @@ def log_softmax(input: Any, dim: int) -> Array:
     Return x - log(sum of exp(x) along an axis), without overflow.
 
     Parameters and errors are those of :func:`softmax`.
+
+    Parameters
+    ----------
+    input : ndarray, float32 or float64
+    dim : int
+        The axis along which the exponentials of the output sum to 1.
+
+    Returns
+    -------
+    ndarray in the shape, dtype and memory order of `input`
+
+    Raises
+    ------
+    TypeError
+        `input` is no array of float32 or float64, or `dim` no int.
+    ValueError
+        The array has no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import log_softmax
+    >>> log_softmax(np.array([0.0, 1000.0]), 0).tolist()
+    [-1000.0, 0.0]
     """
     return _forward("log_softmax", input, dim, True)
 

@@ -84,7 +84,24 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None
     """
     Absolute error: abs(input - target).
 
-    Parameters, returned value and errors are those of :func:`mse_loss`.
+    Parameters
+    ----------
+    input, target : ndarray of one shape, float32 or float64
+    reduction : {"mean", "sum", "none"}
+        The mean is over all elements; with `weight` the sum is divided by that of the weights.
+    weight : ndarray in the shape and dtype of `input`, optional
+        A factor for each element's loss.
+
+    Returns
+    -------
+    NumPy scalar in the dtype of `input`; with "none" an ndarray in its shape
+
+    Raises
+    ------
+    TypeError
+        The dtypes differ, or are neither float32 nor float64.
+    ValueError
+        The shapes differ, or there is no such reduction.
 
     Examples
     --------

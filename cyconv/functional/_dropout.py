@@ -149,6 +149,13 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = Non
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout
+    >>> dropout(np.ones(6), 0.5, rng=0).tolist()
+    [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
     """
     return _forward(_Form("dropout"), input, p, training, rng, return_mask)
 
@@ -207,6 +214,13 @@ def dropout1d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability, or `input` has another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout1d
+    >>> dropout1d(np.ones((4, 2)), 0.5, rng=0).reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
     return _forward(_Form("dropout1d", 1), input, p, training, rng, return_mask)
 
@@ -255,6 +269,13 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability, or `input` has another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout2d
+    >>> dropout2d(np.ones((4, 2, 2)), 0.5, rng=0).reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
     return _forward(_Form("dropout2d", 2), input, p, training, rng, return_mask)
 
@@ -303,6 +324,13 @@ def dropout3d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability, or `input` has another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout3d
+    >>> dropout3d(np.ones((4, 2, 2, 2)), 0.5, rng=0).reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
     return _forward(_Form("dropout3d", 3), input, p, training, rng, return_mask)
 
@@ -358,6 +386,13 @@ def alpha_dropout(
     -----
     With s = 1.758, the limit of SELU at -infinity, and a = 1 / sqrt((1 - p) (1 + p s^2)): what stays becomes
     a (x + p s), what is dropped a (p - 1) s. Klambauer et al. 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import alpha_dropout
+    >>> alpha_dropout(np.zeros(4), 0.5, True, rng=0).round(3).tolist()
+    [0.779, 0.779, 0.779, -0.779]
     """
     return _forward(_Form("alpha_dropout", alpha=True), input, p, training, rng, return_mask)
 
@@ -412,6 +447,13 @@ def feature_alpha_dropout(
     -----
     With s = 1.758, the limit of SELU at -infinity, and a = 1 / sqrt((1 - p) (1 + p s^2)): what stays becomes
     a (x + p s), what is dropped a (p - 1) s. Klambauer et al. 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import feature_alpha_dropout
+    >>> feature_alpha_dropout(np.zeros((1, 2, 2)), 0.5, True, rng=0).round(3).tolist()
+    [[[0.779, 0.779], [0.779, 0.779]]]
     """
     return _forward(_Form("feature_alpha_dropout", None, True), input, p, training, rng, return_mask)
 

@@ -134,6 +134,13 @@ def add_relu(input: Any, other: Any) -> Array:
         One of them is no array of float32 or float64, or dtypes are mixed.
     ValueError
         The shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import add_relu
+    >>> add_relu(np.array([-3.0, 1.0]), np.array([2.0, 2.0])).tolist()
+    [0.0, 3.0]
     """
     x, y = _operands("add_relu", (input, other))
     if x.shape != y.shape:
@@ -194,6 +201,13 @@ def multiply(*inputs: Any) -> Array:
         There is no input, or it is no array of float32 or float64, or dtypes are mixed.
     ValueError
         The shapes cannot be broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import multiply
+    >>> multiply(np.array([2.0, 3.0]), np.array([4.0, 5.0])).tolist()
+    [8.0, 15.0]
     """
     arrays = _operands("multiply", inputs)
     return _product(arrays, _common_shape("multiply", [x.shape for x in arrays]))
@@ -283,6 +297,13 @@ def cat(inputs: Sequence[Any], dim: int = 0) -> Array:
         `inputs` is no sequence of arrays of float32 or float64, or dtypes are mixed.
     ValueError
         The shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import cat
+    >>> cat([np.ones((1, 2)), np.zeros((1, 3))], 1).tolist()
+    [[1.0, 1.0, 0.0, 0.0, 0.0]]
     """
     if isinstance(inputs, np.ndarray) or not isinstance(inputs, Sequence):
         raise TypeError(f"cat: inputs must be a list or tuple of arrays, got {type(inputs).__name__}")

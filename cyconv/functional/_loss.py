@@ -257,6 +257,16 @@ def cross_entropy(
         An array has the wrong dtype, or the dtypes differ.
     ValueError
         Shapes do not fit together, or a class index is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import cross_entropy
+    >>> logits = np.log([[0.25, 0.75]])
+    >>> cross_entropy(logits, np.array([1])).round(4).item()  # -log 0.75
+    0.2877
+    >>> cross_entropy(logits, np.array([[0.5, 0.5]])).round(4).item()
+    0.837
     """
     _check_options("cross_entropy", reduction, ignore_index, label_smoothing)
     case = _case("cross_entropy", input, target, weight, ignore_index, True)
@@ -327,6 +337,13 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
         An array has the wrong dtype, or the dtypes differ.
     ValueError
         Shapes do not fit together, or a class index is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import nll_loss
+    >>> nll_loss(np.log([[0.25, 0.75]]), np.array([1])).round(4).item()
+    0.2877
     """
     _check_options("nll_loss", reduction, ignore_index, 0.0)
     case = _case("nll_loss", input, target, weight, ignore_index, False)

@@ -53,6 +53,13 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Array:
         `input` is no array of float32 or float64, or an axis no int.
     ValueError
         The array has no such axis, or the axes come in the wrong order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import flatten
+    >>> flatten(np.zeros((2, 3, 4)), 1).shape
+    (2, 12)
     """
     x = array(input, "flatten", "input")
     return x.reshape(_flat_shape(x.shape, start_dim, end_dim))

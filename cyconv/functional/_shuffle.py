@@ -162,6 +162,13 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Array:
         `input` is no array of float32 or float64, or `downscale_factor` no int.
     ValueError
         `downscale_factor` is less than 1, or does not divide height and width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import pixel_unshuffle
+    >>> pixel_unshuffle(np.arange(4.0).reshape(1, 2, 2), 2).ravel().tolist()
+    [0.0, 1.0, 2.0, 3.0]
     """
     x = array(input, "pixel_unshuffle", "input")
     r = _positive("pixel_unshuffle", "downscale_factor", downscale_factor)

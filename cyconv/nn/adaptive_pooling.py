@@ -120,9 +120,21 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
     output_size : int or (int,); None in a tuple
         As in :func:`cyconv.functional.adaptive_avg_pool1d`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_avg_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveAvgPool1d
+    >>> AdaptiveAvgPool1d(3)(np.ones((1, 3, 8))).shape
+    (1, 3, 3)
     """
 
     _forward = staticmethod(F.adaptive_avg_pool1d)
@@ -139,9 +151,21 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     output_size : int or (int, int); None in a tuple
         As in :func:`cyconv.functional.adaptive_avg_pool2d`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_avg_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveAvgPool2d
+    >>> AdaptiveAvgPool2d(3)(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 3, 3)
     """
 
     _forward = staticmethod(F.adaptive_avg_pool2d)
@@ -158,9 +182,21 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     output_size : int or (int, int, int); None in a tuple
         As in :func:`cyconv.functional.adaptive_avg_pool3d`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_avg_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveAvgPool3d
+    >>> AdaptiveAvgPool3d(3)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 3, 3, 3)
     """
 
     _forward = staticmethod(F.adaptive_avg_pool3d)
@@ -179,9 +215,21 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_max_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveMaxPool1d
+    >>> AdaptiveMaxPool1d(3)(np.ones((1, 3, 8))).shape
+    (1, 3, 3)
     """
 
     _forward = staticmethod(F.adaptive_max_pool1d)
@@ -200,9 +248,21 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_max_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveMaxPool2d
+    >>> AdaptiveMaxPool2d(3)(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 3, 3)
     """
 
     _forward = staticmethod(F.adaptive_max_pool2d)
@@ -221,9 +281,21 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_max_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveMaxPool3d
+    >>> AdaptiveMaxPool3d(3)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 3, 3, 3)
     """
 
     _forward = staticmethod(F.adaptive_max_pool3d)
@@ -235,9 +307,21 @@ class GlobalAvgPool1d(CoveringPool):
     """
     Take the mean of all pixels of each channel.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_avg_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalAvgPool1d
+    >>> GlobalAvgPool1d()(np.ones((1, 3, 8))).shape
+    (1, 3, 1)
     """
 
     _forward = staticmethod(F.global_avg_pool1d)
@@ -249,9 +333,21 @@ class GlobalAvgPool2d(CoveringPool):
     """
     Take the mean of all pixels of each channel.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_avg_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalAvgPool2d
+    >>> GlobalAvgPool2d()(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 1, 1)
     """
 
     _forward = staticmethod(F.global_avg_pool2d)
@@ -263,9 +359,21 @@ class GlobalAvgPool3d(CoveringPool):
     """
     Take the mean of all pixels of each channel.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_avg_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalAvgPool3d
+    >>> GlobalAvgPool3d()(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 1, 1, 1)
     """
 
     _forward = staticmethod(F.global_avg_pool3d)
@@ -282,9 +390,21 @@ class GlobalMaxPool1d(_GlobalMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_max_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalMaxPool1d
+    >>> GlobalMaxPool1d()(np.ones((1, 3, 8))).shape
+    (1, 3, 1)
     """
 
     _forward = staticmethod(F.global_max_pool1d)
@@ -301,9 +421,21 @@ class GlobalMaxPool2d(_GlobalMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_max_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalMaxPool2d
+    >>> GlobalMaxPool2d()(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 1, 1)
     """
 
     _forward = staticmethod(F.global_max_pool2d)
@@ -320,9 +452,21 @@ class GlobalMaxPool3d(_GlobalMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_max_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalMaxPool3d
+    >>> GlobalMaxPool3d()(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 1, 1, 1)
     """
 
     _forward = staticmethod(F.global_max_pool3d)
@@ -352,6 +496,13 @@ class FractionalMaxPool2d(_FractionalMaxPool):
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
     Windows are random in eval mode, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import FractionalMaxPool2d
+    >>> FractionalMaxPool2d(2, output_ratio=0.75, rng=0)(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 6, 6)
     """
 
     _forward = staticmethod(F.fractional_max_pool2d)
@@ -380,6 +531,13 @@ class FractionalMaxPool3d(_FractionalMaxPool):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
     Windows are random in eval mode, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import FractionalMaxPool3d
+    >>> FractionalMaxPool3d(2, output_ratio=0.75, rng=0)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 3, 6, 6)
     """
 
     _forward = staticmethod(F.fractional_max_pool3d)

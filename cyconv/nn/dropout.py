@@ -25,6 +25,15 @@ class Dropout(Module):
     ------
     ValueError
         If `p` is not in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Dropout
+    >>> Dropout(0.5, rng=0)(np.ones(4)).tolist()
+    [2.0, 2.0, 2.0, 0.0]
+    >>> Dropout(0.5).eval()(np.ones(4)).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
 
     _function = "dropout"
@@ -76,6 +85,14 @@ class Dropout1d(Dropout):
     Notes
     -----
     Input (N, C, L) or (C, L).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Dropout1d
+    >>> y = Dropout1d(0.5, rng=0)(np.ones((1, 4, 2)))
+    >>> y.reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
 
     _function = "dropout1d"
@@ -100,6 +117,14 @@ class Dropout2d(Dropout):
     Notes
     -----
     Input (N, C, H, W) or (C, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Dropout2d
+    >>> y = Dropout2d(0.5, rng=0)(np.ones((1, 4, 2, 2)))
+    >>> y.reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
 
     _function = "dropout2d"
@@ -124,6 +149,14 @@ class Dropout3d(Dropout):
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Dropout3d
+    >>> y = Dropout3d(0.5, rng=0)(np.ones((1, 4, 2, 2, 2)))
+    >>> y.reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
 
     _function = "dropout3d"
@@ -148,6 +181,13 @@ class AlphaDropout(Dropout):
     Notes
     -----
     Input of any shape. Klambauer et al. 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AlphaDropout
+    >>> AlphaDropout(0.5, rng=0)(np.zeros(4)).round(3).tolist()
+    [0.779, 0.779, 0.779, -0.779]
     """
 
     _function = "alpha_dropout"
@@ -172,6 +212,13 @@ class FeatureAlphaDropout(Dropout):
     Notes
     -----
     Input (N, C) or (N, C, *spatial).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import FeatureAlphaDropout
+    >>> FeatureAlphaDropout(0.5, rng=0)(np.zeros((1, 2, 2))).round(3).tolist()
+    [[[0.779, 0.779], [0.779, 0.779]]]
     """
 
     _function = "feature_alpha_dropout"

@@ -16,6 +16,18 @@ from numpy.typing import DTypeLike
 from cyconv._geometry import check_memory
 from cyconv.nn.module import Array, Parameter
 
+__all__ = [
+    "calculate_fan",
+    "calculate_gain",
+    "constant_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+]
+
 _T = TypeVar("_T", Array, Parameter)
 
 
@@ -36,10 +48,21 @@ def calculate_fan(shape: tuple[int, ...]) -> tuple[int, int]:
     shape : tuple of int
         (K, C, *kernel), at least two entries.
 
+    Returns
+    -------
+    (int, int)
+        C ∏kernel and K ∏kernel.
+
     Raises
     ------
     ValueError
         If `shape` has fewer than two entries.
+
+    Examples
+    --------
+    >>> from cyconv.nn.init import calculate_fan
+    >>> calculate_fan((16, 3, 3, 3))
+    (27, 144)
     """
     if len(shape) < 2:
         raise ValueError(f"calculate_fan: a weight has at least 2 dimensions (K, C, *kernel), got shape {shape}")
@@ -58,10 +81,21 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     param : float, optional
         The negative slope of "leaky_relu"; 0.01 if None.
 
+    Returns
+    -------
+    float
+        1 for "linear" and "sigmoid", 5/3 for "tanh", √2 for "relu", √(2 / (1 + param²)) for "leaky_relu".
+
     Raises
     ------
     ValueError
         If the name is another one.
+
+    Examples
+    --------
+    >>> from cyconv.nn.init import calculate_gain
+    >>> round(calculate_gain("relu"), 4)
+    1.4142
     """
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
     if nonlinearity == "leaky_relu":
@@ -85,7 +119,30 @@ def _fan(target: Array | Parameter, mode: str) -> int:
 
 
 def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill with numbers uniform in [a, b)."""
+    """
+    Fill with numbers uniform in [a, b).
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    a, b : float
+        Ends of the range.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import uniform_
+    >>> bool((uniform_(np.empty(9), -1.0, 1.0, rng=0) < 1).all())
+    True
+    """
     array = _array(target)
     array[...] = np.random.default_rng(rng).random(array.shape, dtype=array.dtype)
     array *= b - a
@@ -94,7 +151,29 @@ def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> 
 
 
 def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill with normally distributed numbers."""
+    """
+    Fill with normally distributed numbers.
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    mean, std : float
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import normal_
+    >>> normal_(np.empty(9), 5.0, 0.0, rng=0)[0].item()
+    5.0
+    """
     array = _array(target)
     array[...] = np.random.default_rng(rng).standard_normal(array.shape, dtype=array.dtype)
     array *= std
@@ -103,7 +182,27 @@ def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None)
 
 
 def constant_(target: _T, value: float) -> _T:
-    """Fill with one value."""
+    """
+    Fill with one value.
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    value : float
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import constant_
+    >>> constant_(np.empty(2), 3.0).tolist()
+    [3.0, 3.0]
+    """
     _array(target).fill(value)
     return target
 
@@ -111,7 +210,39 @@ def constant_(target: _T, value: float) -> _T:
 def kaiming_uniform_(
     target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
 ) -> _T:
-    """Fill uniformly within gain · sqrt(3 / fan) (He et al. 2015); `a` is the slope of the leaky_relu behind."""
+    """
+    Fill uniformly within gain · sqrt(3 / fan) (He et al. 2015); `a` is the slope of the leaky_relu behind.
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    a : float
+        Slope of the leaky_relu behind.
+    mode : {"fan_in", "fan_out"}
+        Keep the variance of the outputs, or of the gradients.
+    nonlinearity : str
+        As :func:`calculate_gain` knows them.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Raises
+    ------
+    ValueError
+        `mode` or `nonlinearity` is none of these, or the array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import kaiming_uniform_
+    >>> kaiming_uniform_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
     fan = _fan(target, mode)
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / fan) if fan else 0.0
     return uniform_(target, -bound, bound, rng=rng)
@@ -120,19 +251,107 @@ def kaiming_uniform_(
 def kaiming_normal_(
     target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
 ) -> _T:
-    """Fill normally with deviation gain / sqrt(fan) (He et al. 2015); `a` is the slope of the leaky_relu behind."""
+    """
+    Fill normally with deviation gain / sqrt(fan) (He et al. 2015); `a` is the slope of the leaky_relu behind.
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    a : float
+        Slope of the leaky_relu behind.
+    mode : {"fan_in", "fan_out"}
+        Keep the variance of the outputs, or of the gradients.
+    nonlinearity : str
+        As :func:`calculate_gain` knows them.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Raises
+    ------
+    ValueError
+        `mode` or `nonlinearity` is none of these, or the array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import kaiming_normal_
+    >>> kaiming_normal_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
     fan = _fan(target, mode)
     return normal_(target, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0, rng=rng)
 
 
 def xavier_uniform_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill uniformly within gain · sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    """
+    Fill uniformly within gain · sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    gain : float
+        As :func:`calculate_gain` gives it.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Raises
+    ------
+    ValueError
+        The array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import xavier_uniform_
+    >>> xavier_uniform_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
     bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(target.shape))))
     return uniform_(target, -bound, bound, rng=rng)
 
 
 def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill normally with deviation gain · sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    """
+    Fill normally with deviation gain · sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+
+    Parameters
+    ----------
+    target : ndarray or Parameter
+        Filled in place.
+    gain : float
+        As :func:`calculate_gain` gives it.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `target`.
+
+    Raises
+    ------
+    ValueError
+        The array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import xavier_normal_
+    >>> xavier_normal_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
     return normal_(target, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(target.shape)))), rng=rng)
 
 

@@ -170,21 +170,35 @@ _BATCH_NORM = """
     ------
     ValueError
         In forward: the input has no {shape}, or in training mode one value per channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import {name}
+    >>> x = 5 + np.random.default_rng(0).standard_normal({example})
+    >>> bool(abs({name}(3, dtype="float64")(x).mean()) < 1e-12)
+    True
 """
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = _BATCH_NORM.format(space="the length", shape="shape (N, C) or (N, C, L)")
+    __doc__ = _BATCH_NORM.format(
+        name="BatchNorm1d", example="(2, 3, 8)", space="the length", shape="shape (N, C) or (N, C, L)"
+    )
     _ranks = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = _BATCH_NORM.format(space="the pixels", shape="shape (N, C, H, W)")
+    __doc__ = _BATCH_NORM.format(
+        name="BatchNorm2d", example="(2, 3, 8, 8)", space="the pixels", shape="shape (N, C, H, W)"
+    )
     _ranks = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    __doc__ = _BATCH_NORM.format(space="the voxels", shape="shape (N, C, D, H, W)")
+    __doc__ = _BATCH_NORM.format(
+        name="BatchNorm3d", example="(2, 3, 4, 8, 8)", space="the voxels", shape="shape (N, C, D, H, W)"
+    )
     _ranks = (5,)
 
 
@@ -267,21 +281,38 @@ _INSTANCE_NORM = """
     ------
     ValueError
         In forward: the input has no {shape}, or one spatial element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import {name}
+    >>> x = 5 + np.random.default_rng(0).standard_normal({example})
+    >>> bool(abs({name}(3, dtype="float64")(x).mean()) < 1e-12)
+    True
 """
 
 
 class InstanceNorm1d(_InstanceNorm):
-    __doc__ = _INSTANCE_NORM.format(space="its length", shape="shape (N, C, L) or (C, L)")
+    __doc__ = _INSTANCE_NORM.format(
+        name="InstanceNorm1d", example="(2, 3, 8)", space="its length", shape="shape (N, C, L) or (C, L)"
+    )
     _ranks = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    __doc__ = _INSTANCE_NORM.format(space="its pixels", shape="shape (N, C, H, W) or (C, H, W)")
+    __doc__ = _INSTANCE_NORM.format(
+        name="InstanceNorm2d", example="(2, 3, 8, 8)", space="its pixels", shape="shape (N, C, H, W) or (C, H, W)"
+    )
     _ranks = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    __doc__ = _INSTANCE_NORM.format(space="its voxels", shape="shape (N, C, D, H, W) or (C, D, H, W)")
+    __doc__ = _INSTANCE_NORM.format(
+        name="InstanceNorm3d",
+        example="(2, 3, 4, 8, 8)",
+        space="its voxels",
+        shape="shape (N, C, D, H, W) or (C, D, H, W)",
+    )
     _ranks = (4, 5)
 
 
@@ -440,6 +471,18 @@ class LocalResponseNorm(Module):
         Channels of the sum.
     alpha, beta, k : float
         As in :func:`cyconv.functional.local_response_norm`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.local_response_norm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LocalResponseNorm
+    >>> LocalResponseNorm(3, alpha=3.0, beta=1.0)(np.ones((1, 4, 1))).ravel().round(4).tolist()
+    [0.3333, 0.25, 0.25, 0.3333]
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

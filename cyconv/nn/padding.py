@@ -74,6 +74,13 @@ class ZeroPad1d(_Pad):
     -----
     Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ZeroPad1d
+    >>> ZeroPad1d(1)(np.ones((1, 3, 8))).shape
+    (1, 3, 10)
     """
 
     _rank = 1
@@ -133,6 +140,13 @@ class ZeroPad3d(_Pad):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ZeroPad3d
+    >>> ZeroPad3d(1)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 6, 10, 10)
     """
 
     _rank = 3
@@ -161,6 +175,13 @@ class ConstantPad1d(_ConstantPad):
     -----
     Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ConstantPad1d
+    >>> ConstantPad1d(1, 9.0)(np.ones((1, 3, 8))).shape
+    (1, 3, 10)
     """
 
     _rank = 1
@@ -222,6 +243,13 @@ class ConstantPad3d(_ConstantPad):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ConstantPad3d
+    >>> ConstantPad3d(1, 9.0)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 6, 10, 10)
     """
 
     _rank = 3
@@ -248,6 +276,13 @@ class ReflectionPad1d(_Pad):
     -----
     Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReflectionPad1d
+    >>> ReflectionPad1d(1)(np.ones((1, 3, 8))).shape
+    (1, 3, 10)
     """
 
     _rank = 1
@@ -309,6 +344,13 @@ class ReflectionPad3d(_Pad):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReflectionPad3d
+    >>> ReflectionPad3d(1)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 6, 10, 10)
     """
 
     _rank = 3
@@ -335,6 +377,13 @@ class ReplicationPad1d(_Pad):
     -----
     Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReplicationPad1d
+    >>> ReplicationPad1d(1)(np.ones((1, 3, 8))).shape
+    (1, 3, 10)
     """
 
     _rank = 1
@@ -394,6 +443,13 @@ class ReplicationPad3d(_Pad):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReplicationPad3d
+    >>> ReplicationPad3d(1)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 6, 10, 10)
     """
 
     _rank = 3
@@ -421,6 +477,13 @@ class CircularPad1d(_Pad):
     -----
     Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import CircularPad1d
+    >>> CircularPad1d(1)(np.ones((1, 3, 8))).shape
+    (1, 3, 10)
     """
 
     _rank = 1
@@ -482,6 +545,13 @@ class CircularPad3d(_Pad):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import CircularPad3d
+    >>> CircularPad3d(1)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 6, 10, 10)
     """
 
     _rank = 3

@@ -173,9 +173,21 @@ class MaxPool1d(_MaxPool):
     ceil_mode : bool
         Round the output size up.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool1d
+    >>> MaxPool1d(2)(np.ones((1, 3, 8))).shape
+    (1, 3, 4)
     """
 
     _forward = staticmethod(F.max_pool1d)
@@ -196,9 +208,21 @@ class MaxPool2d(_MaxPool):
     ceil_mode : bool
         Round the output size up.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool2d
+    >>> MaxPool2d(2)(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 4, 4)
     """
 
     _forward = staticmethod(F.max_pool2d)
@@ -219,9 +243,21 @@ class MaxPool3d(_MaxPool):
     ceil_mode : bool
         Round the output size up.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool3d
+    >>> MaxPool3d(2)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 2, 4, 4)
     """
 
     _forward = staticmethod(F.max_pool3d)
@@ -246,9 +282,21 @@ class AvgPool1d(_AvgPool):
     dilation
         Distance of the elements of a window.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.avg_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AvgPool1d
+    >>> AvgPool1d(3, stride=2, padding=1)(np.ones((1, 3, 8))).shape
+    (1, 3, 4)
     """
 
     _forward = staticmethod(F.avg_pool1d)
@@ -273,9 +321,21 @@ class AvgPool2d(_AvgPool):
     dilation
         Distance of the elements of a window.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.avg_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AvgPool2d
+    >>> AvgPool2d(3, stride=2, padding=1)(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 4, 4)
     """
 
     _forward = staticmethod(F.avg_pool2d)
@@ -300,9 +360,21 @@ class AvgPool3d(_AvgPool):
     dilation
         Distance of the elements of a window.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.avg_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AvgPool3d
+    >>> AvgPool3d(3, stride=2, padding=1)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 2, 4, 4)
     """
 
     _forward = staticmethod(F.avg_pool3d)
@@ -321,9 +393,21 @@ class LPPool1d(_LPPool):
     kernel_size, stride, ceil_mode, padding, dilation
         As in :func:`cyconv.functional.lp_pool1d`; `stride` None means `kernel_size`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.lp_pool1d`.
+
     Notes
     -----
     Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LPPool1d
+    >>> LPPool1d(2.0, 2)(np.full((1, 3, 8), 3.0)).ravel()[0].round(4).item()
+    4.2426
     """
 
     _forward = staticmethod(F.lp_pool1d)
@@ -342,9 +426,21 @@ class LPPool2d(_LPPool):
     kernel_size, stride, ceil_mode, padding, dilation
         As in :func:`cyconv.functional.lp_pool2d`; `stride` None means `kernel_size`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.lp_pool2d`.
+
     Notes
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LPPool2d
+    >>> LPPool2d(2.0, 2)(np.full((1, 3, 8, 8), 3.0)).ravel()[0].round(4).item()
+    6.0
     """
 
     _forward = staticmethod(F.lp_pool2d)
@@ -363,9 +459,21 @@ class LPPool3d(_LPPool):
     kernel_size, stride, ceil_mode, padding, dilation
         As in :func:`cyconv.functional.lp_pool3d`; `stride` None means `kernel_size`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.lp_pool3d`.
+
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LPPool3d
+    >>> LPPool3d(2.0, 2)(np.full((1, 3, 4, 8, 8), 3.0)).ravel()[0].round(4).item()
+    8.4853
     """
 
     _forward = staticmethod(F.lp_pool3d)
@@ -382,10 +490,23 @@ class MaxUnpool1d(_MaxUnpool):
     kernel_size, stride, padding : int or (int,)
         Those of the pool; `stride` None means `kernel_size`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_unpool1d`.
+
     Notes
     -----
     ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool1d`.
     Input and indices (N, C, P) or (C, P), output (N, C, L) or (C, L).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool1d, MaxUnpool1d
+    >>> y, indices = MaxPool1d(2, return_indices=True)(np.ones((1, 3, 8)))
+    >>> MaxUnpool1d(2)(y, indices).shape
+    (1, 3, 8)
     """
 
     _forward = staticmethod(F.max_unpool1d)
@@ -401,10 +522,23 @@ class MaxUnpool2d(_MaxUnpool):
     kernel_size, stride, padding : int or (int, int)
         Those of the pool; `stride` None means `kernel_size`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_unpool2d`.
+
     Notes
     -----
     ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool2d`.
     Input and indices (N, C, P, Q) or (C, P, Q), output (N, C, H, W) or (C, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool2d, MaxUnpool2d
+    >>> y, indices = MaxPool2d(2, return_indices=True)(np.ones((1, 3, 8, 8)))
+    >>> MaxUnpool2d(2)(y, indices).shape
+    (1, 3, 8, 8)
     """
 
     _forward = staticmethod(F.max_unpool2d)
@@ -420,10 +554,23 @@ class MaxUnpool3d(_MaxUnpool):
     kernel_size, stride, padding : int or (int, int, int)
         Those of the pool; `stride` None means `kernel_size`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_unpool3d`.
+
     Notes
     -----
     ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool3d`.
     Input and indices (N, C, O, P, Q) or (C, O, P, Q), output (N, C, D, H, W) or (C, D, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool3d, MaxUnpool3d
+    >>> y, indices = MaxPool3d(2, return_indices=True)(np.ones((1, 3, 4, 8, 8)))
+    >>> MaxUnpool3d(2)(y, indices).shape
+    (1, 3, 4, 8, 8)
     """
 
     _forward = staticmethod(F.max_unpool3d)
