@@ -68,7 +68,7 @@ def test_every_public_name_has_its_sections():
     assert not gaps, "\n".join(["docstrings lack sections:", *gaps])
     assert len(NAMES) > 330
     assert {"Conv2d", "conv2d_backward", "cross_entropy", "StepLR", "kaiming_normal_", "LeNet5"} <= NAMES.keys()
-    assert INNER | RAISE_NOTHING <= NAMES.keys()
+    assert NAMES.keys() >= INNER | RAISE_NOTHING
 
 
 @pytest.mark.parametrize("name", sorted(NAMES.keys() - INNER))
