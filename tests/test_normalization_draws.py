@@ -1,9 +1,12 @@
 """Normalisations of drawn shapes: against the oracle, and torch on the same draws, running statistics, too."""
 
+import numpy as np
 import pytest
 from draws import Call, compared, each, memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cyconv import nn
 
 
 @st.composite
@@ -115,3 +118,31 @@ def test_most_draws_are_compared_with_torch(family):
 
     look()
     assert compared.total() >= 6
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("BatchNorm1d", {"num_features": 4}),
+        ("BatchNorm2d", {"num_features": 4}),
+        ("InstanceNorm2d", {"num_features": 4, "affine": True}),
+        ("GroupNorm", {"num_groups": 2, "num_channels": 4}),
+        ("LayerNorm", {"normalized_shape": (3,)}),
+        ("LazyBatchNorm2d", {}),
+    ],
+)
+def test_layers_with_a_weight_alone(name, how):
+    x = np.random.default_rng(0).standard_normal((2, 4, 3, 3)[: 3 if name[-2:] == "1d" else 4])
+    layer = getattr(nn, name)(**how, bias=False, dtype="float64")
+    y = layer(x)
+    assert layer.bias is None
+    assert [key for key, _ in layer.named_parameters()] == ["weight"]
+    assert "bias=False" in repr(layer) or name == "LayerNorm"
+    dx = layer.backward(y)
+    torch = pytest.importorskip("torch")
+    theirs, tensor = getattr(torch.nn, name)(**how).double(), torch.tensor(x, requires_grad=True)
+    z = theirs(tensor)
+    z.backward(z.detach())
+    np.testing.assert_allclose(y, z.detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(dx, tensor.grad.numpy(), atol=1e-12)
+    np.testing.assert_allclose(layer.weight.grad, theirs.weight.grad.numpy(), atol=1e-12)

@@ -296,8 +296,6 @@ def log_softmax(input: Any, dim: int) -> Array:
     """
     Return x - log(sum of exp(x) along an axis), without overflow.
 
-    Parameters and errors are those of :func:`softmax`.
-
     Parameters
     ----------
     input : ndarray, float32 or float64

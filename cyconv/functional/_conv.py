@@ -307,7 +307,7 @@ def conv1d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Gradients of :func:`conv1d`: arguments, results and errors as :func:`conv2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv1d`; formulas as in :func:`conv2d_backward`."""
     arguments = (stride, padding, dilation, groups, padding_mode)
     return _backward("conv1d_backward", 1, grad_output, input, weight, bias, arguments, algorithm, input_grad)
 
@@ -376,7 +376,7 @@ def conv3d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Gradients of :func:`conv3d`: arguments, results and errors as :func:`conv2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv3d`; formulas as in :func:`conv2d_backward`."""
     arguments = (stride, padding, dilation, groups, padding_mode)
     return _backward("conv3d_backward", 3, grad_output, input, weight, bias, arguments, algorithm, input_grad)
 

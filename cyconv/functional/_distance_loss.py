@@ -190,8 +190,6 @@ def smooth_l1_loss_backward(
     """
     Return ``(d_input, d_target)`` of :func:`smooth_l1_loss`: (input - target) / beta between -1 and 1, its negative.
 
-    Parameters and errors are those of :func:`mse_loss_backward` and of forward.
-
     Examples
     --------
     >>> import numpy as np
@@ -259,8 +257,6 @@ def huber_loss_backward(
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input, d_target)`` of :func:`huber_loss`: input - target between -delta and delta, and its negative.
-
-    Parameters and errors are those of :func:`mse_loss_backward` and of forward.
 
     Examples
     --------

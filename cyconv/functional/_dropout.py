@@ -236,8 +236,6 @@ def dropout1d_backward(
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("dropout1d", 1), grad_output, input, p, training, mask)
 
@@ -291,8 +289,6 @@ def dropout2d_backward(
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("dropout2d", 2), grad_output, input, p, training, mask)
 
@@ -346,14 +342,12 @@ def dropout3d_backward(
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("dropout3d", 3), grad_output, input, p, training, mask)
 
 
 def alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None, return_mask: bool = False
+    input: Any, p: float = 0.5, training: bool = False, *, rng: Any = None, return_mask: bool = False
 ) -> Any:
     """
     Set each element with probability `p` to the lower limit of SELU; mean 0 and variance 1 stay what they were.
@@ -399,22 +393,20 @@ def alpha_dropout(
 
 @gradient_of(
     alpha_dropout,
-    "F.alpha_dropout_backward(np.ones(2), np.zeros(2), 0.5, mask=np.array([True, False]))[0].round(3).tolist()",
+    "F.alpha_dropout_backward(np.ones(2), np.zeros(2), 0.5, True, mask=np.array([True, False]))[0].round(3).tolist()",
     "[0.886, 0.0]",
 )
 def alpha_dropout_backward(
-    grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
+    grad_output: Any, input: Any, p: float = 0.5, training: bool = False, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("alpha_dropout", alpha=True), grad_output, input, p, training, mask)
 
 
 def feature_alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None, return_mask: bool = False
+    input: Any, p: float = 0.5, training: bool = False, *, rng: Any = None, return_mask: bool = False
 ) -> Any:
     """
     Alpha dropout of whole channels of samples.
@@ -461,15 +453,13 @@ def feature_alpha_dropout(
 @gradient_of(
     feature_alpha_dropout,
     "mask = np.ones((1, 1), bool)",
-    "F.feature_alpha_dropout_backward(np.ones((1, 1)), np.zeros((1, 1)), 0.5, mask=mask)[0].round(3).tolist()",
+    "F.feature_alpha_dropout_backward(np.ones((1, 1)), np.zeros((1, 1)), 0.5, True, mask=mask)[0].round(3).tolist()",
     "[[0.886]]",
 )
 def feature_alpha_dropout_backward(
-    grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
+    grad_output: Any, input: Any, p: float = 0.5, training: bool = False, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("feature_alpha_dropout", None, True), grad_output, input, p, training, mask)

@@ -144,7 +144,7 @@ def layer_norm_backward(
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`layer_norm`.
 
-    Parameters, formula and errors are those of :func:`batch_norm_backward`, with means over the normalised axes.
+    The formula is that of :func:`batch_norm_backward`, with means over the normalised axes.
     """
     operation = "layer_norm_backward"
     x = array(input, operation, "input")
@@ -237,8 +237,6 @@ def local_response_norm_backward(
 
     With d = k + alpha / size · Σ x², d_input = dy d^-beta - 2 alpha beta / size · x Σ dy x d^(-beta - 1), where the
     last sum goes over the channels in whose windows x is.
-
-    Parameters and errors are those of :func:`local_response_norm`, and of a `grad_output` that does not fit.
     """
     operation = "local_response_norm_backward"
     x, size, alpha, beta, k = _response_case(operation, input, size, alpha, beta, k)

@@ -422,7 +422,7 @@ def instance_norm_backward(
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`instance_norm`.
 
-    Parameters, formula and errors are those of :func:`batch_norm_backward`, with means over space.
+    The formula is that of :func:`batch_norm_backward`, with means over space.
     """
     operation = "instance_norm_backward"
     x = array(input, operation, "input")
@@ -522,7 +522,7 @@ def group_norm_backward(
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`group_norm`.
 
-    Parameters, formula and errors are those of :func:`batch_norm_backward`, with means over a group.
+    The formula is that of :func:`batch_norm_backward`, with means over a group.
     """
     operation = "group_norm_backward"
     x = array(input, operation, "input")

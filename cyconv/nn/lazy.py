@@ -284,10 +284,17 @@ class _LazyBatchNorm(_Lazy):
         track_running_stats: bool = True,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
         self._start(
-            1, eps=eps, momentum=momentum, affine=affine, track_running_stats=track_running_stats, dtype=dtype
-        )  # fmt: skip
+            1,
+            eps=eps,
+            momentum=momentum,
+            affine=affine,
+            track_running_stats=track_running_stats,
+            dtype=dtype,
+            bias=bias,
+        )
 
     def _size_of_input(self, shape: Shape) -> int:
         legal = self._becomes._ranks
@@ -300,7 +307,7 @@ class _LazyBatchNorm(_Lazy):
         return next((shape[0] for name, shape in shapes.items() if name != "num_batches_tracked" and shape), None)
 
 
-_NORM = "eps, momentum, affine, track_running_stats, dtype"
+_NORM = "eps, momentum, affine, track_running_stats, dtype, bias"
 
 
 def _document_norm(plain: str, axes: str) -> str:

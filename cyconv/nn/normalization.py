@@ -32,6 +32,10 @@ class _Affine(Module):
     weight: Parameter | None
     bias: Parameter | None
 
+    def _lacking_bias(self) -> str:
+        """Return what ``repr`` shows of a layer that has a weight alone."""
+        return ", bias=False" if self.bias is None and self.weight is not None else ""
+
     def _add(self, gradients: tuple[Any, ...], pending: Pending) -> Any:
         found = list(gradients)
         for parameter in (self.bias, self.weight):
@@ -54,6 +58,7 @@ class _ChannelNorm(_Affine):
         affine: bool,
         track_running_stats: bool,
         dtype: DTypeLike,
+        bias: bool,
     ) -> None:
         owner = type(self).__name__
         kind = float_dtype(dtype, owner)
@@ -63,7 +68,7 @@ class _ChannelNorm(_Affine):
         self.affine = affine
         self.track_running_stats = track_running_stats
         self.weight = _parameter(num_features, kind, 1.0) if affine else None
-        self.bias = _parameter(num_features, kind, 0.0) if affine else None
+        self.bias = _parameter(num_features, kind, 0.0) if affine and bias else None
         self.running_mean: Array | None = None
         self.running_var: Array | None = None
         self.num_batches_tracked: Array | None = None
@@ -88,7 +93,7 @@ class _ChannelNorm(_Affine):
         """Return the arguments to show in ``repr``."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"track_running_stats={self.track_running_stats}{self._lacking_bias()}"
         )
 
 
@@ -102,8 +107,9 @@ class _BatchNorm(_ChannelNorm):
         track_running_stats: bool = True,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics."""
@@ -158,6 +164,8 @@ _BATCH_NORM = """
         False: there are none, and the batch's are used in eval mode too.
     dtype : dtype
         float32 or float64.
+    bias : bool
+        False leaves out the bias alone.
 
     Attributes
     ----------
@@ -212,8 +220,9 @@ class _InstanceNorm(_ChannelNorm):
         track_running_stats: bool = False,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics, if there are any."""
@@ -269,6 +278,8 @@ _INSTANCE_NORM = """
         True: with running statistics, which eval mode uses.
     dtype : dtype
         float32 or float64.
+    bias : bool
+        False leaves out the bias alone.
 
     Attributes
     ----------
@@ -330,6 +341,8 @@ class GroupNorm(_Affine):
         False leaves out weight and bias, which are None then.
     dtype : dtype
         float32 or float64.
+    bias : bool
+        False leaves out the bias alone.
 
     Attributes
     ----------
@@ -355,6 +368,7 @@ class GroupNorm(_Affine):
         affine: bool = True,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
         kind = float_dtype(dtype, "GroupNorm")
         self.num_groups = integer("GroupNorm", "num_groups", num_groups, 1)
@@ -364,7 +378,7 @@ class GroupNorm(_Affine):
         self.eps = eps
         self.affine = affine
         self.weight = _parameter(num_channels, kind, 1.0) if affine else None
-        self.bias = _parameter(num_channels, kind, 0.0) if affine else None
+        self.bias = _parameter(num_channels, kind, 0.0) if affine and bias else None
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input."""
@@ -386,7 +400,7 @@ class GroupNorm(_Affine):
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}{self._lacking_bias()}"
 
 
 class LayerNorm(_Affine):
