@@ -240,7 +240,7 @@ def conv_transpose1d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv_transpose1d`; formulas as in :func:`conv_transpose2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv_transpose1d`; as :func:`conv_transpose2d_backward`."""
     arguments = (stride, padding, output_padding, groups, dilation, padding_mode, output_size)
     return _backward(
         "conv_transpose1d_backward",
@@ -324,7 +324,7 @@ def conv_transpose3d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv_transpose3d`; formulas as in :func:`conv_transpose2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv_transpose3d`; as :func:`conv_transpose2d_backward`."""
     arguments = (stride, padding, output_padding, groups, dilation, padding_mode, output_size)
     return _backward(
         "conv_transpose3d_backward",
