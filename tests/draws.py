@@ -17,9 +17,13 @@ from tolerances import assert_close
 
 from cyconv import functional as F
 from cyconv import reference
+from cyconv._geometry import conv_geometry
+from cyconv._transposed_geometry import conv_transpose_geometry
 
 try:
     import torch
+
+    torch.set_num_threads(1)  # arrays this small only wait for threads
 except ImportError:
     torch = None  # type: ignore[assignment]
 
@@ -238,8 +242,6 @@ def _padded_first(call: Call, tensors: dict[str, Any]) -> Any:
     mode = how.pop("padding_mode")
     if mode == "zeros" and how["padding"] in ("valid", 0):
         return _same_name(Call(call.name, shapes, how), tensors)
-    from cyconv._geometry import conv_geometry
-
     order = ("stride", "padding", "dilation", "groups")
     sizes = (shapes["input"], shapes["weight"], None)
     geometry = conv_geometry(call.name, rank, *sizes, *(how[key] for key in order), mode)
@@ -252,8 +254,6 @@ def _padded_first(call: Call, tensors: dict[str, Any]) -> Any:
 
 def _cropped_last(call: Call, tensors: dict[str, Any]) -> Any:
     """A transposed convolution without padding, of which padding takes off, and to which output_padding adds."""
-    from cyconv._transposed_geometry import conv_transpose_geometry
-
     how = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1, **call.how}
     sizes = (call.shapes["input"], call.shapes["weight"], None)
     order = ("stride", "padding", "output_padding", "groups", "dilation")

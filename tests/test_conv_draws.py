@@ -10,6 +10,7 @@ from draws import Call, batches, compared, each, memory, one_or_each, ranks
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cyconv import functional as F
 from cyconv._geometry import conv_geometry
 from cyconv._transposed_geometry import conv_transpose_geometry
 
@@ -116,8 +117,6 @@ def test_every_form_of_padding_in_every_mode(rank, transposed):
 @given(convolutions(transposed=True, modes=("zeros",)))
 def test_the_gradients_of_a_transposed_convolution_are_adjoint(call):
     """<f(x), y> = <x, f'(y)> for each array, f being linear in it."""
-    from cyconv import functional as F
-
     call = Call(call.name, call.shapes, call.how, rank=call.rank, dtype="float64", order=call.order)
     arrays = {key: value for key, value in call.arrays().items() if key != "bias"}
     y = getattr(F, call.name)(**arrays, **call.how)

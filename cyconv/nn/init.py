@@ -108,23 +108,23 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def _array(target: Array | Parameter) -> Array:
-    return target.data if isinstance(target, Parameter) else target
+def _array(tensor: Array | Parameter) -> Array:
+    return tensor.data if isinstance(tensor, Parameter) else tensor
 
 
-def _fan(target: Array | Parameter, mode: str) -> int:
+def _fan(tensor: Array | Parameter, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    return calculate_fan(target.shape)[mode == "fan_out"]
+    return calculate_fan(tensor.shape)[mode == "fan_out"]
 
 
-def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> _T:
+def uniform_(tensor: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> _T:
     """
     Fill with numbers uniform in [a, b).
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
     a, b : float
         Ends of the range.
@@ -134,7 +134,7 @@ def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> 
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Examples
     --------
@@ -143,20 +143,20 @@ def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> 
     >>> bool((uniform_(np.empty(9), -1.0, 1.0, rng=0) < 1).all())
     True
     """
-    array = _array(target)
+    array = _array(tensor)
     array[...] = np.random.default_rng(rng).random(array.shape, dtype=array.dtype)
     array *= b - a
     array += a
-    return target
+    return tensor
 
 
-def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None) -> _T:
+def normal_(tensor: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None) -> _T:
     """
     Fill with normally distributed numbers.
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
     mean, std : float
     rng : numpy.random.Generator, int or None
@@ -165,7 +165,7 @@ def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None)
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Examples
     --------
@@ -174,27 +174,27 @@ def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None)
     >>> normal_(np.empty(9), 5.0, 0.0, rng=0)[0].item()
     5.0
     """
-    array = _array(target)
+    array = _array(tensor)
     array[...] = np.random.default_rng(rng).standard_normal(array.shape, dtype=array.dtype)
     array *= std
     array += mean
-    return target
+    return tensor
 
 
-def constant_(target: _T, value: float) -> _T:
+def constant_(tensor: _T, val: float) -> _T:
     """
     Fill with one value.
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
-    value : float
+    val : float
 
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Examples
     --------
@@ -203,19 +203,19 @@ def constant_(target: _T, value: float) -> _T:
     >>> constant_(np.empty(2), 3.0).tolist()
     [3.0, 3.0]
     """
-    _array(target).fill(value)
-    return target
+    _array(tensor).fill(val)
+    return tensor
 
 
 def kaiming_uniform_(
-    target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
+    tensor: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
 ) -> _T:
     """
     Fill uniformly within gain · sqrt(3 / fan) (He et al. 2015); `a` is the slope of the leaky_relu behind.
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
     a : float
         Slope of the leaky_relu behind.
@@ -229,7 +229,7 @@ def kaiming_uniform_(
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Raises
     ------
@@ -243,20 +243,20 @@ def kaiming_uniform_(
     >>> kaiming_uniform_(np.empty((4, 9)), rng=0).shape
     (4, 9)
     """
-    fan = _fan(target, mode)
+    fan = _fan(tensor, mode)
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / fan) if fan else 0.0
-    return uniform_(target, -bound, bound, rng=rng)
+    return uniform_(tensor, -bound, bound, rng=rng)
 
 
 def kaiming_normal_(
-    target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
+    tensor: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
 ) -> _T:
     """
     Fill normally with deviation gain / sqrt(fan) (He et al. 2015); `a` is the slope of the leaky_relu behind.
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
     a : float
         Slope of the leaky_relu behind.
@@ -270,7 +270,7 @@ def kaiming_normal_(
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Raises
     ------
@@ -284,17 +284,17 @@ def kaiming_normal_(
     >>> kaiming_normal_(np.empty((4, 9)), rng=0).shape
     (4, 9)
     """
-    fan = _fan(target, mode)
-    return normal_(target, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0, rng=rng)
+    fan = _fan(tensor, mode)
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0, rng=rng)
 
 
-def xavier_uniform_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
+def xavier_uniform_(tensor: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     """
     Fill uniformly within gain · sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010).
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
     gain : float
         As :func:`calculate_gain` gives it.
@@ -304,7 +304,7 @@ def xavier_uniform_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Raises
     ------
@@ -318,17 +318,17 @@ def xavier_uniform_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     >>> xavier_uniform_(np.empty((4, 9)), rng=0).shape
     (4, 9)
     """
-    bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(target.shape))))
-    return uniform_(target, -bound, bound, rng=rng)
+    bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(tensor.shape))))
+    return uniform_(tensor, -bound, bound, rng=rng)
 
 
-def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
+def xavier_normal_(tensor: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     """
     Fill normally with deviation gain · sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010).
 
     Parameters
     ----------
-    target : ndarray or Parameter
+    tensor : ndarray or Parameter
         Filled in place.
     gain : float
         As :func:`calculate_gain` gives it.
@@ -338,7 +338,7 @@ def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     Returns
     -------
     ndarray or Parameter
-        `target`.
+        `tensor`.
 
     Raises
     ------
@@ -352,7 +352,7 @@ def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     >>> xavier_normal_(np.empty((4, 9)), rng=0).shape
     (4, 9)
     """
-    return normal_(target, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(target.shape)))), rng=rng)
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(tensor.shape)))), rng=rng)
 
 
 def weight_and_bias(
