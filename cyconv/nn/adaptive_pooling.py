@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cyconv import functional as F
+from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
 
@@ -111,31 +112,34 @@ class _FractionalMaxPool(Module):
         return f"kernel_size={self.kernel_size}, {size}"
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """
+_ADAPTIVE_AVG_POOL = """
     Take the mean of each of `output_size` windows that cover the input.
 
     Parameters
     ----------
-    output_size : int or (int,); None in a tuple
-        As in :func:`cyconv.functional.adaptive_avg_pool1d`.
+    output_size : int or {each}; None in a tuple
+        As in :func:`cyconv.functional.adaptive_avg_pool{rank}d`.
 
     Raises
     ------
     TypeError, ValueError
-        On a call, as :func:`cyconv.functional.adaptive_avg_pool1d`.
+        On a call, as :func:`cyconv.functional.adaptive_avg_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cyconv import AdaptiveAvgPool1d
-    >>> AdaptiveAvgPool1d(3)(np.ones((1, 3, 8))).shape
-    (1, 3, 3)
+    >>> from cyconv import AdaptiveAvgPool{rank}d
+    >>> AdaptiveAvgPool{rank}d(3)(np.ones({shape})).shape
+    {three}
     """
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    __doc__ = for_rank(1, _ADAPTIVE_AVG_POOL)
 
     _forward = staticmethod(F.adaptive_avg_pool1d)
     _gradient = staticmethod(F.adaptive_avg_pool1d_backward)
@@ -143,30 +147,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """
-    Take the mean of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_avg_pool2d`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.adaptive_avg_pool2d`.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import AdaptiveAvgPool2d
-    >>> AdaptiveAvgPool2d(3)(np.ones((1, 3, 8, 8))).shape
-    (1, 3, 3, 3)
-    """
+    __doc__ = for_rank(2, _ADAPTIVE_AVG_POOL)
 
     _forward = staticmethod(F.adaptive_avg_pool2d)
     _gradient = staticmethod(F.adaptive_avg_pool2d_backward)
@@ -174,63 +155,43 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """
-    Take the mean of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_avg_pool3d`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.adaptive_avg_pool3d`.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import AdaptiveAvgPool3d
-    >>> AdaptiveAvgPool3d(3)(np.ones((1, 3, 4, 8, 8))).shape
-    (1, 3, 3, 3, 3)
-    """
+    __doc__ = for_rank(3, _ADAPTIVE_AVG_POOL)
 
     _forward = staticmethod(F.adaptive_avg_pool3d)
     _gradient = staticmethod(F.adaptive_avg_pool3d_backward)
     _rank = 3
 
 
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """
+_ADAPTIVE_MAX_POOL = """
     Take the largest value of each of `output_size` windows that cover the input.
 
     Parameters
     ----------
-    output_size : int or (int,); None in a tuple
-        As in :func:`cyconv.functional.adaptive_max_pool1d`.
+    output_size : int or {each}; None in a tuple
+        As in :func:`cyconv.functional.adaptive_max_pool{rank}d`.
     return_indices : bool
         Return ``(output, indices)``.
 
     Raises
     ------
     TypeError, ValueError
-        On a call, as :func:`cyconv.functional.adaptive_max_pool1d`.
+        On a call, as :func:`cyconv.functional.adaptive_max_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cyconv import AdaptiveMaxPool1d
-    >>> AdaptiveMaxPool1d(3)(np.ones((1, 3, 8))).shape
-    (1, 3, 3)
+    >>> from cyconv import AdaptiveMaxPool{rank}d
+    >>> AdaptiveMaxPool{rank}d(3)(np.ones({shape})).shape
+    {three}
     """
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    __doc__ = for_rank(1, _ADAPTIVE_MAX_POOL)
 
     _forward = staticmethod(F.adaptive_max_pool1d)
     _gradient = staticmethod(F.adaptive_max_pool1d_backward)
@@ -238,32 +199,7 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """
-    Take the largest value of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_max_pool2d`.
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.adaptive_max_pool2d`.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import AdaptiveMaxPool2d
-    >>> AdaptiveMaxPool2d(3)(np.ones((1, 3, 8, 8))).shape
-    (1, 3, 3, 3)
-    """
+    __doc__ = for_rank(2, _ADAPTIVE_MAX_POOL)
 
     _forward = staticmethod(F.adaptive_max_pool2d)
     _gradient = staticmethod(F.adaptive_max_pool2d_backward)
@@ -271,58 +207,36 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """
-    Take the largest value of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_max_pool3d`.
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.adaptive_max_pool3d`.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import AdaptiveMaxPool3d
-    >>> AdaptiveMaxPool3d(3)(np.ones((1, 3, 4, 8, 8))).shape
-    (1, 3, 3, 3, 3)
-    """
+    __doc__ = for_rank(3, _ADAPTIVE_MAX_POOL)
 
     _forward = staticmethod(F.adaptive_max_pool3d)
     _gradient = staticmethod(F.adaptive_max_pool3d_backward)
     _rank = 3
 
 
-class GlobalAvgPool1d(CoveringPool):
-    """
+_GLOBAL_AVG_POOL = """
     Take the mean of all pixels of each channel.
 
     Raises
     ------
     TypeError, ValueError
-        On a call, as :func:`cyconv.functional.global_avg_pool1d`.
+        On a call, as :func:`cyconv.functional.global_avg_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+    Input {input}, float32 or float64; output {pixel} in the same dtype.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cyconv import GlobalAvgPool1d
-    >>> GlobalAvgPool1d()(np.ones((1, 3, 8))).shape
-    (1, 3, 1)
+    >>> from cyconv import GlobalAvgPool{rank}d
+    >>> GlobalAvgPool{rank}d()(np.ones({shape})).shape
+    {one}
     """
+
+
+class GlobalAvgPool1d(CoveringPool):
+    __doc__ = for_rank(1, _GLOBAL_AVG_POOL)
 
     _forward = staticmethod(F.global_avg_pool1d)
     _gradient = staticmethod(F.global_avg_pool1d_backward)
@@ -330,25 +244,7 @@ class GlobalAvgPool1d(CoveringPool):
 
 
 class GlobalAvgPool2d(CoveringPool):
-    """
-    Take the mean of all pixels of each channel.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.global_avg_pool2d`.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import GlobalAvgPool2d
-    >>> GlobalAvgPool2d()(np.ones((1, 3, 8, 8))).shape
-    (1, 3, 1, 1)
-    """
+    __doc__ = for_rank(2, _GLOBAL_AVG_POOL)
 
     _forward = staticmethod(F.global_avg_pool2d)
     _gradient = staticmethod(F.global_avg_pool2d_backward)
@@ -356,33 +252,14 @@ class GlobalAvgPool2d(CoveringPool):
 
 
 class GlobalAvgPool3d(CoveringPool):
-    """
-    Take the mean of all pixels of each channel.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.global_avg_pool3d`.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import GlobalAvgPool3d
-    >>> GlobalAvgPool3d()(np.ones((1, 3, 4, 8, 8))).shape
-    (1, 3, 1, 1, 1)
-    """
+    __doc__ = for_rank(3, _GLOBAL_AVG_POOL)
 
     _forward = staticmethod(F.global_avg_pool3d)
     _gradient = staticmethod(F.global_avg_pool3d_backward)
     _rank = 3
 
 
-class GlobalMaxPool1d(_GlobalMaxPool):
-    """
+_GLOBAL_MAX_POOL = """
     Take the largest of all pixels of each channel.
 
     Parameters
@@ -393,19 +270,23 @@ class GlobalMaxPool1d(_GlobalMaxPool):
     Raises
     ------
     TypeError, ValueError
-        On a call, as :func:`cyconv.functional.global_max_pool1d`.
+        On a call, as :func:`cyconv.functional.global_max_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+    Input {input}, float32 or float64; output {pixel} in the same dtype.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cyconv import GlobalMaxPool1d
-    >>> GlobalMaxPool1d()(np.ones((1, 3, 8))).shape
-    (1, 3, 1)
+    >>> from cyconv import GlobalMaxPool{rank}d
+    >>> GlobalMaxPool{rank}d()(np.ones({shape})).shape
+    {one}
     """
+
+
+class GlobalMaxPool1d(_GlobalMaxPool):
+    __doc__ = for_rank(1, _GLOBAL_MAX_POOL)
 
     _forward = staticmethod(F.global_max_pool1d)
     _gradient = staticmethod(F.global_max_pool1d_backward)
@@ -413,30 +294,7 @@ class GlobalMaxPool1d(_GlobalMaxPool):
 
 
 class GlobalMaxPool2d(_GlobalMaxPool):
-    """
-    Take the largest of all pixels of each channel.
-
-    Parameters
-    ----------
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.global_max_pool2d`.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import GlobalMaxPool2d
-    >>> GlobalMaxPool2d()(np.ones((1, 3, 8, 8))).shape
-    (1, 3, 1, 1)
-    """
+    __doc__ = for_rank(2, _GLOBAL_MAX_POOL)
 
     _forward = staticmethod(F.global_max_pool2d)
     _gradient = staticmethod(F.global_max_pool2d_backward)
@@ -444,30 +302,7 @@ class GlobalMaxPool2d(_GlobalMaxPool):
 
 
 class GlobalMaxPool3d(_GlobalMaxPool):
-    """
-    Take the largest of all pixels of each channel.
-
-    Parameters
-    ----------
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        On a call, as :func:`cyconv.functional.global_max_pool3d`.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import GlobalMaxPool3d
-    >>> GlobalMaxPool3d()(np.ones((1, 3, 4, 8, 8))).shape
-    (1, 3, 1, 1, 1)
-    """
+    __doc__ = for_rank(3, _GLOBAL_MAX_POOL)
 
     _forward = staticmethod(F.global_max_pool3d)
     _gradient = staticmethod(F.global_max_pool3d_backward)
