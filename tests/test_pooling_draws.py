@@ -189,6 +189,38 @@ def test_indices_are_where_the_maxima_stand(call):
     np.testing.assert_array_equal(np.where(places < 0, -np.inf, found), values, err_msg=f"again: {call!r}")
 
 
+@pytest.mark.parametrize("front", [(0, 3), (2, 0)])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_batches_and_images_without_any_numbers(rank, front):
+    shape, dtype = (*front, 6, 5, 4)[: 2 + rank], {"rank": rank, "dtype": "float64"}
+    sample, small = {"_random_samples": "uniform"}, (*front, *[2] * rank)
+    for call in (
+        Call(f"max_pool{rank}d", {"input": shape}, {"kernel_size": 2}, **dtype),
+        Call(f"avg_pool{rank}d", {"input": shape}, {"kernel_size": 2}, **dtype),
+        Call(f"lp_pool{rank}d", {"input": shape}, {"kernel_size": 2, "norm_type": 2.0}, **dtype),
+        Call(f"adaptive_max_pool{rank}d", {"input": shape}, {"output_size": 2}, **dtype),
+        Call(f"adaptive_avg_pool{rank}d", {"input": shape}, {"output_size": 2}, **dtype),
+        Call(f"global_max_pool{rank}d", {"input": shape}, **dtype),
+        Call(
+            f"fractional_max_pool{rank}d",
+            {"input": shape, "_random_samples": (*front, rank)},
+            {"kernel_size": 2, "output_size": 2},
+            sample,
+            ("_random_samples",),
+            **dtype,
+        ),
+        Call(
+            f"max_unpool{rank}d",
+            {"input": small, "indices": small},
+            {"kernel_size": 2},
+            {"indices": 4},
+            ("indices",),
+            **dtype,
+        ),
+    ):
+        call.check()
+
+
 @given(columns())
 def test_fold_is_the_adjoint_of_unfold(call):
     """<unfold(x), y> = <x, fold(y)>."""
