@@ -34,7 +34,14 @@ def config() -> dict[str, str]:
 
 
 def show_config() -> None:
-    """Print versions, compiler, instruction set, OpenMP and settings of this installation."""
+    """
+    Print versions, compiler, instruction set, OpenMP and settings of this installation.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> cyconv.show_config()  # doctest: +SKIP
+    """
     entries = config()
     width = max(map(len, entries))
     for name, value in entries.items():

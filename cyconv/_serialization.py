@@ -47,6 +47,16 @@ def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
         If it is neither, or an entry is no array of numbers.
     ValueError
         If a name cannot stand in the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cyconv import Linear, load, save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "layer.npz", Linear(2, 1))
+    ...     sorted(load(Path(folder) / "layer.npz"))
+    ['bias', 'weight']
     """
     arrays = _named_arrays(module_or_state_dict)
     target = os.path.realpath(os.fspath(path))  # behind a symbolic link, so that the link stays one
@@ -91,6 +101,17 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         If the file is damaged, incomplete, of another kind, or of a later format.
     FileNotFoundError
         If there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cyconv import load, save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "net.npz", {"weight": np.ones(2)})
+    ...     load(Path(folder) / "net.npz")
+    {'weight': array([1., 1.])}
     """
     name = os.fspath(path)
     with open(name, "rb") as file:

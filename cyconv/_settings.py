@@ -93,7 +93,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_num_threads() -> int:
-    """Return the number of threads that large operations use."""
+    """
+    Return the number of threads that large operations use.
+
+    Returns
+    -------
+    int
+        1 where the build has no OpenMP, and in a process forked from one that used GNU OpenMP.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> cyconv.get_num_threads() >= 1
+    True
+    """
     return 1 if serial_only() else _state.threads
 
 
@@ -103,10 +116,32 @@ def serial_only() -> bool:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads that large operations use.
+    """
+    Set the number of threads that large operations use.
 
     Results do not depend on it, bit for bit. A build without OpenMP, and a process forked from one that used
     GNU OpenMP, go on with one thread.
+
+    Parameters
+    ----------
+    n : int
+        1 to 1024.
+
+    Raises
+    ------
+    TypeError
+        `n` is no int.
+    ValueError
+        `n` is out of range.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> before = cyconv.get_num_threads()
+    >>> cyconv.set_num_threads(1)
+    >>> cyconv.get_num_threads()
+    1
+    >>> cyconv.set_num_threads(before)
     """
     _state.threads = _checked_threads(n)
     _changed()
@@ -122,7 +157,33 @@ def _checked_threads(n: int) -> int:
 
 @contextlib.contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Context manager: use ``n`` threads inside."""
+    """
+    Context manager: use ``n`` threads inside.
+
+    Parameters
+    ----------
+    n : int
+        1 to 1024.
+
+    Yields
+    ------
+    None
+        Behind it the number is what it was.
+
+    Raises
+    ------
+    TypeError
+        `n` is no int.
+    ValueError
+        `n` is out of range.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> with cyconv.threads(1):
+    ...     cyconv.get_num_threads()
+    1
+    """
     before = _state.threads
     _state.threads = _checked_threads(n)
     _changed()
@@ -167,7 +228,8 @@ def precision() -> str:
 def configure(
     *, algorithm: str | None = None, max_workspace: int | None = None, precision: str | None = None
 ) -> Iterator[None]:
-    """Context manager: settings of the engine inside; those not named stay.
+    """
+    Context manager: settings of the engine inside; those not named stay.
 
     Parameters
     ----------
@@ -178,10 +240,21 @@ def configure(
     precision : {"high", "strict"}, optional
         "high": relative errors up to 1e-5 in float32; "strict": direct summation only.
 
+    Yields
+    ------
+    None
+        Behind it the settings are what they were.
+
     Raises
     ------
     ValueError
         A value is none of these.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> with cyconv.configure(algorithm="direct", precision="strict"):
+    ...     pass
     """
     before = (_state.algorithm, _state.workspace, _state.precision)
     # All checks first: where one fails, nothing has changed.

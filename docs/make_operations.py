@@ -93,7 +93,7 @@ SECTIONS: dict[str, list[Row]] = {
         Row("pixel_shuffle", "PixelShuffle", "F.pixel_shuffle nn.PixelShuffle", "ops.depth_to_space", "–", "–",
             "DepthToSpace"),
         Row("pixel_unshuffle", "PixelUnshuffle", "F.pixel_unshuffle nn.PixelUnshuffle", "ops.space_to_depth", "–",
-            "–", "–"),
+            "–", "SpaceToDepth"),
         Row("channel_shuffle", "ChannelShuffle", "F.channel_shuffle nn.ChannelShuffle", "–", "–", "–", "–"),
         Row("flatten", "Flatten", "flatten nn.Flatten", "layers.Flatten", "mx.flatten", "jnp.reshape", "Flatten"),
         Row("unflatten", "Unflatten", "unflatten nn.Unflatten", "layers.Reshape", "mx.unflatten", "jnp.reshape",
@@ -190,6 +190,54 @@ SECTIONS: dict[str, list[Row]] = {
     ],
 }  # fmt: skip
 
+
+class Feature(NamedTuple):
+    """What some have and others lack; the calls of cyconv and torch are made by the tests, in which "–" must fail."""
+
+    what: str
+    cyconv: str
+    torch: str
+    keras: str
+    mlx: str
+    jax: str
+    onnx: str
+
+
+#: In the calls x is an image (2, 4, 6, 6), w a kernel (4, 4, 3, 3), F and nn the rooms of cyconv, or of torch.
+FEATURES = [
+    Feature("a gradient by name, without a tape", "F.conv2d_backward(F.conv2d(x, w), x, w)", "–", "–", "–", "–", "–"),
+    Feature("examples without a batch dimension", "F.max_pool2d(x[0], 2)", "F.max_pool2d(x[0], 2)", "–", "–",
+            "most layers", "–"),
+    Feature("convolution, padding by sides", "F.conv2d(x, w, padding=((1, 0), (2, 1)))", "–", "–",
+            "`mx.conv_general`", "yes", "yes"),
+    Feature('convolution, "same" with any stride', 'F.conv2d(x, w, stride=2, padding="same")', "–", "yes", "–", "yes",
+            "yes"),
+    Feature('convolution, "same" with the odd pixel first', 'F.conv2d(x, w, padding="same_lower")', "–", "–", "–",
+            "`lax`", "yes"),
+    Feature("convolution, padding modes", 'nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")',
+            'nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")', "–", "–", "circular, reflect", "–"),
+    Feature("transposed convolution, padding modes",
+            'nn.ConvTranspose2d(4, 4, 3, padding=1, padding_mode="circular")', "–", "–", "–", "circular", "–"),
+    Feature("transposed convolution, output_size",
+            "nn.ConvTranspose2d(4, 4, 3, stride=2, dtype=x.dtype)(x, output_size=(14, 14))",
+            "nn.ConvTranspose2d(4, 4, 3, stride=2, dtype=x.dtype)(x, output_size=(14, 14))", "–", "–", "–",
+            "yes"),
+    Feature("the algorithm of a convolution by name", 'F.conv2d(x, w, algorithm="direct")', "–", "–", "–", "–", "–"),
+    Feature("unfold and fold of signals and volumes", "F.unfold(x[:, :, 0], (2,))", "–", "–", "–", "unfold", "fold"),
+    Feature('pooling, "same"', 'F.max_pool2d(x, 3, 2, "same")', "–", "yes", "–", "yes", "yes"),
+    Feature("pooling, ceil_mode", "F.max_pool2d(x, 4, 3, ceil_mode=True)", "F.max_pool2d(x, 4, 3, ceil_mode=True)",
+            "–", "–", "–", "yes"),
+    Feature("pooling, dilated averages", "F.avg_pool2d(x, 2, dilation=2)", "–", "–", "–", "`lax`", "yes"),
+    Feature("pooling, the places of maxima", "F.max_pool2d(x, 2, return_indices=True)",
+            "F.max_pool2d(x, 2, return_indices=True)", "–", "–", "–", "yes"),
+    Feature("pad, negative widths", "F.pad(x, (-1, 2))", "F.pad(x, (-1, 2))", "–", "–", "`lax`", "yes"),
+    Feature("resizing, antialiased", 'F.interpolate(x, size=(3, 3), mode="bilinear", antialias=True)',
+            'F.interpolate(x, size=(3, 3), mode="bilinear", antialias=True)', "yes", "–", "yes", "yes"),
+    Feature("cross-entropy of class probabilities, label smoothing",
+            "F.cross_entropy(x[0, 0], x[0, 1], label_smoothing=0.1)",
+            "F.cross_entropy(x[0, 0], x[0, 1], label_smoothing=0.1)", "yes", "yes", "yes", "–"),
+]  # fmt: skip
+
 INTRODUCTION = """\
 # Operations
 
@@ -206,7 +254,20 @@ All operations take float32 and float64, in C-contiguous and in channels-last me
   normalisation with `groups=-1`; `depth_to_space` may order the channels of a block otherwise. Data are channels-last
   by default.
 - MLX and JAX: data are channels-last by default; pads and pools over all pixels are functions of arrays.
-- ONNX: operators of the default domain; `DepthToSpace` in mode CRD, `Dropout` for inference.
+- ONNX: operators of the default domain; `DepthToSpace` in mode CRD, `SpaceToDepth` orders channels
+  otherwise, `Dropout` for inference. Average pooling counts
+  no padding by default; before opset 19 the last window of `ceil_mode` was divided by the whole kernel.
+
+Names, argument order, defaults and results of cyconv are torch's. What is not: arguments that only say where a result
+is kept or how it is computed (`inplace`, `device`, `foreach`, `fused`) and what torch itself gave up (`size_average`,
+`reduce`) do not exist; dtypes are not converted and shapes of losses not broadcast, but refused; `softmax` needs its
+`dim`; `dropout2d` takes (C, H, W) for one image, where torch takes it for a batch of signals.
+"""
+
+BEYOND = """\
+## What some have and others lack
+
+Padding, memory and arguments where libraries differ most. "yes" and "–" of torch are tried out in the tests.
 """
 
 
@@ -266,6 +327,12 @@ def table() -> str:
             lines += [f"## {section}\n", "| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
             lines += ["| " + " | ".join(_cell(cell) for cell in cells) + " |" for cells in printed]
             lines.append("")
+    header = ("", "cyconv", "torch", *(name.partition(" (")[0] for name in HEADER[3:]))
+    lines += [BEYOND, "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for feature in FEATURES:
+        answers = (f"`{feature.cyconv}`", "–" if feature.torch == "–" else "yes", *feature[3:])
+        lines.append("| " + " | ".join((feature.what, *answers)) + " |")
+    lines.append("")
     return "\n".join(lines)
 
 

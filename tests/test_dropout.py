@@ -117,7 +117,7 @@ def test_channels_and_alpha(name, shape, dtype, p):
     axis = 1 if len(shape) - space == 2 else 0
     last = x if len(shape) < 4 else np.moveaxis(np.ascontiguousarray(np.moveaxis(x, axis, -1)), -1, axis)
     for given in (x, last, np.asfortranarray(x)):
-        y, mask = getattr(F, name)(given, p, rng=5, return_mask=True)
+        y, mask = getattr(F, name)(given, p, True, rng=5, return_mask=True)
         assert mask.shape == (*shape[: len(shape) - space], *[1] * space)
         if "alpha" in name:
             wanted = alpha_dropout_of_mask(x, p, mask) if p < 1 else np.zeros_like(x)
@@ -127,9 +127,9 @@ def test_channels_and_alpha(name, shape, dtype, p):
             wanted = np.asarray(np.where(mask, x.astype(float) * scale, 0), dtype)
         assert_close(y, wanted, algorithm="pointwise")
         if given is not x or x.flags.c_contiguous:
-            (dx,) = getattr(F, f"{name}_backward")(grad, given, p, mask=mask)
+            (dx,) = getattr(F, f"{name}_backward")(grad, given, p, True, mask=mask)
             assert_close(dx, np.asarray(np.where(mask, grad * scale, 0), dtype), algorithm="pointwise")
-    assert getattr(F, name)(last, p, rng=5).strides == last.strides or last.size <= 5
+    assert getattr(F, name)(last, p, True, rng=5).strides == last.strides or last.size <= 5
     assert getattr(F, name)(x, p, False) is x
     assert getattr(F, f"{name}_backward")(grad, x, p, False, mask=None)[0] is grad
 
@@ -145,16 +145,25 @@ def test_what_a_dropped_channel_held_does_not_matter():
 
 def test_alpha_dropout_keeps_mean_and_variance():
     x = np.random.default_rng(0).standard_normal(400_000)
-    y = F.alpha_dropout(x, 0.2, rng=1)
+    y = F.alpha_dropout(x, 0.2, True, rng=1)
     assert y.mean() == pytest.approx(0, abs=0.01)
     assert y.var() == pytest.approx(1, abs=0.02)
+
+
+def test_the_forms_for_selu_do_nothing_unless_told_as_in_torch():
+    x = np.ones((2, 3, 4))
+    for name in ("alpha_dropout", "feature_alpha_dropout"):
+        assert getattr(F, name)(x) is x
+        assert getattr(F, f"{name}_backward")(x, x, mask=None)[0] is x
+    for name in ("dropout", "dropout1d"):
+        assert (getattr(F, name)(x, rng=0) == 0).any()
 
 
 def test_alpha_dropout_takes_the_values_of_torch():
     torch = pytest.importorskip("torch")
     for p in (0.3, 0.5):
         theirs = np.unique(torch.nn.functional.alpha_dropout(torch.ones(1000, dtype=torch.float64), p, True).numpy())
-        np.testing.assert_allclose(np.unique(F.alpha_dropout(np.ones(1000), p)), theirs, rtol=1e-12)
+        np.testing.assert_allclose(np.unique(F.alpha_dropout(np.ones(1000), p, True)), theirs, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

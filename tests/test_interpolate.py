@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
 
@@ -162,7 +162,9 @@ def test_any_size_and_factor_agrees_with_the_oracle(data, rank, dtype):
     if mode in SMOOTH:
         kwargs["align_corners"] = data.draw(st.booleans())
         kwargs["antialias"] = rank == 2 and data.draw(st.booleans())
-    assert_agrees(normal(2, data.draw(st.sampled_from([1, 4, 18])), *spatial, dtype=dtype), **kwargs)
+    shape = (data.draw(st.sampled_from([2, 1, 0])), data.draw(st.sampled_from([1, 4, 18])), *spatial)
+    note(f"again: assert_agrees(normal(*{shape}, dtype={dtype!r}), **{kwargs})")
+    assert_agrees(normal(*shape, dtype=dtype), **kwargs)
 
 
 # ---------------------------------------------------------------------------------------------- against torch
@@ -203,6 +205,7 @@ def test_sizes_places_and_weights_are_those_of_torch(data, rank, dtype):
             assume("size" in kwargs or kwargs["recompute_scale_factor"])
             kwargs["antialias"] = True
     x = normal(1, 8, *spatial, dtype=dtype)
+    note(f"again: F.interpolate(normal(*{x.shape}, dtype={dtype!r}), **{kwargs})")
     gradients = []
 
     def dy_of(shape):

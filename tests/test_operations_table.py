@@ -4,7 +4,10 @@ import importlib
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from cyconv import functional, nn
 
 SCRIPT = Path(__file__).resolve().parents[1] / "docs" / "make_operations.py"
 if not SCRIPT.is_file():
@@ -74,3 +77,17 @@ def test_the_names_of_onnx_exist():
     onnx = pytest.importorskip("onnx")
     operators = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
     assert set(names("onnx")) - operators == set()
+
+
+@pytest.mark.parametrize("feature", make_operations.FEATURES, ids=lambda feature: feature.what)
+def test_what_some_have_and_others_lack(feature):
+    x, w = np.random.default_rng(0).random((2, 4, 6, 6)), np.ones((4, 4, 3, 3))
+    given = {"F": functional, "nn": nn, "x": x, "w": w}
+    eval(feature.cyconv, given)
+    torch = pytest.importorskip("torch")
+    given = {"F": torch.nn.functional, "nn": torch.nn, "x": torch.from_numpy(x), "w": torch.from_numpy(w)}
+    if feature.torch != "–":
+        eval(feature.torch, given)
+        return
+    with pytest.raises((AttributeError, TypeError, RuntimeError, ValueError, NotImplementedError)):
+        eval(feature.cyconv, given)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from conv_cases import DTYPES, ORDERS, in_order
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 from tolerances import assert_close
 
@@ -121,7 +121,9 @@ def paddings(draw):
         most = {"reflect": max(length - 1, 0), "circular": length, "replicate": 9 if length else 0}.get(mode, 9)
         low = draw(st.integers(-length, min(most, 9)))
         widths += [low, draw(st.integers(max(-length, -length - low), min(most, 9)))]
-    return np.random.default_rng(0).standard_normal(shape).astype(draw(st.sampled_from(DTYPES))), widths, mode
+    dtype = draw(st.sampled_from(DTYPES))
+    note(f"again: run(np.random.default_rng(0).standard_normal({shape}).astype({dtype!r}), {tuple(widths)}, {mode!r})")
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype), widths, mode
 
 
 @given(paddings(), st.permutations(range(5)))

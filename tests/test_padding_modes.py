@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import transposed_cases
 from conv_cases import DTYPES, MODES, ORDERS, Case, awkward, check, in_modes, in_order, suits
-from hypothesis import given
-from hypothesis import strategies as st
 from tolerances import assert_close
 
 import cyconv
-from cyconv import Conv1d, Conv2d, Conv3d, ConvTranspose2d, _settings, explain, nn, reference
+from cyconv import Conv1d, Conv2d, Conv3d, ConvTranspose2d, _settings, explain, nn
 from cyconv import functional as F
 from cyconv._geometry import conv_geometry
 from cyconv.functional import _arrays, _conv
@@ -92,62 +90,9 @@ def test_transposed_against_the_oracle(algorithm, order, dtype):
     assert done == set(MODES)
 
 
-@st.composite
-def convolutions(draw, transposed=False):
-    """Draw (rank, shape of the input, of the weight, arguments)."""
-    rank = draw(st.integers(1, 3))
-    size = draw(st.tuples(*[st.integers(1, 9 if rank < 3 else 5)] * rank))
-    kernel = draw(st.tuples(*[st.integers(1, 4)] * rank))
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
-    c, k = groups * draw(st.integers(1, 4)), groups * draw(st.integers(1, 4))
-    how = {
-        "stride": draw(st.one_of(st.just((1,) * rank), st.tuples(*[st.integers(1, 3)] * rank))),
-        "dilation": draw(st.one_of(st.just((1,) * rank), st.tuples(*[st.integers(1, 3)] * rank))),
-        "groups": groups,
-        "padding_mode": draw(st.sampled_from(MODES)),
-        "padding": draw(
-            st.one_of(
-                st.sampled_from(["same", "same_lower"]),
-                st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * rank),
-            )
-        ),
-    }
-    weight = (c, k // groups, *kernel) if transposed else (k, c // groups, *kernel)
-    return rank, (draw(st.integers(1, 3)), c, *size), weight, how, draw(st.sampled_from(ORDERS))
-
-
-def compare(name, arrays, how, order):
-    """Output and gradients against the oracle, or a message that says why the geometry cannot be."""
-    x, weight, bias = arrays
-    try:
-        y = getattr(F, name)(in_order(x, order), weight, bias, **how)
-    except ValueError:
-        with pytest.raises(ValueError, match=r"repeats at most|does not fit|leaves no pixels"):
-            getattr(F, name)(x, weight, bias, **how)
-        return
-    want = getattr(reference, name)(x, weight, bias, **how)
-    assert_close(y, want, algorithm="winograd_f4", scale=max(1.0, np.abs(want).max()))
-    grad = np.random.default_rng(1).standard_normal(want.shape)
-    got = getattr(F, f"{name}_backward")(in_order(grad, order), in_order(x, order), weight, bias, **how)
-    for mine, theirs in zip(got, getattr(reference, f"{name}_backward")(grad, x, weight, bias, **how), strict=True):
-        assert_close(mine, theirs, algorithm="winograd_f4", scale=max(1.0, np.abs(theirs).max()) * 10)
-
-
 def draws(x, weight, outputs):
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape) for shape in (x, weight, outputs)]
-
-
-@given(convolutions())
-def test_drawn_convolutions_against_the_oracle(drawn):
-    rank, x, weight, how, order = drawn
-    compare(f"conv{rank}d", draws(x, weight, weight[:1]), how, order)
-
-
-@given(convolutions(transposed=True))
-def test_drawn_transposed_convolutions_against_the_oracle(drawn):
-    rank, x, weight, how, order = drawn
-    compare(f"conv_transpose{rank}d", draws(x, weight, weight[1] * how["groups"]), how, order)
 
 
 # ---------------------------------------------------------------------------------------------------------------- torch
@@ -160,29 +105,6 @@ def of_torch(torch, function, arrays):
     grad = torch.tensor(np.random.default_rng(1).standard_normal(tuple(y.shape)))
     y.backward(grad)
     return y.detach().numpy(), grad.numpy(), [t.grad.numpy() for t in tensors]
-
-
-@given(convolutions())
-def test_torch_pads_first_and_finds_the_same(drawn):
-    torch = pytest.importorskip("torch")
-    rank, x, weight, how, _ = drawn
-    name = f"conv{rank}d"
-    arrays = draws(x, weight, weight[:1])
-    try:
-        plain = tuple(how[key] for key in ("stride", "padding", "dilation", "groups", "padding_mode"))
-        geometry = conv_geometry(name, rank, x, weight, None, *plain)
-    except ValueError:
-        return
-    sides = [side for low_high in reversed(geometry.padding) for side in low_high]
-
-    def function(x, w, b):
-        padded = torch.nn.functional.pad(x, sides, mode=how["padding_mode"])
-        return getattr(torch.nn.functional, name)(padded, w, b, how["stride"], 0, how["dilation"], how["groups"])
-
-    want, grad, gradients = of_torch(torch, function, arrays)
-    assert_close(getattr(F, name)(*arrays, **how), want, algorithm="winograd_f4", scale=max(1, np.abs(want).max()))
-    for mine, theirs in zip(getattr(F, f"{name}_backward")(grad, *arrays, **how), gradients, strict=True):
-        assert_close(mine, theirs, algorithm="winograd_f4", scale=max(1.0, np.abs(theirs).max()) * 10)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -262,6 +262,33 @@ def test_conventions_where_torch_and_onnx_differ():
     assert F.avg_pool1d(x, 3, 2, 1, True, True, divisor_override=3).tolist() == [[[1, 3, pytest.approx(4 / 3)]]]
 
 
+@pytest.mark.parametrize("opset", [12, 19, 22])
+def test_onnx_runtime_has_these_numbers(opset):
+    """Where it is installed; its own default is to count no padding, torch's to count it."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+
+    def run(kind, x, **attributes):
+        helper, number = onnx.helper, onnx.TensorProto.FLOAT
+        x = x.astype("float32")
+        node = helper.make_node(kind, ["x"], ["y"], **attributes)
+        ends = [helper.make_tensor_value_info(name, number, shape) for name, shape in (("x", x.shape), ("y", None))]
+        graph = helper.make_graph([node], "pool", ends[:1], ends[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # it warns that its own rule for shapes leaves one window more
+        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return session.run(None, {"x": x})[0].tolist()
+
+    how = {"strides": [2], "pads": [1, 1]}
+    assert run("MaxPool", row(1, 2, 3), kernel_shape=[2], **how, ceil_mode=1) == [[[1, 3]]]
+    how |= {"kernel_shape": [3]}
+    assert run("AveragePool", row(1, 2, 3, 4), **how, ceil_mode=1, count_include_pad=1) == [[[1, 3, 2]]]
+    assert run("AveragePool", row(1, 2, 3, 4), **how, ceil_mode=1) == [[[1.5, 3, 4]]]
+    assert run("AveragePool", row(1, 2, 3, 4), **how) == [[[1.5, 3]]]
+    assert F.avg_pool1d(row(1, 2, 3, 4), 3, 2, 1).tolist() == [[[1, 3]]]
+    assert F.avg_pool1d(row(1, 2, 3, 4), 3, 2, 1, count_include_pad=False).tolist() == [[[1.5, 3]]]
+
+
 def test_same_padding():
     x = row(1, 5, 2, 3)
     assert F.max_pool1d(x, 2, 1, "same").tolist() == [[[5, 5, 3, 3]]]

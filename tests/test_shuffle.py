@@ -101,3 +101,30 @@ def test_a_shuffle_undone_is_what_was_there():
 def test_mistakes_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("shape", [(16, 3, 2), (2, 16, 3, 2), (2, 3, 16, 3, 2)])
+def test_results_have_the_memory_order_of_the_input_with_a_batch_and_without(shape):
+    x = np.moveaxis(np.ascontiguousarray(np.moveaxis(np.ones(shape), -3, -1)), -1, -3)
+    for function, result in ((F.pixel_shuffle, F.pixel_shuffle(x, 2)), (F.pixel_unshuffle, F.pixel_unshuffle(x, 1))):
+        assert np.moveaxis(result, -3, -1).flags.c_contiguous, function.__name__
+    y = F.pixel_shuffle(x, 2)
+    (dx,) = F.pixel_shuffle_backward(y, x, 2)
+    assert dx.strides == x.strides
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("pixel_shuffle", (2,)),
+        ("pixel_unshuffle", (2,)),
+        ("channel_shuffle", (2,)),
+        ("flatten", (1,)),
+        ("unflatten", (1, (2, 2))),
+    ],
+)
+def test_gradients_of_another_dtype_are_refused(name, how):
+    x = np.ones((1, 4, 2, 2), np.float32)
+    dy = np.ones(getattr(F, name)(x, *how).shape)
+    with pytest.raises(TypeError, match=f"{name}_backward: mixed dtypes: grad_output float64, input float32"):
+        getattr(F, f"{name}_backward")(dy, x, *how)

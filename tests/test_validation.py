@@ -26,7 +26,7 @@ ARRAYS += [np.array([np.nan]), np.array("x"), *GIANTS]
 
 IDS = [f"{call.name}-{sum(other.name == call.name for other in CALLS[:i])}" for i, call in enumerate(CALLS)]
 #: Whose gradients only move, so that the dtype of the input plays no part.
-VIEWS = ("flatten", "unflatten", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "cat")
+VIEWS = ("cat",)
 BACKWARD = [call for call in CALLS if hasattr(F, f"{call.name}_backward")]
 
 

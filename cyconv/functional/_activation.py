@@ -13,6 +13,7 @@ from .. import _settings
 from ..kernels import load
 from . import _arrays
 from ._arrays import Array, array, empty_like, hashable, same_dtype
+from ._twins import gradient_of
 
 _pointwise = load("pointwise")
 _softmax = load("loss")
@@ -84,6 +85,13 @@ def relu(input: Any) -> Array:
     ------
     TypeError
         `input` is no array of float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import relu
+    >>> relu(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.0, 0.0, 8.0]
     """
     x = array(input, "relu", "input")
     if not x.flags.c_contiguous:
@@ -93,6 +101,11 @@ def relu(input: Any) -> Array:
     return y
 
 
+@gradient_of(
+    relu,
+    "F.relu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.0, 1.0, 1.0]",
+)
 def relu_backward(grad_output: Any, input: Any, *, output: Any = None, out: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output where x > 0, else 0 (also at x = 0).
@@ -140,6 +153,13 @@ def sigmoid(input: Any) -> Array:
     ------
     TypeError
         `input` is no array of float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import sigmoid
+    >>> sigmoid(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.119, 0.5, 1.0]
     """
     x = array(input, "sigmoid", "input")
     if not x.flags.c_contiguous:
@@ -149,11 +169,14 @@ def sigmoid(input: Any) -> Array:
     return y
 
 
+@gradient_of(
+    sigmoid,
+    "F.sigmoid_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.105, 0.235, 0.0]",
+)
 def sigmoid_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output y (1 - y), where y is the output.
-
-    Parameters and errors are those of :func:`relu_backward`.
     """
     given, name = _given("sigmoid_backward", input, output)
     dy, y = _gradient_pair("sigmoid_backward", grad_output, given, name)
@@ -180,6 +203,13 @@ def tanh(input: Any) -> Array:
     ------
     TypeError
         `input` is no array of float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import tanh
+    >>> tanh(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.964, 0.0, 1.0]
     """
     x = array(input, "tanh", "input")
     if not x.flags.c_contiguous:
@@ -189,11 +219,14 @@ def tanh(input: Any) -> Array:
     return y
 
 
+@gradient_of(
+    tanh,
+    "F.tanh_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.071, 0.786, 0.0]",
+)
 def tanh_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output (1 - y^2), where y is the output.
-
-    Parameters and errors are those of :func:`relu_backward`.
     """
     given, name = _given("tanh_backward", input, output)
     dy, y = _gradient_pair("tanh_backward", grad_output, given, name)
@@ -248,6 +281,13 @@ def softmax(input: Any, dim: int) -> Array:
         `input` is no array of float32 or float64, or `dim` no int.
     ValueError
         The array has no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import softmax
+    >>> softmax(np.log([1.0, 3.0]), 0).round(4).tolist()
+    [0.25, 0.75]
     """
     return _forward("softmax", input, dim, False)
 
@@ -256,7 +296,29 @@ def log_softmax(input: Any, dim: int) -> Array:
     """
     Return x - log(sum of exp(x) along an axis), without overflow.
 
-    Parameters and errors are those of :func:`softmax`.
+    Parameters
+    ----------
+    input : ndarray, float32 or float64
+    dim : int
+        The axis along which the exponentials of the output sum to 1.
+
+    Returns
+    -------
+    ndarray in the shape, dtype and memory order of `input`
+
+    Raises
+    ------
+    TypeError
+        `input` is no array of float32 or float64, or `dim` no int.
+    ValueError
+        The array has no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import log_softmax
+    >>> log_softmax(np.array([0.0, 1000.0]), 0).tolist()
+    [-1000.0, 0.0]
     """
     return _forward("log_softmax", input, dim, True)
 
@@ -272,6 +334,11 @@ def _forward(operation: str, input: Any, dim: Any, logarithm: bool) -> Array:
     return y
 
 
+@gradient_of(
+    softmax,
+    "F.softmax_backward(np.array([1.0, 0.0]), np.zeros(2), 0)[0].tolist()",
+    "[0.25, -0.25]",
+)
 def softmax_backward(grad_output: Any, input: Any, dim: int, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: y (dy - sum of y dy along the axis), where y is the output and dy grad_output.
@@ -294,11 +361,14 @@ def softmax_backward(grad_output: Any, input: Any, dim: int, *, output: Any = No
     return _backward("softmax", grad_output, input, dim, output, False)
 
 
+@gradient_of(
+    log_softmax,
+    "F.log_softmax_backward(np.array([1.0, 0.0]), np.zeros(2), 0)[0].tolist()",
+    "[0.5, -0.5]",
+)
 def log_softmax_backward(grad_output: Any, input: Any, dim: int, *, output: Any = None) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy - exp(y) (sum of dy along the axis), where y is the output and dy grad_output.
-
-    Parameters and errors are those of :func:`softmax_backward`.
     """
     return _backward("log_softmax", grad_output, input, dim, output, True)
 

@@ -18,6 +18,7 @@ from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference, ReferenceTransposed
 from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4
+from ._twins import gradient_of
 
 ENGINES: dict[str, Any] = {
     "direct": Direct,
@@ -193,6 +194,13 @@ def conv2d(
     return _forward("conv2d", 2, input, weight, bias, (stride, padding, dilation, groups, padding_mode), algorithm)
 
 
+@gradient_of(
+    conv2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "w = np.ones((1, 1, 2, 2))",
+    "[g.tolist() for g in F.conv2d_backward(np.ones((1, 1, 1, 1)), x, w, np.zeros(1))][1:]",
+    "[[[[[0.0, 1.0], [2.0, 3.0]]]], [1.0]]",
+)
 def conv2d_backward(
     grad_output: Any,
     input: Any,
@@ -278,6 +286,13 @@ def conv1d(
     return _forward("conv1d", 1, input, weight, bias, (stride, padding, dilation, groups, padding_mode), algorithm)
 
 
+@gradient_of(
+    conv1d,
+    "x = np.arange(2.0).reshape(1, 1, 2)",
+    "w = np.ones((1, 1, 2))",
+    "[g.tolist() for g in F.conv1d_backward(np.ones((1, 1, 1)), x, w, np.zeros(1))][1:]",
+    "[[[[0.0, 1.0]]], [1.0]]",
+)
 def conv1d_backward(
     grad_output: Any,
     input: Any,
@@ -292,7 +307,7 @@ def conv1d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Gradients of :func:`conv1d`: arguments, results and errors as :func:`conv2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv1d`; formulas as in :func:`conv2d_backward`."""
     arguments = (stride, padding, dilation, groups, padding_mode)
     return _backward("conv1d_backward", 1, grad_output, input, weight, bias, arguments, algorithm, input_grad)
 
@@ -340,6 +355,13 @@ def conv3d(
     return _forward("conv3d", 3, input, weight, bias, (stride, padding, dilation, groups, padding_mode), algorithm)
 
 
+@gradient_of(
+    conv3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "w = np.ones((1, 1, 2, 2, 2))",
+    "[g.tolist() for g in F.conv3d_backward(np.ones((1, 1, 1, 1, 1)), x, w, np.zeros(1))][1:]",
+    "[[[[[[0.0, 1.0], [2.0, 3.0]], [[4.0, 5.0], [6.0, 7.0]]]]], [1.0]]",
+)
 def conv3d_backward(
     grad_output: Any,
     input: Any,
@@ -354,7 +376,7 @@ def conv3d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Gradients of :func:`conv3d`: arguments, results and errors as :func:`conv2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv3d`; formulas as in :func:`conv2d_backward`."""
     arguments = (stride, padding, dilation, groups, padding_mode)
     return _backward("conv3d_backward", 3, grad_output, input, weight, bias, arguments, algorithm, input_grad)
 

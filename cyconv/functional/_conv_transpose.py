@@ -7,6 +7,7 @@ from typing import Any
 from .._transposed_geometry import ConvTransposeGeometry, check_output_size, conv_transpose_geometry
 from ._arrays import Array
 from ._conv import ConvLayer, _backward, _forward
+from ._twins import gradient_of
 
 
 def conv_transpose2d(
@@ -109,6 +110,12 @@ def conv_transpose2d(
     return _forward("conv_transpose2d", 2, input, weight, bias, arguments, algorithm, conv_transpose_geometry)
 
 
+@gradient_of(
+    conv_transpose2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "[g.ravel().tolist() for g in F.conv_transpose2d_backward(np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1)), x)]",
+    "[[6.0], [1.0, 1.0, 1.0, 1.0]]",
+)
 def conv_transpose2d_backward(
     grad_output: Any,
     input: Any,
@@ -211,6 +218,12 @@ def conv_transpose1d(
     return _forward("conv_transpose1d", 1, input, weight, bias, arguments, algorithm, conv_transpose_geometry)
 
 
+@gradient_of(
+    conv_transpose1d,
+    "x = np.arange(2.0).reshape(1, 1, 2)",
+    "[g.ravel().tolist() for g in F.conv_transpose1d_backward(np.ones((1, 1, 2)), np.ones((1, 1, 1)), x)]",
+    "[[1.0], [1.0, 1.0]]",
+)
 def conv_transpose1d_backward(
     grad_output: Any,
     input: Any,
@@ -227,7 +240,7 @@ def conv_transpose1d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Gradients of :func:`conv_transpose1d`: arguments, results and errors as :func:`conv_transpose2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv_transpose1d`; as :func:`conv_transpose2d_backward`."""
     arguments = (stride, padding, output_padding, groups, dilation, padding_mode, output_size)
     return _backward(
         "conv_transpose1d_backward",
@@ -289,6 +302,12 @@ def conv_transpose3d(
     return _forward("conv_transpose3d", 3, input, weight, bias, arguments, algorithm, conv_transpose_geometry)
 
 
+@gradient_of(
+    conv_transpose3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "[g.ravel().tolist() for g in F.conv_transpose3d_backward(np.ones((1, 1, 2, 2, 2)), np.ones((1, 1, 1, 1, 1)), x)]",
+    "[[28.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]]",
+)
 def conv_transpose3d_backward(
     grad_output: Any,
     input: Any,
@@ -305,7 +324,7 @@ def conv_transpose3d_backward(
     algorithm: str = "auto",
     input_grad: bool = True,
 ) -> tuple[Any, ...]:
-    """Gradients of :func:`conv_transpose3d`: arguments, results and errors as :func:`conv_transpose2d_backward`."""
+    """Return ``(d_input, d_weight[, d_bias])`` of :func:`conv_transpose3d`; as :func:`conv_transpose2d_backward`."""
     arguments = (stride, padding, output_padding, groups, dilation, padding_mode, output_size)
     return _backward(
         "conv_transpose3d_backward",

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._arrays import Array
 from ._elementwise_loss import check_reduction, gradients, number, pair, value
+from ._twins import gradient_of
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
@@ -42,6 +43,11 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
     return value("squared", this, reduction)
 
 
+@gradient_of(
+    mse_loss,
+    "[g.tolist() for g in F.mse_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[4.0], [-4.0]]",
+)
 def mse_loss_backward(
     grad_output: Any, input: Any, target: Any, reduction: str = "mean", weight: Any = None, *, target_grad: bool = True
 ) -> tuple[Array, ...]:
@@ -78,7 +84,24 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None
     """
     Absolute error: abs(input - target).
 
-    Parameters, returned value and errors are those of :func:`mse_loss`.
+    Parameters
+    ----------
+    input, target : ndarray of one shape, float32 or float64
+    reduction : {"mean", "sum", "none"}
+        The mean is over all elements; with `weight` the sum is divided by that of the weights.
+    weight : ndarray in the shape and dtype of `input`, optional
+        A factor for each element's loss.
+
+    Returns
+    -------
+    NumPy scalar in the dtype of `input`; with "none" an ndarray in its shape
+
+    Raises
+    ------
+    TypeError
+        The dtypes differ, or are neither float32 nor float64.
+    ValueError
+        The shapes differ, or there is no such reduction.
 
     Examples
     --------
@@ -91,13 +114,16 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None
     return value("absolute", this, reduction)
 
 
+@gradient_of(
+    l1_loss,
+    "[g.tolist() for g in F.l1_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[1.0], [-1.0]]",
+)
 def l1_loss_backward(
     grad_output: Any, input: Any, target: Any, reduction: str = "mean", weight: Any = None, *, target_grad: bool = True
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input, d_target)`` of :func:`l1_loss`: the sign of input - target (0 at 0), and its negative.
-
-    Parameters and errors are those of :func:`mse_loss_backward`.
 
     Examples
     --------
@@ -153,13 +179,16 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     return value(loss, pair("smooth_l1_loss", loss, input, target, reduction), reduction, width)
 
 
+@gradient_of(
+    smooth_l1_loss,
+    "[g.tolist() for g in F.smooth_l1_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[1.0], [-1.0]]",
+)
 def smooth_l1_loss_backward(
     grad_output: Any, input: Any, target: Any, reduction: str = "mean", beta: float = 1.0, *, target_grad: bool = True
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input, d_target)`` of :func:`smooth_l1_loss`: (input - target) / beta between -1 and 1, its negative.
-
-    Parameters and errors are those of :func:`mse_loss_backward` and of forward.
 
     Examples
     --------
@@ -211,6 +240,11 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return value("huber", this, reduction, width)
 
 
+@gradient_of(
+    huber_loss,
+    "[g.tolist() for g in F.huber_loss_backward(1.0, np.array([3.0]), np.array([1.0]))]",
+    "[[1.0], [-1.0]]",
+)
 def huber_loss_backward(
     grad_output: Any,
     input: Any,
@@ -223,8 +257,6 @@ def huber_loss_backward(
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input, d_target)`` of :func:`huber_loss`: input - target between -delta and delta, and its negative.
-
-    Parameters and errors are those of :func:`mse_loss_backward` and of forward.
 
     Examples
     --------

@@ -11,6 +11,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import MOVE_WORK, dense, like
 from ._arrays import Array, array, empty_like, generator, ordered, same_dtype
+from ._twins import gradient_of
 
 _pointwise = load("pointwise")
 #: What SELU goes to at -infinity, with its sign changed: scale times alpha (Klambauer et al. 2017).
@@ -148,10 +149,22 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = Non
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout
+    >>> dropout(np.ones(6), 0.5, rng=0).tolist()
+    [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
     """
     return _forward(_Form("dropout"), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout,
+    "F.dropout_backward(np.ones(2), np.zeros(2), 0.5, mask=np.array([True, False]))[0].tolist()",
+    "[2.0, 0.0]",
+)
 def dropout_backward(grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and division make of grad_output.
@@ -201,17 +214,28 @@ def dropout1d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability, or `input` has another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout1d
+    >>> dropout1d(np.ones((4, 2)), 0.5, rng=0).reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
     return _forward(_Form("dropout1d", 1), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout1d,
+    "mask = np.ones((2, 1), bool)",
+    "F.dropout1d_backward(np.ones((2, 1)), np.zeros((2, 1)), 0.5, mask=mask)[0].ravel().tolist()",
+    "[2.0, 2.0]",
+)
 def dropout1d_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("dropout1d", 1), grad_output, input, p, training, mask)
 
@@ -243,17 +267,28 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability, or `input` has another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout2d
+    >>> dropout2d(np.ones((4, 2, 2)), 0.5, rng=0).reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
     return _forward(_Form("dropout2d", 2), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout2d,
+    "mask = np.ones((2, 1, 1), bool)",
+    "F.dropout2d_backward(np.ones((2, 1, 1)), np.zeros((2, 1, 1)), 0.5, mask=mask)[0].ravel().tolist()",
+    "[2.0, 2.0]",
+)
 def dropout2d_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("dropout2d", 2), grad_output, input, p, training, mask)
 
@@ -285,23 +320,34 @@ def dropout3d(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = N
         `input` is no array of float32 or float64, or `p` no number.
     ValueError
         `p` is no probability, or `input` has another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import dropout3d
+    >>> dropout3d(np.ones((4, 2, 2, 2)), 0.5, rng=0).reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
     return _forward(_Form("dropout3d", 3), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    dropout3d,
+    "mask = np.ones((2, 1, 1, 1), bool)",
+    "F.dropout3d_backward(np.ones((2, 1, 1, 1)), np.zeros((2, 1, 1, 1)), 0.5, mask=mask)[0].ravel().tolist()",
+    "[2.0, 2.0]",
+)
 def dropout3d_backward(
     grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("dropout3d", 3), grad_output, input, p, training, mask)
 
 
 def alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None, return_mask: bool = False
+    input: Any, p: float = 0.5, training: bool = False, *, rng: Any = None, return_mask: bool = False
 ) -> Any:
     """
     Set each element with probability `p` to the lower limit of SELU; mean 0 and variance 1 stay what they were.
@@ -334,23 +380,33 @@ def alpha_dropout(
     -----
     With s = 1.758, the limit of SELU at -infinity, and a = 1 / sqrt((1 - p) (1 + p s^2)): what stays becomes
     a (x + p s), what is dropped a (p - 1) s. Klambauer et al. 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import alpha_dropout
+    >>> alpha_dropout(np.zeros(4), 0.5, True, rng=0).round(3).tolist()
+    [0.779, 0.779, 0.779, -0.779]
     """
     return _forward(_Form("alpha_dropout", alpha=True), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    alpha_dropout,
+    "F.alpha_dropout_backward(np.ones(2), np.zeros(2), 0.5, True, mask=np.array([True, False]))[0].round(3).tolist()",
+    "[0.886, 0.0]",
+)
 def alpha_dropout_backward(
-    grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
+    grad_output: Any, input: Any, p: float = 0.5, training: bool = False, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("alpha_dropout", alpha=True), grad_output, input, p, training, mask)
 
 
 def feature_alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None, return_mask: bool = False
+    input: Any, p: float = 0.5, training: bool = False, *, rng: Any = None, return_mask: bool = False
 ) -> Any:
     """
     Alpha dropout of whole channels of samples.
@@ -383,16 +439,27 @@ def feature_alpha_dropout(
     -----
     With s = 1.758, the limit of SELU at -infinity, and a = 1 / sqrt((1 - p) (1 + p s^2)): what stays becomes
     a (x + p s), what is dropped a (p - 1) s. Klambauer et al. 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import feature_alpha_dropout
+    >>> feature_alpha_dropout(np.zeros((1, 2, 2)), 0.5, True, rng=0).round(3).tolist()
+    [[[0.779, 0.779], [0.779, 0.779]]]
     """
     return _forward(_Form("feature_alpha_dropout", None, True), input, p, training, rng, return_mask)
 
 
+@gradient_of(
+    feature_alpha_dropout,
+    "mask = np.ones((1, 1), bool)",
+    "F.feature_alpha_dropout_backward(np.ones((1, 1)), np.zeros((1, 1)), 0.5, True, mask=mask)[0].round(3).tolist()",
+    "[[0.886]]",
+)
 def feature_alpha_dropout_backward(
-    grad_output: Any, input: Any, p: float = 0.5, training: bool = True, *, mask: Any
+    grad_output: Any, input: Any, p: float = 0.5, training: bool = False, *, mask: Any
 ) -> tuple[Array]:
     """
     Return ``(d_input,)``: what forward's mask and scale make of grad_output.
-
-    Parameters and errors are those of :func:`dropout_backward`; the mask is what forward returned.
     """
     return _backward(_Form("feature_alpha_dropout", None, True), grad_output, input, p, training, mask)

@@ -14,6 +14,7 @@ from .._resize_geometry import ResizeGeometry, resize_geometry
 from ..kernels import load
 from ._arrays import Array, array, channels_last, empty, hashable, in_order, ordered, same_dtype
 from ._resize_tables import Table, axis_table, evened, lane_table, transposed, widened
+from ._twins import gradient_of
 
 _kernel = load("resize")
 #: What an element is worth in floating-point operations when the number of threads is chosen.
@@ -151,6 +152,11 @@ def interpolate(
     return out
 
 
+@gradient_of(
+    interpolate,
+    "F.interpolate_backward(np.ones((1, 1, 4)), np.zeros((1, 1, 2)), scale_factor=2)[0].tolist()",
+    "[[[2.0, 2.0]]]",
+)
 def interpolate_backward(
     grad_output: Any,
     input: Any,

@@ -12,6 +12,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import dense, like
 from ._arrays import Array, array, channels_last, empty, empty_like, same_dtype
+from ._twins import gradient_of
 
 _pointwise = load("pointwise")
 #: What adding two elements is worth in floating-point operations when the number of threads is chosen.
@@ -133,6 +134,13 @@ def add_relu(input: Any, other: Any) -> Array:
         One of them is no array of float32 or float64, or dtypes are mixed.
     ValueError
         The shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import add_relu
+    >>> add_relu(np.array([-3.0, 1.0]), np.array([2.0, 2.0])).tolist()
+    [0.0, 3.0]
     """
     x, y = _operands("add_relu", (input, other))
     if x.shape != y.shape:
@@ -140,6 +148,11 @@ def add_relu(input: Any, other: Any) -> Array:
     return _sum(x, y, True)
 
 
+@gradient_of(
+    add,
+    "[g.tolist() for g in F.add_backward(np.ones(2), np.zeros(2), np.zeros(1))]",
+    "[[1.0, 1.0], [2.0]]",
+)
 def add_backward(grad_output: Any, *inputs: Any, shapes: Sequence[tuple[int, ...]] | None = None) -> tuple[Array, ...]:
     """
     Return for each input of :func:`add` its gradient: grad_output, summed along the axes it was repeated along.
@@ -188,6 +201,13 @@ def multiply(*inputs: Any) -> Array:
         There is no input, or it is no array of float32 or float64, or dtypes are mixed.
     ValueError
         The shapes cannot be broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import multiply
+    >>> multiply(np.array([2.0, 3.0]), np.array([4.0, 5.0])).tolist()
+    [8.0, 15.0]
     """
     arrays = _operands("multiply", inputs)
     return _product(arrays, _common_shape("multiply", [x.shape for x in arrays]))
@@ -204,6 +224,11 @@ def _product(arrays: Sequence[Array], shape: tuple[int, ...]) -> Array:
     return output
 
 
+@gradient_of(
+    multiply,
+    "[g.tolist() for g in F.multiply_backward(np.ones(2), np.array([2.0, 3.0]), np.array([4.0, 5.0]))]",
+    "[[4.0, 5.0], [2.0, 3.0]]",
+)
 def multiply_backward(grad_output: Any, *inputs: Any) -> tuple[Array, ...]:
     """
     Return for each input of :func:`multiply` its gradient: grad_output times all other inputs.
@@ -272,6 +297,13 @@ def cat(inputs: Sequence[Any], dim: int = 0) -> Array:
         `inputs` is no sequence of arrays of float32 or float64, or dtypes are mixed.
     ValueError
         The shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import cat
+    >>> cat([np.ones((1, 2)), np.zeros((1, 3))], 1).tolist()
+    [[1.0, 1.0, 0.0, 0.0, 0.0]]
     """
     if isinstance(inputs, np.ndarray) or not isinstance(inputs, Sequence):
         raise TypeError(f"cat: inputs must be a list or tuple of arrays, got {type(inputs).__name__}")
@@ -282,6 +314,11 @@ def cat(inputs: Sequence[Any], dim: int = 0) -> Array:
     return output
 
 
+@gradient_of(
+    cat,
+    "[g.tolist() for g in F.cat_backward(np.arange(3.0), [np.zeros(1), np.zeros(2)])]",
+    "[[0.0], [1.0, 2.0]]",
+)
 def cat_backward(
     grad_output: Any, inputs: Any, dim: int = 0, *, shapes: Sequence[tuple[int, ...]] | None = None
 ) -> tuple[Array, ...]:

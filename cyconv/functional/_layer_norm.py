@@ -15,6 +15,7 @@ from . import _arrays
 from ._activation import EXP_WORK, MOVE_WORK, like
 from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
 from ._normalization import Statistics, _eps, _given_statistics, _gradient_of, _number
+from ._twins import gradient_of
 
 _kernel = load("layer_normalization")
 _response = load("response_normalization")
@@ -124,6 +125,11 @@ def layer_norm(
     return (y, found) if return_statistics else y
 
 
+@gradient_of(
+    layer_norm,
+    "F.layer_norm_backward(np.array([1.0, 0.0]), np.array([1.0, 3.0]), (2,), eps=1.0)[0].round(3).tolist()",
+    "[0.177, -0.177]",
+)
 def layer_norm_backward(
     grad_output: Any,
     input: Any,
@@ -138,7 +144,7 @@ def layer_norm_backward(
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`layer_norm`.
 
-    Parameters, formula and errors are those of :func:`batch_norm_backward`, with means over the normalised axes.
+    The formula is that of :func:`batch_norm_backward`, with means over the normalised axes.
     """
     operation = "layer_norm_backward"
     x = array(input, operation, "input")
@@ -218,6 +224,11 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     return y
 
 
+@gradient_of(
+    local_response_norm,
+    "F.local_response_norm_backward(np.ones((1, 1, 1)), np.ones((1, 1, 1)), 1, alpha=1.0)[0].round(3).tolist()",
+    "[[[0.149]]]",
+)
 def local_response_norm_backward(
     grad_output: Any, input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> tuple[Array]:
@@ -226,8 +237,6 @@ def local_response_norm_backward(
 
     With d = k + alpha / size · Σ x², d_input = dy d^-beta - 2 alpha beta / size · x Σ dy x d^(-beta - 1), where the
     last sum goes over the channels in whose windows x is.
-
-    Parameters and errors are those of :func:`local_response_norm`, and of a `grad_output` that does not fit.
     """
     operation = "local_response_norm_backward"
     x, size, alpha, beta, k = _response_case(operation, input, size, alpha, beta, k)

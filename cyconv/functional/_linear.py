@@ -9,6 +9,7 @@ import numpy as np
 from .. import _settings, kernels
 from .._geometry import check_gradient, check_linear
 from ._arrays import Array, array, same_dtype
+from ._twins import gradient_of
 
 _product = kernels.load("matmul").product
 
@@ -50,6 +51,12 @@ def linear(input: Any, weight: Any, bias: Any = None, *, rectified: bool = False
     return _forward("linear", x, w, b, rectified)
 
 
+@gradient_of(
+    linear,
+    "w = np.array([[4.0, 5.0]])",
+    "[g.tolist() for g in F.linear_backward(np.ones((1, 1)), np.array([[2.0, 3.0]]), w, np.zeros(1))]",
+    "[[[4.0, 5.0]], [[2.0, 3.0]], [1.0]]",
+)
 def linear_backward(
     grad_output: Any, input: Any, weight: Any, bias: Any = None, *, input_grad: bool = True
 ) -> tuple[Any, ...]:

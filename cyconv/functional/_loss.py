@@ -13,6 +13,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, log_softmax
 from ._arrays import Array, any_array, array, empty_like, in_order, ordered, same_dtype
+from ._twins import gradient_of
 
 _kernel = load("loss")
 INT64 = np.dtype(np.int64)
@@ -256,12 +257,27 @@ def cross_entropy(
         An array has the wrong dtype, or the dtypes differ.
     ValueError
         Shapes do not fit together, or a class index is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import cross_entropy
+    >>> logits = np.log([[0.25, 0.75]])
+    >>> cross_entropy(logits, np.array([1])).round(4).item()  # -log 0.75
+    0.2877
+    >>> cross_entropy(logits, np.array([[0.5, 0.5]])).round(4).item()
+    0.837
     """
     _check_options("cross_entropy", reduction, ignore_index, label_smoothing)
     case = _case("cross_entropy", input, target, weight, ignore_index, True)
     return _losses(case, ignore_index, reduction, label_smoothing, True)
 
 
+@gradient_of(
+    cross_entropy,
+    "F.cross_entropy_backward(1.0, np.zeros((1, 2)), np.array([0]))[0].tolist()",
+    "[[-0.5, 0.5]]",
+)
 def cross_entropy_backward(
     grad_output: Any,
     input: Any,
@@ -321,12 +337,24 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
         An array has the wrong dtype, or the dtypes differ.
     ValueError
         Shapes do not fit together, or a class index is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import nll_loss
+    >>> nll_loss(np.log([[0.25, 0.75]]), np.array([1])).round(4).item()
+    0.2877
     """
     _check_options("nll_loss", reduction, ignore_index, 0.0)
     case = _case("nll_loss", input, target, weight, ignore_index, False)
     return _losses(case, ignore_index, reduction, 0.0, False)
 
 
+@gradient_of(
+    nll_loss,
+    "F.nll_loss_backward(1.0, np.zeros((1, 2)), np.array([0]))[0].tolist()",
+    "[[-1.0, 0.0]]",
+)
 def nll_loss_backward(
     grad_output: Any,
     input: Any,
@@ -337,8 +365,6 @@ def nll_loss_backward(
 ) -> tuple[Array, ...]:
     """
     Return ``(d_input,)`` of :func:`nll_loss`: minus the class's weight at the target's class, else 0.
-
-    Parameters and errors are those of :func:`cross_entropy_backward`.
     """
     operation = "nll_loss_backward"
     _check_options(operation, reduction, ignore_index, 0.0)

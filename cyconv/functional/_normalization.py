@@ -16,6 +16,7 @@ from .._geometry import integer
 from ..kernels import load
 from ._activation import MOVE_WORK
 from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
+from ._twins import gradient_of
 
 _kernel = load("normalization")
 #: Mean and biased variance of every set of elements, float64: what forward returns and backward takes.
@@ -271,6 +272,11 @@ def _fixed(operation: str, mean: Array | None, var: Array | None) -> Statistics:
     return mean[np.newaxis], var[np.newaxis]
 
 
+@gradient_of(
+    batch_norm,
+    "F.batch_norm_backward(np.ones((2, 1)), np.eye(2)[:, :1], np.zeros(1), np.ones(1), eps=0.0)[0].tolist()",
+    "[[1.0], [1.0]]",
+)
 def batch_norm_backward(
     grad_output: Any,
     input: Any,
@@ -394,6 +400,11 @@ def _check_space(operation: str, sets: _Sets, x: Array) -> None:
         raise ValueError(f"{operation}: expected more than 1 spatial element, got input of shape {x.shape}")
 
 
+@gradient_of(
+    instance_norm,
+    "F.instance_norm_backward(np.array([[[1.0, 0.0]]]), np.array([[[1.0, 3.0]]]), eps=1.0)[0].round(3).tolist()",
+    "[[[0.177, -0.177]]]",
+)
 def instance_norm_backward(
     grad_output: Any,
     input: Any,
@@ -411,7 +422,7 @@ def instance_norm_backward(
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`instance_norm`.
 
-    Parameters, formula and errors are those of :func:`batch_norm_backward`, with means over space.
+    The formula is that of :func:`batch_norm_backward`, with means over space.
     """
     operation = "instance_norm_backward"
     x = array(input, operation, "input")
@@ -492,6 +503,11 @@ def group_norm(
     return (y, found) if return_statistics else y
 
 
+@gradient_of(
+    group_norm,
+    "F.group_norm_backward(np.array([[1.0, 0.0]]), np.array([[1.0, 3.0]]), 1, eps=1.0)[0].round(3).tolist()",
+    "[[0.177, -0.177]]",
+)
 def group_norm_backward(
     grad_output: Any,
     input: Any,
@@ -506,7 +522,7 @@ def group_norm_backward(
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`group_norm`.
 
-    Parameters, formula and errors are those of :func:`batch_norm_backward`, with means over a group.
+    The formula is that of :func:`batch_norm_backward`, with means over a group.
     """
     operation = "group_norm_backward"
     x = array(input, operation, "input")

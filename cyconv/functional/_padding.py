@@ -13,6 +13,7 @@ from .._padding_geometry import PadGeometry, check_pad_mode, pad_geometry
 from ..kernels import _workspace, load
 from . import _arrays
 from ._arrays import Array, array, same_dtype
+from ._twins import gradient_of
 
 #: What writing an element is worth in floating-point operations when the number of threads is chosen.
 WORK = 4
@@ -113,6 +114,11 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = 0.0)
     return y
 
 
+@gradient_of(
+    pad,
+    'F.pad_backward(np.arange(4.0), np.zeros(2), (1, 1), "reflect")[0].tolist()',
+    "[4.0, 2.0]",
+)
 def pad_backward(
     grad_output: Any, input: Any, pad: Any, mode: str = "constant", value: float | None = 0.0
 ) -> tuple[Array]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._arrays import Array, array
 from ._pool import average, average_backward, maximum, maximum_backward, plan_adaptive
+from ._twins import gradient_of
 
 #: Every window is divided by its own number of pixels.
 MEAN = (False, 0)
@@ -44,6 +45,12 @@ def adaptive_avg_pool1d(input: Any, output_size: Any) -> Array:
     return average(plan_adaptive("adaptive_avg_pool1d", 1, x.shape, output_size, MEAN), x)
 
 
+@gradient_of(
+    adaptive_avg_pool1d,
+    "x = np.arange(2.0).reshape(1, 1, 2)",
+    "F.adaptive_avg_pool1d_backward(np.ones((1, 1, 1)), x, 1)[0].ravel().tolist()",
+    "[0.5, 0.5]",
+)
 def adaptive_avg_pool1d_backward(grad_output: Any, input: Any, output_size: Any) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`adaptive_avg_pool1d`: each gradient, divided as its window was, to all its pixels.
@@ -99,6 +106,12 @@ def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = Fal
     return maximum(plan_adaptive("adaptive_max_pool1d", 1, x.shape, output_size), x, return_indices)
 
 
+@gradient_of(
+    adaptive_max_pool1d,
+    "x = np.arange(2.0).reshape(1, 1, 2)",
+    "F.adaptive_max_pool1d_backward(np.ones((1, 1, 1)), x, 1)[0].ravel().tolist()",
+    "[0.0, 1.0]",
+)
 def adaptive_max_pool1d_backward(
     grad_output: Any, input: Any, output_size: Any, return_indices: bool = False, *, indices: Any = None
 ) -> tuple[Array]:
@@ -157,6 +170,12 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Array:
     return average(plan_adaptive("adaptive_avg_pool2d", 2, x.shape, output_size, MEAN), x)
 
 
+@gradient_of(
+    adaptive_avg_pool2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "F.adaptive_avg_pool2d_backward(np.ones((1, 1, 1, 1)), x, 1)[0].ravel().tolist()",
+    "[0.25, 0.25, 0.25, 0.25]",
+)
 def adaptive_avg_pool2d_backward(grad_output: Any, input: Any, output_size: Any) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`adaptive_avg_pool2d`: each gradient, divided as its window was, to all its pixels.
@@ -212,6 +231,12 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
     return maximum(plan_adaptive("adaptive_max_pool2d", 2, x.shape, output_size), x, return_indices)
 
 
+@gradient_of(
+    adaptive_max_pool2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "F.adaptive_max_pool2d_backward(np.ones((1, 1, 1, 1)), x, 1)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 1.0]",
+)
 def adaptive_max_pool2d_backward(
     grad_output: Any, input: Any, output_size: Any, return_indices: bool = False, *, indices: Any = None
 ) -> tuple[Array]:
@@ -272,6 +297,12 @@ def adaptive_avg_pool3d(input: Any, output_size: Any) -> Array:
     return average(plan_adaptive("adaptive_avg_pool3d", 3, x.shape, output_size, MEAN), x)
 
 
+@gradient_of(
+    adaptive_avg_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "F.adaptive_avg_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x, 1)[0].ravel().tolist()",
+    "[0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125]",
+)
 def adaptive_avg_pool3d_backward(grad_output: Any, input: Any, output_size: Any) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`adaptive_avg_pool3d`: each gradient, divided as its window was, to all its pixels.
@@ -327,6 +358,12 @@ def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = Fal
     return maximum(plan_adaptive("adaptive_max_pool3d", 3, x.shape, output_size), x, return_indices)
 
 
+@gradient_of(
+    adaptive_max_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "F.adaptive_max_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x, 1)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]",
+)
 def adaptive_max_pool3d_backward(
     grad_output: Any, input: Any, output_size: Any, return_indices: bool = False, *, indices: Any = None
 ) -> tuple[Array]:

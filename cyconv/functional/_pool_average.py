@@ -7,6 +7,7 @@ from typing import Any
 from .._pool_geometry import check_divisor, flag
 from ._arrays import Array, array
 from ._pool import average, average_backward, plan
+from ._twins import gradient_of
 
 
 def _counting(operation: str, count_include_pad: Any, divisor_override: Any) -> tuple[bool, int]:
@@ -66,6 +67,11 @@ def avg_pool1d(
     return average(plan("avg_pool1d", 1, x.shape, kernel_size, stride, padding, dilation, ceil_mode, counting), x)
 
 
+@gradient_of(
+    avg_pool1d,
+    "F.avg_pool1d_backward(np.ones((1, 1, 1)), np.arange(2.0).reshape(1, 1, 2), 2)[0].ravel().tolist()",
+    "[0.5, 0.5]",
+)
 def avg_pool1d_backward(
     grad_output: Any,
     input: Any,
@@ -149,6 +155,11 @@ def avg_pool2d(
     return average(plan("avg_pool2d", 2, x.shape, kernel_size, stride, padding, dilation, ceil_mode, counting), x)
 
 
+@gradient_of(
+    avg_pool2d,
+    "F.avg_pool2d_backward(np.ones((1, 1, 1, 1)), np.arange(4.0).reshape(1, 1, 2, 2), 2)[0].ravel().tolist()",
+    "[0.25, 0.25, 0.25, 0.25]",
+)
 def avg_pool2d_backward(
     grad_output: Any,
     input: Any,
@@ -231,6 +242,12 @@ def avg_pool3d(
     return average(plan("avg_pool3d", 3, x.shape, kernel_size, stride, padding, dilation, ceil_mode, counting), x)
 
 
+@gradient_of(
+    avg_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "F.avg_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x, 2)[0].ravel().tolist()",
+    "[0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125]",
+)
 def avg_pool3d_backward(
     grad_output: Any,
     input: Any,

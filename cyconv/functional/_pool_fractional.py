@@ -11,6 +11,7 @@ from .._geometry import check_gradient
 from .._pool_geometry import FractionalGeometry, fractional_geometry
 from ._arrays import Array, array, empty, generator, ordered, same_dtype
 from ._pool import INT64, WORK, _places, places, scatter
+from ._twins import gradient_of
 
 
 def _samples(operation: str, g: FractionalGeometry, dtype: Any, given: Any, rng: Any) -> Array:
@@ -128,6 +129,13 @@ def fractional_max_pool2d(
     return (out, indices) if return_indices else out
 
 
+@gradient_of(
+    fractional_max_pool2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "u = np.zeros((1, 1, 2))",
+    "F.fractional_max_pool2d_backward(np.ones((1, 1, 1, 1)), x, 2, 1, _random_samples=u)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 1.0]",
+)
 def fractional_max_pool2d_backward(
     grad_output: Any,
     input: Any,
@@ -212,6 +220,13 @@ def fractional_max_pool3d(
     return (out, indices) if return_indices else out
 
 
+@gradient_of(
+    fractional_max_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "u = np.zeros((1, 1, 3))",
+    "F.fractional_max_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x, 2, 1, _random_samples=u)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]",
+)
 def fractional_max_pool3d_backward(
     grad_output: Any,
     input: Any,

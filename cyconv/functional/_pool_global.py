@@ -6,6 +6,7 @@ from typing import Any
 
 from ._arrays import Array, array
 from ._pool import average, average_backward, maximum, maximum_backward, plan_adaptive
+from ._twins import gradient_of
 
 #: The window is divided by its number of pixels.
 MEAN = (False, 0)
@@ -41,6 +42,11 @@ def global_avg_pool1d(input: Any) -> Array:
     return average(plan_adaptive("global_avg_pool1d", 1, x.shape, 1, MEAN), x)
 
 
+@gradient_of(
+    global_avg_pool1d,
+    "F.global_avg_pool1d_backward(np.ones((1, 1, 1)), np.arange(2.0).reshape(1, 1, 2))[0].ravel().tolist()",
+    "[0.5, 0.5]",
+)
 def global_avg_pool1d_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`global_avg_pool1d`: each gradient, divided by the number of pixels, in all of them.
@@ -94,6 +100,11 @@ def global_max_pool1d(input: Any, return_indices: bool = False) -> Any:
     return maximum(plan_adaptive("global_max_pool1d", 1, x.shape, 1), x, return_indices)
 
 
+@gradient_of(
+    global_max_pool1d,
+    "F.global_max_pool1d_backward(np.ones((1, 1, 1)), np.arange(2.0).reshape(1, 1, 2))[0].ravel().tolist()",
+    "[0.0, 1.0]",
+)
 def global_max_pool1d_backward(
     grad_output: Any, input: Any, return_indices: bool = False, *, indices: Any = None
 ) -> tuple[Array]:
@@ -150,6 +161,12 @@ def global_avg_pool2d(input: Any) -> Array:
     return average(plan_adaptive("global_avg_pool2d", 2, x.shape, 1, MEAN), x)
 
 
+@gradient_of(
+    global_avg_pool2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "F.global_avg_pool2d_backward(np.ones((1, 1, 1, 1)), x)[0].ravel().tolist()",
+    "[0.25, 0.25, 0.25, 0.25]",
+)
 def global_avg_pool2d_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`global_avg_pool2d`: each gradient, divided by the number of pixels, in all of them.
@@ -203,6 +220,12 @@ def global_max_pool2d(input: Any, return_indices: bool = False) -> Any:
     return maximum(plan_adaptive("global_max_pool2d", 2, x.shape, 1), x, return_indices)
 
 
+@gradient_of(
+    global_max_pool2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "F.global_max_pool2d_backward(np.ones((1, 1, 1, 1)), x)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 1.0]",
+)
 def global_max_pool2d_backward(
     grad_output: Any, input: Any, return_indices: bool = False, *, indices: Any = None
 ) -> tuple[Array]:
@@ -259,6 +282,12 @@ def global_avg_pool3d(input: Any) -> Array:
     return average(plan_adaptive("global_avg_pool3d", 3, x.shape, 1, MEAN), x)
 
 
+@gradient_of(
+    global_avg_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "F.global_avg_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x)[0].ravel().tolist()",
+    "[0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125]",
+)
 def global_avg_pool3d_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`global_avg_pool3d`: each gradient, divided by the number of pixels, in all of them.
@@ -312,6 +341,12 @@ def global_max_pool3d(input: Any, return_indices: bool = False) -> Any:
     return maximum(plan_adaptive("global_max_pool3d", 3, x.shape, 1), x, return_indices)
 
 
+@gradient_of(
+    global_max_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "F.global_max_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]",
+)
 def global_max_pool3d_backward(
     grad_output: Any, input: Any, return_indices: bool = False, *, indices: Any = None
 ) -> tuple[Array]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._arrays import Array, array
 from ._pool import maximum, maximum_backward, plan
+from ._twins import gradient_of
 
 
 def max_pool1d(
@@ -61,6 +62,11 @@ def max_pool1d(
     return maximum(pool, x, return_indices)
 
 
+@gradient_of(
+    max_pool1d,
+    "F.max_pool1d_backward(np.ones((1, 1, 1)), np.arange(2.0).reshape(1, 1, 2), 2)[0].ravel().tolist()",
+    "[0.0, 1.0]",
+)
 def max_pool1d_backward(
     grad_output: Any,
     input: Any,
@@ -149,6 +155,11 @@ def max_pool2d(
     return maximum(pool, x, return_indices)
 
 
+@gradient_of(
+    max_pool2d,
+    "F.max_pool2d_backward(np.ones((1, 1, 1, 1)), np.arange(4.0).reshape(1, 1, 2, 2), 2)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 1.0]",
+)
 def max_pool2d_backward(
     grad_output: Any,
     input: Any,
@@ -236,6 +247,12 @@ def max_pool3d(
     return maximum(pool, x, return_indices)
 
 
+@gradient_of(
+    max_pool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "F.max_pool3d_backward(np.ones((1, 1, 1, 1, 1)), x, 2)[0].ravel().tolist()",
+    "[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]",
+)
 def max_pool3d_backward(
     grad_output: Any,
     input: Any,

@@ -10,6 +10,7 @@ from .._geometry import check_gradient
 from .._pool_geometry import PoolGeometry, check_norm
 from ._arrays import Array, array, same_dtype
 from ._pool import average, average_backward, plan
+from ._twins import gradient_of
 
 
 def _powers(x: Array, exponent: float) -> Array:
@@ -103,6 +104,11 @@ def lp_pool1d(
     return _forward("lp_pool1d", 1, input, norm_type, (kernel_size, stride, padding, dilation, ceil_mode))
 
 
+@gradient_of(
+    lp_pool1d,
+    "F.lp_pool1d_backward(np.ones((1, 1, 1)), np.ones((1, 1, 2)), 2.0, 2)[0].ravel().round(3).tolist()",
+    "[0.707, 0.707]",
+)
 def lp_pool1d_backward(
     grad_output: Any,
     input: Any,
@@ -175,6 +181,11 @@ def lp_pool2d(
     return _forward("lp_pool2d", 2, input, norm_type, (kernel_size, stride, padding, dilation, ceil_mode))
 
 
+@gradient_of(
+    lp_pool2d,
+    "F.lp_pool2d_backward(np.ones((1, 1, 1, 1)), np.ones((1, 1, 2, 2)), 2.0, 2)[0].ravel().round(3).tolist()",
+    "[0.5, 0.5, 0.5, 0.5]",
+)
 def lp_pool2d_backward(
     grad_output: Any,
     input: Any,
@@ -247,6 +258,11 @@ def lp_pool3d(
     return _forward("lp_pool3d", 3, input, norm_type, (kernel_size, stride, padding, dilation, ceil_mode))
 
 
+@gradient_of(
+    lp_pool3d,
+    "F.lp_pool3d_backward(np.ones((1, 1, 1, 1, 1)), np.ones((1, 1, 2, 2, 2)), 2.0, 2)[0].ravel().round(3).tolist()",
+    "[0.354, 0.354, 0.354, 0.354, 0.354, 0.354, 0.354, 0.354]",
+)
 def lp_pool3d_backward(
     grad_output: Any,
     input: Any,

@@ -11,6 +11,7 @@ from .._geometry import check_gradient
 from .._pool_geometry import unpool_geometry
 from ._arrays import Array, array, channels_last, empty, in_order, ordered, same_dtype
 from ._pool import WORK, _places, outside, places
+from ._twins import gradient_of
 
 
 def _forward(operation: str, rank: int, input: Any, indices: Any, how: tuple[Any, ...]) -> Array:
@@ -94,6 +95,14 @@ def max_unpool1d(
     return _forward("max_unpool1d", 1, input, indices, (kernel_size, stride, padding, output_size))
 
 
+@gradient_of(
+    max_unpool1d,
+    "x = np.arange(2.0).reshape(1, 1, 2)",
+    "w = np.ones((1, 1, 1))",
+    "places = np.full((1, 1, 1), 1)",
+    "F.max_unpool1d_backward(x, w, places, 2)[0].ravel().tolist()",
+    "[1.0]",
+)
 def max_unpool1d_backward(
     grad_output: Any,
     input: Any,
@@ -165,6 +174,14 @@ def max_unpool2d(
     return _forward("max_unpool2d", 2, input, indices, (kernel_size, stride, padding, output_size))
 
 
+@gradient_of(
+    max_unpool2d,
+    "x = np.arange(4.0).reshape(1, 1, 2, 2)",
+    "w = np.ones((1, 1, 1, 1))",
+    "places = np.full((1, 1, 1, 1), 1)",
+    "F.max_unpool2d_backward(x, w, places, 2)[0].ravel().tolist()",
+    "[1.0]",
+)
 def max_unpool2d_backward(
     grad_output: Any,
     input: Any,
@@ -236,6 +253,14 @@ def max_unpool3d(
     return _forward("max_unpool3d", 3, input, indices, (kernel_size, stride, padding, output_size))
 
 
+@gradient_of(
+    max_unpool3d,
+    "x = np.arange(8.0).reshape(1, 1, 2, 2, 2)",
+    "w = np.ones((1, 1, 1, 1, 1))",
+    "places = np.full((1, 1, 1, 1, 1), 1)",
+    "F.max_unpool3d_backward(x, w, places, 2)[0].ravel().tolist()",
+    "[1.0]",
+)
 def max_unpool3d_backward(
     grad_output: Any,
     input: Any,

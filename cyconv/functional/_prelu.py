@@ -11,6 +11,7 @@ from ..kernels import load
 from . import _arrays
 from ._activation import MOVE_WORK, dense, like
 from ._arrays import Array, array, channels_last, empty_like, same_dtype
+from ._twins import gradient_of
 
 _kernel = load("activation")
 
@@ -76,11 +77,14 @@ def prelu(input: Any, weight: Any) -> Array:
     return y
 
 
+@gradient_of(
+    prelu,
+    "[g.tolist() for g in F.prelu_backward(np.ones((1, 2)), np.array([[-3.0, 4.0]]), np.array([0.25]))]",
+    "[[[0.25, 1.0]], [-3.0]]",
+)
 def prelu_backward(grad_output: Any, input: Any, weight: Any) -> tuple[Array, Array]:
     """
     Return ``(d_input, d_weight)``: dy where x > 0, else weight · dy; and the sums of dy x where x <= 0.
-
-    Parameters and errors are those of :func:`prelu`.
     """
     operation = "prelu_backward"
     x, dy = array(input, operation, "input"), array(grad_output, operation, "grad_output")

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._arrays import Array
 from ._elementwise_loss import check_reduction, gradients, pair, value
+from ._twins import gradient_of
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
@@ -45,6 +46,11 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     return value("binary", this, reduction, limited=True)
 
 
+@gradient_of(
+    binary_cross_entropy,
+    "F.binary_cross_entropy_backward(1.0, np.array([0.5]), np.array([1.0]))[0].round(3).tolist()",
+    "[-2.0]",
+)
 def binary_cross_entropy_backward(
     grad_output: Any, input: Any, target: Any, weight: Any = None, reduction: str = "mean", *, target_grad: bool = True
 ) -> tuple[Array, ...]:
@@ -120,6 +126,11 @@ def binary_cross_entropy_with_logits(
     return value("binary_logits", this, reduction)
 
 
+@gradient_of(
+    binary_cross_entropy_with_logits,
+    "F.binary_cross_entropy_with_logits_backward(1.0, np.array([0.5]), np.array([1.0]))[0].round(3).tolist()",
+    "[-0.378]",
+)
 def binary_cross_entropy_with_logits_backward(
     grad_output: Any,
     input: Any,
@@ -189,6 +200,11 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     return value(loss, pair("kl_div", loss, input, target, reduction), reduction)
 
 
+@gradient_of(
+    kl_div,
+    "F.kl_div_backward(1.0, np.array([0.5]), np.array([1.0]))[0].round(3).tolist()",
+    "[-1.0]",
+)
 def kl_div_backward(
     grad_output: Any,
     input: Any,

@@ -7,7 +7,8 @@ import math
 import operator
 from typing import Any
 
-from ._arrays import Array, array, hashable
+from ._arrays import Array, array, hashable, same_dtype
+from ._twins import gradient_of
 
 
 def _flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) -> tuple[int, ...]:
@@ -52,11 +53,23 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Array:
         `input` is no array of float32 or float64, or an axis no int.
     ValueError
         The array has no such axis, or the axes come in the wrong order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import flatten
+    >>> flatten(np.zeros((2, 3, 4)), 1).shape
+    (2, 12)
     """
     x = array(input, "flatten", "input")
     return x.reshape(_flat_shape(x.shape, start_dim, end_dim))
 
 
+@gradient_of(
+    flatten,
+    "F.flatten_backward(np.ones(4), np.zeros((2, 2)))[0].tolist()",
+    "[[1.0, 1.0], [1.0, 1.0]]",
+)
 def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: int = -1) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output in the shape of the input.
@@ -65,7 +78,7 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
     ----------
     grad_output : ndarray
     input, start_dim, end_dim
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape and dtype matter.
 
     Raises
     ------
@@ -74,6 +87,8 @@ def flatten_backward(grad_output: Any, input: Any, start_dim: int = 0, end_dim: 
     """
     dy = array(grad_output, "flatten_backward", "grad_output")
     x = array(input, "flatten_backward", "input")
+    if dy.dtype is not x.dtype:
+        same_dtype("flatten_backward", grad_output=dy, input=x)
     expected = _flat_shape(x.shape, start_dim, end_dim)
     if dy.shape != expected:
         raise ValueError(f"flatten_backward: grad_output must have shape {expected}, got {dy.shape}")
@@ -148,6 +163,11 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Array:
     return x.reshape(_unflat_shape(x.shape, dim, _sizes(sizes)))
 
 
+@gradient_of(
+    unflatten,
+    "F.unflatten_backward(np.ones((1, 2)), np.zeros(2), 0, (1, 2))[0].tolist()",
+    "[1.0, 1.0]",
+)
 def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: grad_output in the shape of the input.
@@ -156,7 +176,7 @@ def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tu
     ----------
     grad_output : ndarray
     input, dim, sizes
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape and dtype matter.
 
     Raises
     ------
@@ -165,6 +185,8 @@ def unflatten_backward(grad_output: Any, input: Any, dim: int, sizes: Any) -> tu
     """
     dy = array(grad_output, "unflatten_backward", "grad_output")
     x = array(input, "unflatten_backward", "input")
+    if dy.dtype is not x.dtype:
+        same_dtype("unflatten_backward", grad_output=dy, input=x)
     expected = _unflat_shape(x.shape, dim, _sizes(sizes))
     if dy.shape != expected:
         raise ValueError(f"unflatten_backward: grad_output must have shape {expected}, got {dy.shape}")

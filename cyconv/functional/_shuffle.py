@@ -5,8 +5,17 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
+
 from .._geometry import check_gradient
-from ._arrays import Array, array, channels_last, empty
+from ._arrays import Array, array, channels_last, empty, same_dtype
+from ._twins import gradient_of
+
+
+def _pair(operation: str, grad_output: Any, input: Any) -> tuple[Array, Array]:
+    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    same_dtype(operation, grad_output=dy, input=x)
+    return dy, x
 
 
 def _positive(operation: str, name: str, value: Any) -> int:
@@ -23,23 +32,26 @@ def _image(operation: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{operation}: input must have shape (..., C, H, W), got {shape}")
 
 
-def _result(x: Array, shape: tuple[int, ...]) -> Array:
-    """Return a new array in the memory order of ``x``."""
-    return empty(shape, x.dtype, len(shape) == x.ndim and channels_last(x))
+def _result(model: Array, shape: tuple[int, ...]) -> Array:
+    """Return a new (..., C, H, W) array in the memory order of ``model``."""
+    if not model.flags.c_contiguous and np.moveaxis(model, -3, -1).flags.c_contiguous:
+        *front, channels, height, width = shape
+        return np.moveaxis(empty((*front, height, width, channels), model.dtype), -1, -3)
+    return empty(shape, model.dtype, channels_last(model))
 
 
-def _to_pixels(x: Array, r: int) -> Array:
+def _to_pixels(x: Array, r: int, model: Array) -> Array:
     *front, channels, height, width = x.shape
-    out = _result(x, (*front, channels // r**2, height * r, width * r))
+    out = _result(model, (*front, channels // r**2, height * r, width * r))
     for i in range(r):
         for j in range(r):
             out[..., i::r, j::r] = x[..., i * r + j :: r * r, :, :]
     return out
 
 
-def _to_channels(x: Array, r: int) -> Array:
+def _to_channels(x: Array, r: int, model: Array) -> Array:
     *front, channels, height, width = x.shape
-    out = _result(x, (*front, channels * r**2, height // r, width // r))
+    out = _result(model, (*front, channels * r**2, height // r, width // r))
     for i in range(r):
         for j in range(r):
             out[..., i * r + j :: r * r, :, :] = x[..., i::r, j::r]
@@ -99,9 +111,14 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Array:
     x = array(input, "pixel_shuffle", "input")
     r = _positive("pixel_shuffle", "upscale_factor", upscale_factor)
     _shuffled_shape("pixel_shuffle", x.shape, r)
-    return _to_pixels(x, r)
+    return _to_pixels(x, r, x)
 
 
+@gradient_of(
+    pixel_shuffle,
+    "F.pixel_shuffle_backward(np.ones((1, 2, 2)), np.zeros((4, 1, 1)), 2)[0].shape",
+    "(4, 1, 1)",
+)
 def pixel_shuffle_backward(grad_output: Any, input: Any, upscale_factor: int) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`pixel_shuffle`: grad_output, moved back.
@@ -110,7 +127,7 @@ def pixel_shuffle_backward(grad_output: Any, input: Any, upscale_factor: int) ->
     ----------
     grad_output : ndarray
     input, upscale_factor
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape, dtype and memory order matter.
 
     Raises
     ------
@@ -118,10 +135,10 @@ def pixel_shuffle_backward(grad_output: Any, input: Any, upscale_factor: int) ->
         As forward, and if `grad_output` does not have the shape of the output.
     """
     operation = "pixel_shuffle_backward"
-    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    dy, x = _pair(operation, grad_output, input)
     r = _positive(operation, "upscale_factor", upscale_factor)
     check_gradient(operation, dy.shape, _shuffled_shape(operation, x.shape, r))
-    return (_to_channels(dy, r),)
+    return (_to_channels(dy, r, x),)
 
 
 def pixel_unshuffle(input: Any, downscale_factor: int) -> Array:
@@ -145,13 +162,25 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Array:
         `input` is no array of float32 or float64, or `downscale_factor` no int.
     ValueError
         `downscale_factor` is less than 1, or does not divide height and width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import pixel_unshuffle
+    >>> pixel_unshuffle(np.arange(4.0).reshape(1, 2, 2), 2).ravel().tolist()
+    [0.0, 1.0, 2.0, 3.0]
     """
     x = array(input, "pixel_unshuffle", "input")
     r = _positive("pixel_unshuffle", "downscale_factor", downscale_factor)
     _unshuffled_shape("pixel_unshuffle", x.shape, r)
-    return _to_channels(x, r)
+    return _to_channels(x, r, x)
 
 
+@gradient_of(
+    pixel_unshuffle,
+    "F.pixel_unshuffle_backward(np.ones((4, 1, 1)), np.zeros((1, 2, 2)), 2)[0].shape",
+    "(1, 2, 2)",
+)
 def pixel_unshuffle_backward(grad_output: Any, input: Any, downscale_factor: int) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`pixel_unshuffle`: grad_output, moved back.
@@ -160,7 +189,7 @@ def pixel_unshuffle_backward(grad_output: Any, input: Any, downscale_factor: int
     ----------
     grad_output : ndarray
     input, downscale_factor
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape, dtype and memory order matter.
 
     Raises
     ------
@@ -168,20 +197,21 @@ def pixel_unshuffle_backward(grad_output: Any, input: Any, downscale_factor: int
         As forward, and if `grad_output` does not have the shape of the output.
     """
     operation = "pixel_unshuffle_backward"
-    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    dy, x = _pair(operation, grad_output, input)
     r = _positive(operation, "downscale_factor", downscale_factor)
     check_gradient(operation, dy.shape, _unshuffled_shape(operation, x.shape, r))
-    return (_to_pixels(dy, r),)
+    return (_to_pixels(dy, r, x),)
 
 
-def _dealt(operation: str, x: Array, groups: Any, shape: tuple[int, ...], back: bool) -> Array:
+def _dealt(operation: str, x: Array, groups: Any, model: Array, back: bool) -> Array:
+    shape = model.shape
     count = _positive(operation, "groups", groups)
     if len(shape) < 3:
         raise ValueError(f"{operation}: input must have shape (N, C, *spatial), got {shape}")
     if shape[1] % count:
         raise ValueError(f"{operation}: the channels must be divisible by groups, got {shape[1]} and {count} groups")
     each = shape[1] // count if back else count
-    out = _result(x, x.shape)
+    out = empty(x.shape, x.dtype, channels_last(model))
     for group in range(each):
         part = shape[1] // each
         out[:, group::each] = x[:, group * part : (group + 1) * part]
@@ -218,9 +248,14 @@ def channel_shuffle(input: Any, groups: int) -> Array:
     array([0., 3., 1., 4., 2., 5.])
     """
     x = array(input, "channel_shuffle", "input")
-    return _dealt("channel_shuffle", x, groups, x.shape, False)
+    return _dealt("channel_shuffle", x, groups, x, False)
 
 
+@gradient_of(
+    channel_shuffle,
+    "F.channel_shuffle_backward(np.arange(4.0).reshape(1, 4, 1), np.zeros((1, 4, 1)), 2)[0].ravel().tolist()",
+    "[0.0, 2.0, 1.0, 3.0]",
+)
 def channel_shuffle_backward(grad_output: Any, input: Any, groups: int) -> tuple[Array]:
     """
     Return ``(d_input,)`` of :func:`channel_shuffle`: grad_output, dealt back.
@@ -229,7 +264,7 @@ def channel_shuffle_backward(grad_output: Any, input: Any, groups: int) -> tuple
     ----------
     grad_output : ndarray
     input, groups
-        As forward took them; of `input` only the shape matters.
+        As forward took them; of `input` only shape, dtype and memory order matter.
 
     Raises
     ------
@@ -237,6 +272,6 @@ def channel_shuffle_backward(grad_output: Any, input: Any, groups: int) -> tuple
         As forward, and if `grad_output` does not have the shape of the output.
     """
     operation = "channel_shuffle_backward"
-    dy, x = array(grad_output, operation, "grad_output"), array(input, operation, "input")
+    dy, x = _pair(operation, grad_output, input)
     check_gradient(operation, dy.shape, x.shape)
-    return (_dealt(operation, dy, groups, x.shape, True),)
+    return (_dealt(operation, dy, groups, x, True),)

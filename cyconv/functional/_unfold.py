@@ -13,6 +13,7 @@ from .._fold_geometry import fold_geometry, unfold_geometry
 from .._geometry import ConvGeometry, check_gradient
 from ..kernels import load
 from ._arrays import Array, array, channels_last, empty, ordered, same_dtype
+from ._twins import gradient_of
 
 _kernel = load("unfold")
 #: What reading or writing an element is worth in floating-point operations when the number of threads is chosen.
@@ -103,6 +104,11 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     return _to_columns(unfold_geometry("unfold", x.shape, kernel_size, dilation, padding, stride), x)
 
 
+@gradient_of(
+    unfold,
+    "F.unfold_backward(np.ones((2, 2)), np.zeros((1, 3)), (2,))[0].tolist()",
+    "[[1.0, 2.0, 1.0]]",
+)
 def unfold_backward(
     grad_output: Any, input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> tuple[Array]:
@@ -174,6 +180,11 @@ def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padd
     return _to_image(geometry, columns, False)
 
 
+@gradient_of(
+    fold,
+    "F.fold_backward(np.array([[1.0, 2.0, 3.0]]), np.zeros((2, 2)), (3,), (2,))[0].tolist()",
+    "[[1.0, 2.0], [2.0, 3.0]]",
+)
 def fold_backward(
     grad_output: Any,
     input: Any,

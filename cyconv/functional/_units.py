@@ -13,6 +13,7 @@ from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, MOVE_WORK, _gradient_pair, dense
 from ._arrays import Array, array, empty_like
+from ._twins import gradient_of
 
 _kernel = load("activation")
 #: Klambauer et al. 2017: with them mean 0 and variance 1 are a fixed point.
@@ -116,11 +117,14 @@ def relu6(input: Any) -> Array:
     return _forward("relu6", input, 0.0, 6.0)
 
 
+@gradient_of(
+    relu6,
+    "F.relu6_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.0, 1.0, 0.0]",
+)
 def relu6_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy where 0 < x < 6, else 0.
-
-    Parameters and errors are those of :func:`relu6`.
     """
     return _backward("relu6", grad_output, input, 0.0, 6.0)
 
@@ -153,11 +157,14 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Array:
     return _forward("leaky_relu", input, _parameter("leaky_relu", "negative_slope", negative_slope))
 
 
+@gradient_of(
+    leaky_relu,
+    "F.leaky_relu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.01, 1.0, 1.0]",
+)
 def leaky_relu_backward(grad_output: Any, input: Any, negative_slope: float = 0.01) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy where x > 0, else negative_slope · dy.
-
-    Parameters and errors are those of :func:`leaky_relu`.
     """
     return _backward(
         "leaky_relu", grad_output, input, _parameter("leaky_relu_backward", "negative_slope", negative_slope)
@@ -192,11 +199,14 @@ def elu(input: Any, alpha: float = 1.0) -> Array:
     return _forward("elu", input, _parameter("elu", "alpha", alpha), 1.0)
 
 
+@gradient_of(
+    elu,
+    "F.elu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.135, 1.0, 1.0]",
+)
 def elu_backward(grad_output: Any, input: Any, alpha: float = 1.0) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy where x > 0, else dy alpha exp(x).
-
-    Parameters and errors are those of :func:`elu`.
     """
     return _backward("elu", grad_output, input, _parameter("elu_backward", "alpha", alpha), 1.0)
 
@@ -228,11 +238,14 @@ def selu(input: Any) -> Array:
     return _forward("selu", input, SELU_ALPHA, SELU_SCALE)
 
 
+@gradient_of(
+    selu,
+    "F.selu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.238, 1.051, 1.051]",
+)
 def selu_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: 1.0507 dy · (1 where x > 0, else 1.6733 exp(x)).
-
-    Parameters and errors are those of :func:`selu`.
     """
     return _backward("selu", grad_output, input, SELU_ALPHA, SELU_SCALE)
 
@@ -268,11 +281,14 @@ def gelu(input: Any, approximate: str = "none") -> Array:
     return _forward("gelu", input, form=_approximation("gelu", approximate))
 
 
+@gradient_of(
+    gelu,
+    "F.gelu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[-0.085, 0.867, 1.0]",
+)
 def gelu_backward(grad_output: Any, input: Any, approximate: str = "none") -> tuple[Array]:
     """
     Return ``(d_input,)``: dy (Φ(x) + x φ(x)), with the density φ.
-
-    Parameters and errors are those of :func:`gelu`.
     """
     return _backward("gelu", grad_output, input, form=_approximation("gelu_backward", approximate))
 
@@ -304,11 +320,14 @@ def silu(input: Any) -> Array:
     return _forward("silu", input)
 
 
+@gradient_of(
+    silu,
+    "F.silu_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[-0.091, 0.74, 1.002]",
+)
 def silu_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy s (1 + x (1 - s)), with s = 1 / (1 + exp(-x)).
-
-    Parameters and errors are those of :func:`silu`.
     """
     return _backward("silu", grad_output, input)
 
@@ -340,11 +359,14 @@ def mish(input: Any) -> Array:
     return _forward("mish", input)
 
 
+@gradient_of(
+    mish,
+    "F.mish_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[-0.108, 0.886, 1.0]",
+)
 def mish_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy (t + x (1 - t²) / (1 + exp(-x))), with t = tanh(log(1 + exp(x))).
-
-    Parameters and errors are those of :func:`mish`.
     """
     return _backward("mish", grad_output, input)
 
@@ -376,11 +398,14 @@ def hardswish(input: Any) -> Array:
     return _forward("hardswish", input)
 
 
+@gradient_of(
+    hardswish,
+    "F.hardswish_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[-0.167, 0.667, 1.0]",
+)
 def hardswish_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: 0 where x <= -3, dy where x >= 3, else dy (x / 3 + 1/2).
-
-    Parameters and errors are those of :func:`hardswish`.
     """
     return _backward("hardswish", grad_output, input)
 
@@ -412,11 +437,14 @@ def hardsigmoid(input: Any) -> Array:
     return _forward("hardsigmoid", input)
 
 
+@gradient_of(
+    hardsigmoid,
+    "F.hardsigmoid_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.167, 0.167, 0.0]",
+)
 def hardsigmoid_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy / 6 where -3 < x < 3, else 0.
-
-    Parameters and errors are those of :func:`hardsigmoid`.
     """
     return _backward("hardsigmoid", grad_output, input)
 
@@ -451,11 +479,14 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     return _forward("hardtanh", input, *_bounds("hardtanh", min_val, max_val))
 
 
+@gradient_of(
+    hardtanh,
+    "F.hardtanh_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.0, 1.0, 0.0]",
+)
 def hardtanh_backward(grad_output: Any, input: Any, min_val: float = -1.0, max_val: float = 1.0) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy where min_val < x < max_val, else 0.
-
-    Parameters and errors are those of :func:`hardtanh`.
     """
     return _backward("hardtanh", grad_output, input, *_bounds("hardtanh_backward", min_val, max_val))
 
@@ -490,11 +521,14 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Array:
     return _forward("softplus", input, *_softness("softplus", beta, threshold))
 
 
+@gradient_of(
+    softplus,
+    "F.softplus_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.119, 0.622, 1.0]",
+)
 def softplus_backward(grad_output: Any, input: Any, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy / (1 + exp(-beta x)); dy where beta x > threshold.
-
-    Parameters and errors are those of :func:`softplus`.
     """
     return _backward("softplus", grad_output, input, *_softness("softplus_backward", beta, threshold))
 
@@ -526,10 +560,13 @@ def softsign(input: Any) -> Array:
     return _forward("softsign", input)
 
 
+@gradient_of(
+    softsign,
+    "F.softsign_backward(np.ones(3), np.array([-2.0, 0.5, 8.0]))[0].round(3).tolist()",
+    "[0.111, 0.444, 0.012]",
+)
 def softsign_backward(grad_output: Any, input: Any) -> tuple[Array]:
     """
     Return ``(d_input,)``: dy / (1 + |x|)².
-
-    Parameters and errors are those of :func:`softsign`.
     """
     return _backward("softsign", grad_output, input)

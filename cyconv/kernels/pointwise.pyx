@@ -49,7 +49,7 @@ ctypedef enum Function:
 
 # A function of x; and one of two arrays, a sum or a gradient: dx from dy and the output (for the ReLU: from either).
 ctypedef void (*apply_t)(void* y, const void* x, index n) noexcept nogil
-ctypedef void (*gradient_t)(void* dx, const void* dy, const void* y, index n) noexcept nogil
+ctypedef void (*combine_t)(void* z, const void* x, const void* y, index n) noexcept nogil
 
 cdef apply_t functions[4][2]
 functions[<int>RELU] = [<apply_t>relu_f32, <apply_t>relu_f64]
@@ -57,12 +57,12 @@ functions[<int>EXP] = [<apply_t>exp_f32, <apply_t>exp_f64]
 functions[<int>TANH] = [<apply_t>tanh_f32, <apply_t>tanh_f64]
 functions[<int>SIGMOID] = [<apply_t>sigmoid_f32, <apply_t>sigmoid_f64]
 
-cdef gradient_t gradients[6][2]
-gradients[<int>RELU] = [<gradient_t>relu_backward_f32, <gradient_t>relu_backward_f64]
-gradients[<int>ADD] = [<gradient_t>add_f32, <gradient_t>add_f64]
-gradients[<int>ADD_RELU] = [<gradient_t>add_relu_f32, <gradient_t>add_relu_f64]
-gradients[<int>TANH] = [<gradient_t>tanh_backward_f32, <gradient_t>tanh_backward_f64]
-gradients[<int>SIGMOID] = [<gradient_t>sigmoid_backward_f32, <gradient_t>sigmoid_backward_f64]
+cdef combine_t combinations[6][2]
+combinations[<int>RELU] = [<combine_t>relu_backward_f32, <combine_t>relu_backward_f64]
+combinations[<int>ADD] = [<combine_t>add_f32, <combine_t>add_f64]
+combinations[<int>ADD_RELU] = [<combine_t>add_relu_f32, <combine_t>add_relu_f64]
+combinations[<int>TANH] = [<combine_t>tanh_backward_f32, <combine_t>tanh_backward_f64]
+combinations[<int>SIGMOID] = [<combine_t>sigmoid_backward_f32, <combine_t>sigmoid_backward_f64]
 
 
 def relu(cnp.ndarray y, cnp.ndarray x, int threads):
@@ -87,22 +87,22 @@ def sigmoid(cnp.ndarray y, cnp.ndarray x, int threads):
 
 def relu_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, int threads):
     """dx = 0 where x <= 0, else dy; ``x`` may be the output as well."""
-    differentiate(RELU, dx, dy, x, threads)
+    combine(RELU, dx, dy, x, threads)
 
 
 def add(cnp.ndarray z, cnp.ndarray x, cnp.ndarray y, bint rectified, int threads):
     """z = x + y, or max(x + y, 0) if ``rectified``; NaN passes."""
-    differentiate(ADD_RELU if rectified else ADD, z, x, y, threads)
+    combine(ADD_RELU if rectified else ADD, z, x, y, threads)
 
 
 def tanh_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads):
     """dx = dy (1 - y^2)."""
-    differentiate(TANH, dx, dy, y, threads)
+    combine(TANH, dx, dy, y, threads)
 
 
 def sigmoid_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads):
     """dx = dy y (1 - y)."""
-    differentiate(SIGMOID, dx, dy, y, threads)
+    combine(SIGMOID, dx, dy, y, threads)
 
 
 cdef int apply(Function function, cnp.ndarray y, cnp.ndarray x, int threads) except -1:
@@ -132,32 +132,32 @@ cdef void apply_chunk(apply_t f, void* y, const void* x, index n, bint flush) no
     restore_denormals(mode)
 
 
-cdef int differentiate(Function function, cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads) except -1:
+cdef int combine(Function function, cnp.ndarray z, cnp.ndarray x, cnp.ndarray y, int threads) except -1:
+    # A function of two arrays, element by element: a sum, or a gradient of what is at hand of forward.
     cdef int double_ = cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE
-    cdef gradient_t f = gradients[<int>function][double_]
-    cdef char* to = <char*>cnp.PyArray_DATA(dx)
-    cdef const char* gradient = <const char*>cnp.PyArray_DATA(dy)
-    cdef const char* output = <const char*>cnp.PyArray_DATA(y)
+    cdef combine_t f = combinations[<int>function][double_]
+    cdef char* to = <char*>cnp.PyArray_DATA(z)
+    cdef const char* first = <const char*>cnp.PyArray_DATA(x)
+    cdef const char* second = <const char*>cnp.PyArray_DATA(y)
     cdef index n = cnp.PyArray_SIZE(y), size = 8 if double_ else 4, chunks = (n + CHUNK - 1) // CHUNK, i, at
     cdef bint flush = function == TANH or function == SIGMOID
     with nogil:
         if threads == 1 or chunks < 2:
-            differentiate_chunk(f, to, gradient, output, n, flush)
+            combine_chunk(f, to, first, second, n, flush)
         else:
             for i in prange(chunks, schedule="static", num_threads=threads):
                 at = i * CHUNK * size
-                differentiate_chunk(f, to + at, gradient + at, output + at, min(CHUNK, n - i * CHUNK), flush)
+                combine_chunk(f, to + at, first + at, second + at, min(CHUNK, n - i * CHUNK), flush)
     return 0
 
 
-cdef void differentiate_chunk(gradient_t f, void* dx, const void* dy, const void* y, index n,
-                              bint flush) noexcept nogil:
+cdef void combine_chunk(combine_t f, void* z, const void* x, const void* y, index n, bint flush) noexcept nogil:
     cdef uint64_t mode
     if not flush:
-        f(dx, dy, y, n)
+        f(z, x, y, n)
         return
     mode = flush_denormals()
-    f(dx, dy, y, n)
+    f(z, x, y, n)
     restore_denormals(mode)
 
 

@@ -23,10 +23,22 @@ class LeNet5(Sequential):
     rng : numpy.random.Generator, int or None
         Source of the starting values: a generator, a seed, or None for fresh entropy.
 
+    Raises
+    ------
+    TypeError, ValueError
+        `num_classes` is no positive int, or `dtype` another type.
+
     Notes
     -----
     Output (N, num_classes): scores before softmax. 61,706 parameters with ten classes: 156 + 2,416 + 48,120 +
     10,164 + 850.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.models import LeNet5
+    >>> LeNet5(rng=0)(np.zeros((1, 1, 28, 28), np.float32)).shape
+    (1, 10)
     """
 
     def __init__(self, num_classes: int = 10, *, dtype: DTypeLike = np.float32, rng: Any = None) -> None:

@@ -37,6 +37,11 @@ class ResNet20(Sequential):
     rng : numpy.random.Generator, int or None
         Source of the starting values: a generator, a seed, or None for fresh entropy.
 
+    Raises
+    ------
+    TypeError, ValueError
+        `num_classes` is no positive int, or `dtype` another type.
+
     Notes
     -----
     Output (N, num_classes): scores before softmax. 272,474 parameters with ten classes (the paper's 0.27 M); the

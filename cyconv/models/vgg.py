@@ -29,6 +29,11 @@ class VGG11(Sequential):
     rng : numpy.random.Generator, int or None
         Source of the starting values: a generator, a seed, or None for fresh entropy.
 
+    Raises
+    ------
+    TypeError, ValueError
+        `num_classes` is no positive int, or `dtype` another type.
+
     Notes
     -----
     Output (N, num_classes): scores before softmax. 9,225,610 parameters with ten classes, 9,231,114 with batch norm;

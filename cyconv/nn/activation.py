@@ -14,7 +14,21 @@ from cyconv.nn.module import Module, Parameter, Pending
 
 
 class ReLU(Module):
-    """Replace negative values by 0. Any shape; output in the shape and dtype of the input."""
+    """
+    Replace negative values by 0. Any shape; output in the shape and dtype of the input.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.relu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReLU
+    >>> ReLU()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.0, 0.0, 8.0]
+    """
 
     def forward(self, input: Any) -> Any:
         """Return max(input, 0)."""
@@ -35,7 +49,21 @@ class ReLU(Module):
 
 
 class Sigmoid(Module):
-    """Apply 1 / (1 + exp(-x)). Any shape; output in the shape and dtype of the input."""
+    """
+    Apply 1 / (1 + exp(-x)). Any shape; output in the shape and dtype of the input.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.sigmoid`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Sigmoid
+    >>> Sigmoid()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.119, 0.5, 1.0]
+    """
 
     def forward(self, input: Any) -> Any:
         """Return sigmoid(input)."""
@@ -50,7 +78,21 @@ class Sigmoid(Module):
 
 
 class Tanh(Module):
-    """Apply the hyperbolic tangent. Any shape; output in the shape and dtype of the input."""
+    """
+    Apply the hyperbolic tangent. Any shape; output in the shape and dtype of the input.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.tanh`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Tanh
+    >>> Tanh()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.964, 0.0, 1.0]
+    """
 
     def forward(self, input: Any) -> Any:
         """Return tanh(input)."""
@@ -90,7 +132,21 @@ class _Unit(Module):
 
 
 class ReLU6(_Unit):
-    """Keep values between 0 and 6. Any shape; see :func:`cyconv.functional.relu6`."""
+    """
+    Keep values between 0 and 6. Any shape; see :func:`cyconv.functional.relu6`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.relu6`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReLU6
+    >>> ReLU6()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.0, 0.0, 6.0]
+    """
 
     _function = "relu6"
 
@@ -103,6 +159,18 @@ class LeakyReLU(_Unit):
     ----------
     negative_slope : float
         Slope below 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.leaky_relu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LeakyReLU
+    >>> LeakyReLU(0.1)(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.2, 0.0, 8.0]
     """
 
     _function = "leaky_relu"
@@ -120,6 +188,18 @@ class ELU(_Unit):
     ----------
     alpha : float
         Minus the limit at -infinity.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.elu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ELU
+    >>> ELU()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.865, 0.0, 8.0]
     """
 
     _function = "elu"
@@ -130,7 +210,21 @@ class ELU(_Unit):
 
 
 class SELU(_Unit):
-    """Apply the scaled ELU, which keeps mean 0 and variance 1. Any shape; see :func:`cyconv.functional.selu`."""
+    """
+    Apply the scaled ELU, which keeps mean 0 and variance 1. Any shape; see :func:`cyconv.functional.selu`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.selu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SELU
+    >>> SELU()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-1.52, 0.0, 8.406]
+    """
 
     _function = "selu"
 
@@ -143,6 +237,18 @@ class GELU(_Unit):
     ----------
     approximate : str
         "none", or "tanh" for the approximation by a hyperbolic tangent.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.gelu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GELU
+    >>> GELU()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.046, 0.0, 8.0]
     """
 
     _function = "gelu"
@@ -153,25 +259,81 @@ class GELU(_Unit):
 
 
 class SiLU(_Unit):
-    """Apply x / (1 + exp(-x)), also called swish. Any shape; see :func:`cyconv.functional.silu`."""
+    """
+    Apply x / (1 + exp(-x)), also called swish. Any shape; see :func:`cyconv.functional.silu`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.silu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SiLU
+    >>> SiLU()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.238, 0.0, 7.997]
+    """
 
     _function = "silu"
 
 
 class Mish(_Unit):
-    """Apply x tanh(log(1 + exp(x))). Any shape; see :func:`cyconv.functional.mish`."""
+    """
+    Apply x tanh(log(1 + exp(x))). Any shape; see :func:`cyconv.functional.mish`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.mish`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Mish
+    >>> Mish()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.253, 0.0, 8.0]
+    """
 
     _function = "mish"
 
 
 class Hardswish(_Unit):
-    """Apply x min(max(x + 3, 0), 6) / 6. Any shape; see :func:`cyconv.functional.hardswish`."""
+    """
+    Apply x min(max(x + 3, 0), 6) / 6. Any shape; see :func:`cyconv.functional.hardswish`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.hardswish`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Hardswish
+    >>> Hardswish()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.333, 0.0, 8.0]
+    """
 
     _function = "hardswish"
 
 
 class Hardsigmoid(_Unit):
-    """Apply min(max(x + 3, 0), 6) / 6. Any shape; see :func:`cyconv.functional.hardsigmoid`."""
+    """
+    Apply min(max(x + 3, 0), 6) / 6. Any shape; see :func:`cyconv.functional.hardsigmoid`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.hardsigmoid`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Hardsigmoid
+    >>> Hardsigmoid()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.167, 0.5, 1.0]
+    """
 
     _function = "hardsigmoid"
 
@@ -186,6 +348,18 @@ class Hardtanh(_Unit):
         Lower bound.
     max_val : float
         Upper bound.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.hardtanh`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Hardtanh
+    >>> Hardtanh()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-1.0, 0.0, 1.0]
     """
 
     _function = "hardtanh"
@@ -209,6 +383,18 @@ class Softplus(_Unit):
         Sharpness: log(1 + exp(beta x)) / beta.
     threshold : float
         Where beta x is above it the value is x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.softplus`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Softplus
+    >>> Softplus()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [0.127, 0.693, 8.0]
     """
 
     _function = "softplus"
@@ -223,7 +409,21 @@ class Softplus(_Unit):
 
 
 class Softsign(_Unit):
-    """Apply x / (1 + |x|). Any shape; see :func:`cyconv.functional.softsign`."""
+    """
+    Apply x / (1 + |x|). Any shape; see :func:`cyconv.functional.softsign`.
+
+    Raises
+    ------
+    TypeError
+        On a call, as :func:`cyconv.functional.softsign`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Softsign
+    >>> Softsign()(np.array([-2.0, 0.0, 8.0])).round(3).tolist()
+    [-0.667, 0.0, 0.889]
+    """
 
     _function = "softsign"
 
@@ -245,6 +445,18 @@ class PReLU(Module):
     ----------
     weight : Parameter
         Shape (num_parameters,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        `num_parameters` is no positive int; or on a call, as :func:`cyconv.functional.prelu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import PReLU
+    >>> PReLU(dtype="float64")(np.array([[-2.0, 8.0]])).tolist()
+    [[-0.5, 8.0]]
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float32) -> None:
@@ -278,6 +490,18 @@ class Softmax(Module):
     ----------
     dim : int
         The axis along which the output sums to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Softmax
+    >>> Softmax(1)(np.array([[0.0, 0.0]])).round(3).tolist()
+    [[0.5, 0.5]]
     """
 
     def __init__(self, dim: int) -> None:
@@ -307,6 +531,18 @@ class LogSoftmax(Module):
     ----------
     dim : int
         The axis along which exp(output) sums to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.log_softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LogSoftmax
+    >>> LogSoftmax(1)(np.array([[0.0, 0.0]])).round(3).tolist()
+    [[-0.693, -0.693]]
     """
 
     def __init__(self, dim: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cyconv import functional as F
+from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
 
@@ -111,19 +112,34 @@ class _FractionalMaxPool(Module):
         return f"kernel_size={self.kernel_size}, {size}"
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """
+_ADAPTIVE_AVG_POOL = """
     Take the mean of each of `output_size` windows that cover the input.
 
     Parameters
     ----------
-    output_size : int or (int,); None in a tuple
-        As in :func:`cyconv.functional.adaptive_avg_pool1d`.
+    output_size : int or {each}; None in a tuple
+        As in :func:`cyconv.functional.adaptive_avg_pool{rank}d`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_avg_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveAvgPool{rank}d
+    >>> AdaptiveAvgPool{rank}d(3)(np.ones({shape})).shape
+    {three}
     """
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    __doc__ = for_rank(1, _ADAPTIVE_AVG_POOL)
 
     _forward = staticmethod(F.adaptive_avg_pool1d)
     _gradient = staticmethod(F.adaptive_avg_pool1d_backward)
@@ -131,18 +147,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """
-    Take the mean of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_avg_pool2d`.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(2, _ADAPTIVE_AVG_POOL)
 
     _forward = staticmethod(F.adaptive_avg_pool2d)
     _gradient = staticmethod(F.adaptive_avg_pool2d_backward)
@@ -150,39 +155,43 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """
-    Take the mean of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_avg_pool3d`.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(3, _ADAPTIVE_AVG_POOL)
 
     _forward = staticmethod(F.adaptive_avg_pool3d)
     _gradient = staticmethod(F.adaptive_avg_pool3d_backward)
     _rank = 3
 
 
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """
+_ADAPTIVE_MAX_POOL = """
     Take the largest value of each of `output_size` windows that cover the input.
 
     Parameters
     ----------
-    output_size : int or (int,); None in a tuple
-        As in :func:`cyconv.functional.adaptive_max_pool1d`.
+    output_size : int or {each}; None in a tuple
+        As in :func:`cyconv.functional.adaptive_max_pool{rank}d`.
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.adaptive_max_pool{rank}d`.
+
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdaptiveMaxPool{rank}d
+    >>> AdaptiveMaxPool{rank}d(3)(np.ones({shape})).shape
+    {three}
     """
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    __doc__ = for_rank(1, _ADAPTIVE_MAX_POOL)
 
     _forward = staticmethod(F.adaptive_max_pool1d)
     _gradient = staticmethod(F.adaptive_max_pool1d_backward)
@@ -190,20 +199,7 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """
-    Take the largest value of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_max_pool2d`.
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(2, _ADAPTIVE_MAX_POOL)
 
     _forward = staticmethod(F.adaptive_max_pool2d)
     _gradient = staticmethod(F.adaptive_max_pool2d_backward)
@@ -211,34 +207,36 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """
-    Take the largest value of each of `output_size` windows that cover the input.
-
-    Parameters
-    ----------
-    output_size : int or (int, int, int); None in a tuple
-        As in :func:`cyconv.functional.adaptive_max_pool3d`.
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(3, _ADAPTIVE_MAX_POOL)
 
     _forward = staticmethod(F.adaptive_max_pool3d)
     _gradient = staticmethod(F.adaptive_max_pool3d_backward)
     _rank = 3
 
 
-class GlobalAvgPool1d(CoveringPool):
-    """
+_GLOBAL_AVG_POOL = """
     Take the mean of all pixels of each channel.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_avg_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+    Input {input}, float32 or float64; output {pixel} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalAvgPool{rank}d
+    >>> GlobalAvgPool{rank}d()(np.ones({shape})).shape
+    {one}
     """
+
+
+class GlobalAvgPool1d(CoveringPool):
+    __doc__ = for_rank(1, _GLOBAL_AVG_POOL)
 
     _forward = staticmethod(F.global_avg_pool1d)
     _gradient = staticmethod(F.global_avg_pool1d_backward)
@@ -246,13 +244,7 @@ class GlobalAvgPool1d(CoveringPool):
 
 
 class GlobalAvgPool2d(CoveringPool):
-    """
-    Take the mean of all pixels of each channel.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
-    """
+    __doc__ = for_rank(2, _GLOBAL_AVG_POOL)
 
     _forward = staticmethod(F.global_avg_pool2d)
     _gradient = staticmethod(F.global_avg_pool2d_backward)
@@ -260,21 +252,14 @@ class GlobalAvgPool2d(CoveringPool):
 
 
 class GlobalAvgPool3d(CoveringPool):
-    """
-    Take the mean of all pixels of each channel.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
-    """
+    __doc__ = for_rank(3, _GLOBAL_AVG_POOL)
 
     _forward = staticmethod(F.global_avg_pool3d)
     _gradient = staticmethod(F.global_avg_pool3d_backward)
     _rank = 3
 
 
-class GlobalMaxPool1d(_GlobalMaxPool):
-    """
+_GLOBAL_MAX_POOL = """
     Take the largest of all pixels of each channel.
 
     Parameters
@@ -282,10 +267,26 @@ class GlobalMaxPool1d(_GlobalMaxPool):
     return_indices : bool
         Return ``(output, indices)``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.global_max_pool{rank}d`.
+
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, 1) or (C, 1) in the same dtype.
+    Input {input}, float32 or float64; output {pixel} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import GlobalMaxPool{rank}d
+    >>> GlobalMaxPool{rank}d()(np.ones({shape})).shape
+    {one}
     """
+
+
+class GlobalMaxPool1d(_GlobalMaxPool):
+    __doc__ = for_rank(1, _GLOBAL_MAX_POOL)
 
     _forward = staticmethod(F.global_max_pool1d)
     _gradient = staticmethod(F.global_max_pool1d_backward)
@@ -293,18 +294,7 @@ class GlobalMaxPool1d(_GlobalMaxPool):
 
 
 class GlobalMaxPool2d(_GlobalMaxPool):
-    """
-    Take the largest of all pixels of each channel.
-
-    Parameters
-    ----------
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, 1, 1) or (C, 1, 1) in the same dtype.
-    """
+    __doc__ = for_rank(2, _GLOBAL_MAX_POOL)
 
     _forward = staticmethod(F.global_max_pool2d)
     _gradient = staticmethod(F.global_max_pool2d_backward)
@@ -312,18 +302,7 @@ class GlobalMaxPool2d(_GlobalMaxPool):
 
 
 class GlobalMaxPool3d(_GlobalMaxPool):
-    """
-    Take the largest of all pixels of each channel.
-
-    Parameters
-    ----------
-    return_indices : bool
-        Return ``(output, indices)``.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, 1, 1, 1) or (C, 1, 1, 1) in the same dtype.
-    """
+    __doc__ = for_rank(3, _GLOBAL_MAX_POOL)
 
     _forward = staticmethod(F.global_max_pool3d)
     _gradient = staticmethod(F.global_max_pool3d_backward)
@@ -352,6 +331,13 @@ class FractionalMaxPool2d(_FractionalMaxPool):
     -----
     Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
     Windows are random in eval mode, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import FractionalMaxPool2d
+    >>> FractionalMaxPool2d(2, output_ratio=0.75, rng=0)(np.ones((1, 3, 8, 8))).shape
+    (1, 3, 6, 6)
     """
 
     _forward = staticmethod(F.fractional_max_pool2d)
@@ -380,6 +366,13 @@ class FractionalMaxPool3d(_FractionalMaxPool):
     -----
     Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
     Windows are random in eval mode, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import FractionalMaxPool3d
+    >>> FractionalMaxPool3d(2, output_ratio=0.75, rng=0)(np.ones((1, 3, 4, 8, 8))).shape
+    (1, 3, 3, 6, 6)
     """
 
     _forward = staticmethod(F.fractional_max_pool3d)

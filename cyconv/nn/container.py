@@ -201,6 +201,13 @@ class Residual(Module):
         If an argument is no layer; in forward, if the two results differ in dtype.
     ValueError
         If one layer object stands in both; in forward, if the two results differ in shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Identity, Residual
+    >>> Residual(Identity())(np.ones(3)).tolist()
+    [2.0, 2.0, 2.0]
     """
 
     _makes_gradients = True
@@ -256,6 +263,14 @@ class Concat(_Children):
     ValueError
         If there is no branch, a name cannot be used, or one layer object stands in two places; in forward, if the
         results differ in shape other than along `dim`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Concat, Conv2d
+    >>> layer = Concat(Conv2d(3, 4, 1), Conv2d(3, 8, 3, padding=1))
+    >>> layer(np.ones((2, 3, 6, 6), np.float32)).shape
+    (2, 12, 6, 6)
     """
 
     def __init__(self, *modules: Any, dim: int = -3) -> None:

@@ -162,6 +162,14 @@ class Conv1d(_Conv):
     Notes
     -----
     Input (N, C, L) or (C, L); output (N, K, P) or (K, P) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Conv1d
+    >>> layer = Conv1d(3, 16, 3, stride=2, padding=1, rng=0)
+    >>> layer(np.ones((1, 3, 8), np.float32)).shape
+    (1, 16, 4)
     """
 
     _rank = 1
@@ -213,6 +221,14 @@ class Conv2d(_Conv):
     -----
     Input (N, C, H, W) or (C, H, W); output (N, K, P, Q) or (K, P, Q) in the same dtype, with
     P = (H + 2 · padding - dilation · (R - 1) - 1) // stride + 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Conv2d
+    >>> layer = Conv2d(3, 16, 3, stride=2, padding=1, rng=0)
+    >>> layer(np.ones((1, 3, 8, 8), np.float32)).shape
+    (1, 16, 4, 4)
     """
 
     _rank = 2
@@ -242,6 +258,14 @@ class Conv3d(_Conv):
     Notes
     -----
     Input (N, C, D, H, W) or (C, D, H, W); output (N, K, O, P, Q) or (K, O, P, Q) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Conv3d
+    >>> layer = Conv3d(3, 16, 3, stride=2, padding=1, rng=0)
+    >>> layer(np.ones((1, 3, 4, 8, 8), np.float32)).shape
+    (1, 16, 2, 4, 4)
     """
 
     _rank = 3

@@ -114,6 +114,14 @@ class ConvTranspose1d(_ConvTranspose):
     Notes
     -----
     Input (N, C, P) or (C, P); output (N, K, L) or (K, L) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ConvTranspose1d
+    >>> layer = ConvTranspose1d(3, 16, 4, stride=2, padding=1, rng=0)
+    >>> layer(np.ones((1, 3, 8), np.float32)).shape
+    (1, 16, 16)
     """
 
     _rank = 1
@@ -211,6 +219,14 @@ class ConvTranspose3d(_ConvTranspose):
     Notes
     -----
     Input (N, C, O, P, Q) or (C, O, P, Q); output (N, K, D, H, W) or (K, D, H, W) in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ConvTranspose3d
+    >>> layer = ConvTranspose3d(3, 16, 4, stride=2, padding=1, rng=0)
+    >>> layer(np.ones((1, 3, 4, 8, 8), np.float32)).shape
+    (1, 16, 8, 16, 16)
     """
 
     _rank = 3

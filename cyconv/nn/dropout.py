@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyconv import functional as F
+from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
 
@@ -25,6 +26,15 @@ class Dropout(Module):
     ------
     ValueError
         If `p` is not in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Dropout
+    >>> Dropout(0.5, rng=0)(np.ones(4)).tolist()
+    [2.0, 2.0, 2.0, 0.0]
+    >>> Dropout(0.5).eval()(np.ones(4)).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
 
     _function = "dropout"
@@ -57,8 +67,7 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class Dropout1d(Dropout):
-    """
+_DROPOUT = """
     In training mode, set each channel of each sample to 0 with probability `p` and scale the others by 1 / (1 - p).
 
     Parameters
@@ -75,56 +84,32 @@ class Dropout1d(Dropout):
 
     Notes
     -----
-    Input (N, C, L) or (C, L).
+    Input {input}.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Dropout{rank}d
+    >>> y = Dropout{rank}d(0.5, rng=0)(np.ones({four}))
+    >>> y.reshape(4, -1)[:, 0].tolist()
+    [2.0, 2.0, 2.0, 0.0]
     """
+
+
+class Dropout1d(Dropout):
+    __doc__ = for_rank(1, _DROPOUT)
 
     _function = "dropout1d"
 
 
 class Dropout2d(Dropout):
-    """
-    In training mode, set each channel of each sample to 0 with probability `p` and scale the others by 1 / (1 - p).
-
-    Parameters
-    ----------
-    p : float
-        Probability of being dropped, in [0, 1].
-    rng : numpy.random.Generator, int or None
-        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
-
-    Raises
-    ------
-    ValueError
-        If `p` is not in [0, 1].
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W).
-    """
+    __doc__ = for_rank(2, _DROPOUT)
 
     _function = "dropout2d"
 
 
 class Dropout3d(Dropout):
-    """
-    In training mode, set each channel of each sample to 0 with probability `p` and scale the others by 1 / (1 - p).
-
-    Parameters
-    ----------
-    p : float
-        Probability of being dropped, in [0, 1].
-    rng : numpy.random.Generator, int or None
-        Where the random numbers come from: a generator, a seed, or None for fresh entropy.
-
-    Raises
-    ------
-    ValueError
-        If `p` is not in [0, 1].
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W).
-    """
+    __doc__ = for_rank(3, _DROPOUT)
 
     _function = "dropout3d"
 
@@ -148,6 +133,13 @@ class AlphaDropout(Dropout):
     Notes
     -----
     Input of any shape. Klambauer et al. 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AlphaDropout
+    >>> AlphaDropout(0.5, rng=0)(np.zeros(4)).round(3).tolist()
+    [0.779, 0.779, 0.779, -0.779]
     """
 
     _function = "alpha_dropout"
@@ -172,6 +164,13 @@ class FeatureAlphaDropout(Dropout):
     Notes
     -----
     Input (N, C) or (N, C, *spatial).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import FeatureAlphaDropout
+    >>> FeatureAlphaDropout(0.5, rng=0)(np.zeros((1, 2, 2))).round(3).tolist()
+    [[[0.779, 0.779], [0.779, 0.779]]]
     """
 
     _function = "feature_alpha_dropout"

@@ -16,6 +16,18 @@ class Flatten(Module):
     ----------
     start_dim, end_dim : int
         First and last axis of the range; the default keeps the batch axis and joins all others.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.flatten`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Flatten
+    >>> Flatten()(np.ones((2, 3, 4, 5))).shape
+    (2, 60)
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
@@ -39,7 +51,16 @@ class Flatten(Module):
 
 
 class Identity(Module):
-    """Return the input itself."""
+    """
+    Return the input itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Identity
+    >>> Identity()(np.ones(2)).tolist()
+    [1.0, 1.0]
+    """
 
     def forward(self, input: Any) -> Any:
         """Return `input`."""

@@ -16,6 +16,18 @@ from numpy.typing import DTypeLike
 from cyconv._geometry import check_memory
 from cyconv.nn.module import Array, Parameter
 
+__all__ = [
+    "calculate_fan",
+    "calculate_gain",
+    "constant_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+]
+
 _T = TypeVar("_T", Array, Parameter)
 
 
@@ -36,10 +48,21 @@ def calculate_fan(shape: tuple[int, ...]) -> tuple[int, int]:
     shape : tuple of int
         (K, C, *kernel), at least two entries.
 
+    Returns
+    -------
+    (int, int)
+        C ∏kernel and K ∏kernel.
+
     Raises
     ------
     ValueError
         If `shape` has fewer than two entries.
+
+    Examples
+    --------
+    >>> from cyconv.nn.init import calculate_fan
+    >>> calculate_fan((16, 3, 3, 3))
+    (27, 144)
     """
     if len(shape) < 2:
         raise ValueError(f"calculate_fan: a weight has at least 2 dimensions (K, C, *kernel), got shape {shape}")
@@ -58,10 +81,21 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     param : float, optional
         The negative slope of "leaky_relu"; 0.01 if None.
 
+    Returns
+    -------
+    float
+        1 for "linear" and "sigmoid", 5/3 for "tanh", √2 for "relu", √(2 / (1 + param²)) for "leaky_relu".
+
     Raises
     ------
     ValueError
         If the name is another one.
+
+    Examples
+    --------
+    >>> from cyconv.nn.init import calculate_gain
+    >>> round(calculate_gain("relu"), 4)
+    1.4142
     """
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
     if nonlinearity == "leaky_relu":
@@ -74,66 +108,251 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def _array(target: Array | Parameter) -> Array:
-    return target.data if isinstance(target, Parameter) else target
+def _array(tensor: Array | Parameter) -> Array:
+    return tensor.data if isinstance(tensor, Parameter) else tensor
 
 
-def _fan(target: Array | Parameter, mode: str) -> int:
+def _fan(tensor: Array | Parameter, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    return calculate_fan(target.shape)[mode == "fan_out"]
+    return calculate_fan(tensor.shape)[mode == "fan_out"]
 
 
-def uniform_(target: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill with numbers uniform in [a, b)."""
-    array = _array(target)
+def uniform_(tensor: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> _T:
+    """
+    Fill with numbers uniform in [a, b).
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    a, b : float
+        Ends of the range.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import uniform_
+    >>> bool((uniform_(np.empty(9), -1.0, 1.0, rng=0) < 1).all())
+    True
+    """
+    array = _array(tensor)
     array[...] = np.random.default_rng(rng).random(array.shape, dtype=array.dtype)
     array *= b - a
     array += a
-    return target
+    return tensor
 
 
-def normal_(target: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill with normally distributed numbers."""
-    array = _array(target)
+def normal_(tensor: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None) -> _T:
+    """
+    Fill with normally distributed numbers.
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    mean, std : float
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import normal_
+    >>> normal_(np.empty(9), 5.0, 0.0, rng=0)[0].item()
+    5.0
+    """
+    array = _array(tensor)
     array[...] = np.random.default_rng(rng).standard_normal(array.shape, dtype=array.dtype)
     array *= std
     array += mean
-    return target
+    return tensor
 
 
-def constant_(target: _T, value: float) -> _T:
-    """Fill with one value."""
-    _array(target).fill(value)
-    return target
+def constant_(tensor: _T, val: float) -> _T:
+    """
+    Fill with one value.
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    val : float
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import constant_
+    >>> constant_(np.empty(2), 3.0).tolist()
+    [3.0, 3.0]
+    """
+    _array(tensor).fill(val)
+    return tensor
 
 
 def kaiming_uniform_(
-    target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
+    tensor: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
 ) -> _T:
-    """Fill uniformly within gain · sqrt(3 / fan) (He et al. 2015); `a` is the slope of the leaky_relu behind."""
-    fan = _fan(target, mode)
+    """
+    Fill uniformly within gain · sqrt(3 / fan) (He et al. 2015); `a` is the slope of the leaky_relu behind.
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    a : float
+        Slope of the leaky_relu behind.
+    mode : {"fan_in", "fan_out"}
+        Keep the variance of the outputs, or of the gradients.
+    nonlinearity : str
+        As :func:`calculate_gain` knows them.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Raises
+    ------
+    ValueError
+        `mode` or `nonlinearity` is none of these, or the array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import kaiming_uniform_
+    >>> kaiming_uniform_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
+    fan = _fan(tensor, mode)
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / fan) if fan else 0.0
-    return uniform_(target, -bound, bound, rng=rng)
+    return uniform_(tensor, -bound, bound, rng=rng)
 
 
 def kaiming_normal_(
-    target: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
+    tensor: _T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None
 ) -> _T:
-    """Fill normally with deviation gain / sqrt(fan) (He et al. 2015); `a` is the slope of the leaky_relu behind."""
-    fan = _fan(target, mode)
-    return normal_(target, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0, rng=rng)
+    """
+    Fill normally with deviation gain / sqrt(fan) (He et al. 2015); `a` is the slope of the leaky_relu behind.
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    a : float
+        Slope of the leaky_relu behind.
+    mode : {"fan_in", "fan_out"}
+        Keep the variance of the outputs, or of the gradients.
+    nonlinearity : str
+        As :func:`calculate_gain` knows them.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Raises
+    ------
+    ValueError
+        `mode` or `nonlinearity` is none of these, or the array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import kaiming_normal_
+    >>> kaiming_normal_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
+    fan = _fan(tensor, mode)
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0, rng=rng)
 
 
-def xavier_uniform_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill uniformly within gain · sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
-    bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(target.shape))))
-    return uniform_(target, -bound, bound, rng=rng)
+def xavier_uniform_(tensor: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
+    """
+    Fill uniformly within gain · sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    gain : float
+        As :func:`calculate_gain` gives it.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Raises
+    ------
+    ValueError
+        The array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import xavier_uniform_
+    >>> xavier_uniform_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
+    bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(tensor.shape))))
+    return uniform_(tensor, -bound, bound, rng=rng)
 
 
-def xavier_normal_(target: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
-    """Fill normally with deviation gain · sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
-    return normal_(target, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(target.shape)))), rng=rng)
+def xavier_normal_(tensor: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
+    """
+    Fill normally with deviation gain · sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+
+    Parameters
+    ----------
+    tensor : ndarray or Parameter
+        Filled in place.
+    gain : float
+        As :func:`calculate_gain` gives it.
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for fresh entropy.
+
+    Returns
+    -------
+    ndarray or Parameter
+        `tensor`.
+
+    Raises
+    ------
+    ValueError
+        The array has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn.init import xavier_normal_
+    >>> xavier_normal_(np.empty((4, 9)), rng=0).shape
+    (4, 9)
+    """
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(tensor.shape)))), rng=rng)
 
 
 def weight_and_bias(

@@ -60,6 +60,13 @@ class Multiply(Module):
     ------
     TypeError, ValueError
         In forward: as :func:`cyconv.functional.multiply`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Multiply
+    >>> Multiply()(np.array([2.0, 3.0]), np.array([4.0, 5.0])).tolist()
+    [8.0, 15.0]
     """
 
     def forward(self, *inputs: Any) -> Any:
@@ -89,6 +96,13 @@ class Concatenate(Module):
     ------
     TypeError, ValueError
         In forward: as :func:`cyconv.functional.cat`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Concatenate
+    >>> Concatenate()(np.ones((2, 3)), np.ones((2, 5))).shape
+    (2, 8)
     """
 
     def __init__(self, dim: int = 1) -> None:

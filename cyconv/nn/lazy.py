@@ -182,17 +182,38 @@ _LAZY = """
     -----
     With the first call, or when ``load_state_dict`` brings the weight, the object becomes a :class:`{plain}`, and its
     parameters, which are the same objects before and after, get their values. Make an optimiser after that.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Lazy{plain}
+    >>> layer = Lazy{plain}({example})
+    >>> layer(np.zeros({shape}, np.float32)).shape
+    {result}
+    >>> type(layer).__name__
+    '{plain}'
 """
 _CONV = "out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, algorithm, dtype, rng"
 _TRANSPOSE = (
-    "out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, algorithm"
+    "out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, algorithm, "
+    "dtype, rng"
 )
 
 
 def _document(rank: int, plain: str, arguments: str) -> str:
     what = "A transposed convolution" if "Transpose" in plain else "A convolution"
     axes = f"{rank + 1} or {rank + 2}"
-    return _LAZY.format(what=what, size="number of input channels", arguments=arguments, plain=plain, axes=axes)
+    shape, result = (2, 3, *[8] * rank), (2, 4, *[10 if "Transpose" in plain else 6] * rank)
+    return _LAZY.format(
+        what=what,
+        size="number of input channels",
+        arguments=arguments,
+        plain=plain,
+        axes=axes,
+        example="4, 3",
+        shape=shape,
+        result=result,
+    )
 
 
 class LazyConv1d(_LazyConv, Conv1d):
@@ -201,22 +222,7 @@ class LazyConv1d(_LazyConv, Conv1d):
 
 
 class LazyConv2d(_LazyConv, Conv2d):
-    __doc__ = (
-        _document(2, "Conv2d", _CONV)
-        + """
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv.nn import Flatten, LazyConv2d, LazyLinear, ReLU, Sequential
-    >>> net = Sequential(LazyConv2d(8, 3), ReLU(), Flatten(), LazyLinear(10))
-    >>> net(np.zeros((2, 3, 6, 6), np.float32)).shape
-    (2, 10)
-    >>> net[0]
-    Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
-    >>> net[3].in_features
-    128
-    """
-    )
+    __doc__ = _document(2, "Conv2d", _CONV)
     _becomes = Conv2d
 
 
@@ -247,6 +253,9 @@ class LazyLinear(_LazyProduct, Linear):
         arguments="out_features, bias, dtype, rng",
         plain="Linear",
         axes="1 or more",
+        example="10",
+        shape=(2, 16),
+        result=(2, 10),
     )
     _becomes = Linear
     _size = "in_features"
@@ -275,10 +284,17 @@ class _LazyBatchNorm(_Lazy):
         track_running_stats: bool = True,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
         self._start(
-            1, eps=eps, momentum=momentum, affine=affine, track_running_stats=track_running_stats, dtype=dtype
-        )  # fmt: skip
+            1,
+            eps=eps,
+            momentum=momentum,
+            affine=affine,
+            track_running_stats=track_running_stats,
+            dtype=dtype,
+            bias=bias,
+        )
 
     def _size_of_input(self, shape: Shape) -> int:
         legal = self._becomes._ranks
@@ -291,13 +307,21 @@ class _LazyBatchNorm(_Lazy):
         return next((shape[0] for name, shape in shapes.items() if name != "num_batches_tracked" and shape), None)
 
 
-_NORM = "eps, momentum, affine, track_running_stats, dtype"
+_NORM = "eps, momentum, affine, track_running_stats, dtype, bias"
 
 
 def _document_norm(plain: str, axes: str) -> str:
+    shape = (2, 3, *[4] * int(plain[-2]))
     return _LAZY.format(
-        what="Batch normalisation", size="number of channels", arguments=_NORM, plain=plain, axes=axes
-    )  # fmt: skip
+        what="Batch normalisation",
+        size="number of channels",
+        arguments=_NORM,
+        plain=plain,
+        axes=axes,
+        example="",
+        shape=shape,
+        result=shape,
+    )
 
 
 class LazyBatchNorm1d(_LazyBatchNorm, BatchNorm1d):

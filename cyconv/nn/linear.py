@@ -43,6 +43,13 @@ class Linear(Module):
         If a size is less than 1.
     MemoryError
         If the weight could not be addressed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Linear
+    >>> Linear(4, 2, rng=0)(np.ones((3, 4), np.float32)).shape
+    (3, 2)
     """
 
     _makes_gradients = True

@@ -79,10 +79,27 @@ class CrossEntropyLoss(_Loss):
     label_smoothing : float
         In [0, 1]: how much of the target is spread evenly over all classes.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.cross_entropy`.
+
     Notes
     -----
     Input (N, C), (C,) or (N, C, d1, ...); target: class indices (integers, the input's shape without C) or
     probabilities (floating, the input's shape).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import CrossEntropyLoss
+    >>> loss = CrossEntropyLoss()
+    >>> loss(np.zeros((1, 2)), np.array([1])).round(4).item()
+    0.6931
+    >>> loss.backward().round(4).tolist()
+    [[0.5, -0.5]]
     """
 
     _buffer_names = ("weight",)
@@ -133,9 +150,26 @@ class NLLLoss(_Loss):
     reduction : {"mean", "sum", "none"}
         What to do with the losses of the elements.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.nll_loss`.
+
     Notes
     -----
     Input (N, C), (C,) or (N, C, d1, ...); target: class indices, the input's shape without C.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import NLLLoss
+    >>> loss = NLLLoss()
+    >>> loss(np.log([[0.25, 0.75]]), np.array([1])).round(4).item()
+    0.2877
+    >>> loss.backward().round(4).tolist()
+    [[0.0, -1.0]]
     """
 
     _buffer_names = ("weight",)
@@ -164,9 +198,26 @@ class MSELoss(_Loss):
     reduction : {"mean", "sum", "none"}
         What to do with the losses of the elements.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.mse_loss`.
+
     Notes
     -----
     Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MSELoss
+    >>> loss = MSELoss()
+    >>> loss(np.array([3.0]), np.array([1.0])).round(4).item()
+    4.0
+    >>> loss.backward().round(4).tolist()
+    [4.0]
     """
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -191,9 +242,26 @@ class L1Loss(_Loss):
     reduction : {"mean", "sum", "none"}
         What to do with the losses of the elements.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.l1_loss`.
+
     Notes
     -----
     Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import L1Loss
+    >>> loss = L1Loss()
+    >>> loss(np.array([3.0]), np.array([1.0])).round(4).item()
+    2.0
+    >>> loss.backward().round(4).tolist()
+    [1.0]
     """
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -222,9 +290,26 @@ class SmoothL1Loss(_Loss):
     beta : float
         Where the square ends, at least 0.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.smooth_l1_loss`.
+
     Notes
     -----
     Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SmoothL1Loss
+    >>> loss = SmoothL1Loss()
+    >>> loss(np.array([3.0]), np.array([1.0])).round(4).item()
+    1.5
+    >>> loss.backward().round(4).tolist()
+    [1.0]
     """
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
@@ -256,9 +341,26 @@ class HuberLoss(_Loss):
     delta : float
         Where the square ends, above 0.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.huber_loss`.
+
     Notes
     -----
     Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import HuberLoss
+    >>> loss = HuberLoss()
+    >>> loss(np.array([3.0]), np.array([1.0])).round(4).item()
+    1.5
+    >>> loss.backward().round(4).tolist()
+    [1.0]
     """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -290,9 +392,26 @@ class BCELoss(_Loss):
     reduction : {"mean", "sum", "none"}
         What to do with the losses of the elements.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.binary_cross_entropy`.
+
     Notes
     -----
     Input and target have the same shape and dtype, values in [0, 1]. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import BCELoss
+    >>> loss = BCELoss()
+    >>> loss(np.array([0.5]), np.array([1.0])).round(4).item()
+    0.6931
+    >>> loss.backward().round(4).tolist()
+    [-2.0]
     """
 
     _buffer_names = ("weight",)
@@ -328,9 +447,26 @@ class BCEWithLogitsLoss(_Loss):
     pos_weight : array, optional
         A factor for the positive part, as `weight`: for example (C,) for an input of (N, C).
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.binary_cross_entropy_with_logits`.
+
     Notes
     -----
     Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import BCEWithLogitsLoss
+    >>> loss = BCEWithLogitsLoss()
+    >>> loss(np.array([0.0]), np.array([1.0])).round(4).item()
+    0.6931
+    >>> loss.backward().round(4).tolist()
+    [-0.5]
     """
 
     _buffer_names = ("weight", "pos_weight")
@@ -365,9 +501,26 @@ class KLDivLoss(_Loss):
     log_target : bool
         The target holds logarithms of probabilities, too.
 
+    Raises
+    ------
+    ValueError
+        An option is none of those named.
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.kl_div`.
+
     Notes
     -----
     Input and target have the same shape and dtype. ``backward`` gives the gradient of `input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import KLDivLoss
+    >>> loss = KLDivLoss()
+    >>> loss(np.log([0.5, 0.5]), np.array([1.0, 0.0])).round(4).item()
+    0.3466
+    >>> loss.backward().round(4).tolist()
+    [-0.5, -0.0]
     """
 
     _reductions = ("mean", "batchmean", "sum", "none")

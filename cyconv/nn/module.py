@@ -28,6 +28,19 @@ class Parameter:
         The values. Optimisers and ``load_state_dict`` write into this array in place.
     grad : ndarray or None
         The sum of all gradients since the last ``zero_grad``, in the shape of `data`; None when there are none.
+
+    Raises
+    ------
+    TypeError
+        The gradient that is set is no array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Parameter
+    >>> p = Parameter(np.zeros(2))
+    >>> p.shape, p.grad is None
+    ((2,), True)
     """
 
     __slots__ = ("__weakref__", "data", "grad")
@@ -77,6 +90,17 @@ class UninitializedParameter(Parameter):
     A parameter of a lazy layer before its first call: it has no shape and no values, and says so when asked for them.
 
     It becomes an ordinary :class:`Parameter`, the same object, when its layer learns its sizes.
+
+    Raises
+    ------
+    RuntimeError
+        Values, shape or dtype are asked for.
+
+    Examples
+    --------
+    >>> from cyconv import LazyLinear
+    >>> LazyLinear(10).weight
+    UninitializedParameter()
     """
 
     __slots__ = ()
@@ -134,6 +158,25 @@ class Module:
     ----------
     training : bool
         True after construction and ``train()``, False after ``eval()``.
+
+    Raises
+    ------
+    RuntimeError
+        ``backward`` comes before a forward pass in training mode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Module
+    >>> class Double(Module):
+    ...     def forward(self, input):
+    ...         return 2 * input
+    ...
+    ...     def _backward(self, grad_output, pending, input_grad):
+    ...         return 2 * grad_output if input_grad else None
+    >>> layer = Double()
+    >>> layer(np.ones(2)).tolist(), layer.backward(np.ones(2)).tolist()
+    ([2.0, 2.0], [2.0, 2.0])
     """
 
     # Class attributes, so that a subclass need not call super().__init__().

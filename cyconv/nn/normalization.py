@@ -32,6 +32,10 @@ class _Affine(Module):
     weight: Parameter | None
     bias: Parameter | None
 
+    def _lacking_bias(self) -> str:
+        """Return what ``repr`` shows of a layer that has a weight alone."""
+        return ", bias=False" if self.bias is None and self.weight is not None else ""
+
     def _add(self, gradients: tuple[Any, ...], pending: Pending) -> Any:
         found = list(gradients)
         for parameter in (self.bias, self.weight):
@@ -54,6 +58,7 @@ class _ChannelNorm(_Affine):
         affine: bool,
         track_running_stats: bool,
         dtype: DTypeLike,
+        bias: bool,
     ) -> None:
         owner = type(self).__name__
         kind = float_dtype(dtype, owner)
@@ -63,7 +68,7 @@ class _ChannelNorm(_Affine):
         self.affine = affine
         self.track_running_stats = track_running_stats
         self.weight = _parameter(num_features, kind, 1.0) if affine else None
-        self.bias = _parameter(num_features, kind, 0.0) if affine else None
+        self.bias = _parameter(num_features, kind, 0.0) if affine and bias else None
         self.running_mean: Array | None = None
         self.running_var: Array | None = None
         self.num_batches_tracked: Array | None = None
@@ -88,7 +93,7 @@ class _ChannelNorm(_Affine):
         """Return the arguments to show in ``repr``."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"track_running_stats={self.track_running_stats}{self._lacking_bias()}"
         )
 
 
@@ -102,8 +107,9 @@ class _BatchNorm(_ChannelNorm):
         track_running_stats: bool = True,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics."""
@@ -158,6 +164,8 @@ _BATCH_NORM = """
         False: there are none, and the batch's are used in eval mode too.
     dtype : dtype
         float32 or float64.
+    bias : bool
+        False leaves out the bias alone.
 
     Attributes
     ----------
@@ -170,21 +178,35 @@ _BATCH_NORM = """
     ------
     ValueError
         In forward: the input has no {shape}, or in training mode one value per channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import {name}
+    >>> x = 5 + np.random.default_rng(0).standard_normal({example})
+    >>> bool(abs({name}(3, dtype="float64")(x).mean()) < 1e-12)
+    True
 """
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = _BATCH_NORM.format(space="the length", shape="shape (N, C) or (N, C, L)")
+    __doc__ = _BATCH_NORM.format(
+        name="BatchNorm1d", example="(2, 3, 8)", space="the length", shape="shape (N, C) or (N, C, L)"
+    )
     _ranks = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = _BATCH_NORM.format(space="the pixels", shape="shape (N, C, H, W)")
+    __doc__ = _BATCH_NORM.format(
+        name="BatchNorm2d", example="(2, 3, 8, 8)", space="the pixels", shape="shape (N, C, H, W)"
+    )
     _ranks = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    __doc__ = _BATCH_NORM.format(space="the voxels", shape="shape (N, C, D, H, W)")
+    __doc__ = _BATCH_NORM.format(
+        name="BatchNorm3d", example="(2, 3, 4, 8, 8)", space="the voxels", shape="shape (N, C, D, H, W)"
+    )
     _ranks = (5,)
 
 
@@ -198,8 +220,9 @@ class _InstanceNorm(_ChannelNorm):
         track_running_stats: bool = False,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics, if there are any."""
@@ -255,6 +278,8 @@ _INSTANCE_NORM = """
         True: with running statistics, which eval mode uses.
     dtype : dtype
         float32 or float64.
+    bias : bool
+        False leaves out the bias alone.
 
     Attributes
     ----------
@@ -267,21 +292,38 @@ _INSTANCE_NORM = """
     ------
     ValueError
         In forward: the input has no {shape}, or one spatial element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import {name}
+    >>> x = 5 + np.random.default_rng(0).standard_normal({example})
+    >>> bool(abs({name}(3, dtype="float64")(x).mean()) < 1e-12)
+    True
 """
 
 
 class InstanceNorm1d(_InstanceNorm):
-    __doc__ = _INSTANCE_NORM.format(space="its length", shape="shape (N, C, L) or (C, L)")
+    __doc__ = _INSTANCE_NORM.format(
+        name="InstanceNorm1d", example="(2, 3, 8)", space="its length", shape="shape (N, C, L) or (C, L)"
+    )
     _ranks = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    __doc__ = _INSTANCE_NORM.format(space="its pixels", shape="shape (N, C, H, W) or (C, H, W)")
+    __doc__ = _INSTANCE_NORM.format(
+        name="InstanceNorm2d", example="(2, 3, 8, 8)", space="its pixels", shape="shape (N, C, H, W) or (C, H, W)"
+    )
     _ranks = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    __doc__ = _INSTANCE_NORM.format(space="its voxels", shape="shape (N, C, D, H, W) or (C, D, H, W)")
+    __doc__ = _INSTANCE_NORM.format(
+        name="InstanceNorm3d",
+        example="(2, 3, 4, 8, 8)",
+        space="its voxels",
+        shape="shape (N, C, D, H, W) or (C, D, H, W)",
+    )
     _ranks = (4, 5)
 
 
@@ -299,6 +341,8 @@ class GroupNorm(_Affine):
         False leaves out weight and bias, which are None then.
     dtype : dtype
         float32 or float64.
+    bias : bool
+        False leaves out the bias alone.
 
     Attributes
     ----------
@@ -324,6 +368,7 @@ class GroupNorm(_Affine):
         affine: bool = True,
         *,
         dtype: DTypeLike = np.float32,
+        bias: bool = True,
     ) -> None:
         kind = float_dtype(dtype, "GroupNorm")
         self.num_groups = integer("GroupNorm", "num_groups", num_groups, 1)
@@ -333,7 +378,7 @@ class GroupNorm(_Affine):
         self.eps = eps
         self.affine = affine
         self.weight = _parameter(num_channels, kind, 1.0) if affine else None
-        self.bias = _parameter(num_channels, kind, 0.0) if affine else None
+        self.bias = _parameter(num_channels, kind, 0.0) if affine and bias else None
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input."""
@@ -355,7 +400,7 @@ class GroupNorm(_Affine):
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}{self._lacking_bias()}"
 
 
 class LayerNorm(_Affine):
@@ -440,6 +485,18 @@ class LocalResponseNorm(Module):
         Channels of the sum.
     alpha, beta, k : float
         As in :func:`cyconv.functional.local_response_norm`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.local_response_norm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LocalResponseNorm
+    >>> LocalResponseNorm(3, alpha=3.0, beta=1.0)(np.ones((1, 4, 1))).ravel().round(4).tolist()
+    [0.3333, 0.25, 0.25, 0.3333]
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

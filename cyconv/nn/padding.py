@@ -6,6 +6,7 @@ from typing import Any
 
 from cyconv import functional as F
 from cyconv._padding_geometry import check_pad_layer, check_pad_mode
+from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
 
@@ -54,99 +55,63 @@ class _ConstantPad(_Pad):
         return f"padding={self.padding}, value={self.value}"
 
 
-class ZeroPad1d(_Pad):
-    """
-    Pad signals with zeros.
+_ZERO_PAD = """
+    Pad {things} with zeros.
 
     Parameters
     ----------
-    padding : int or 2 ints
-        The same width on all sides, or (left, right). A negative width takes off.
+    padding : int or {sides} ints
+        The same width on all sides, or {names}. A negative width takes off.
 
     Raises
     ------
     TypeError
         If a width is no integer.
     ValueError
-        If there are not 2 of them.
+        If there are not {sides} of them.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    Input {input}, float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ZeroPad{rank}d
+    >>> ZeroPad{rank}d({widths})(np.arange(3.0).reshape({row})).ravel().tolist()
+    [0.0, 0.0, 0.0, 1.0, 2.0, 0.0]
     """
+
+
+class ZeroPad1d(_Pad):
+    __doc__ = for_rank(1, _ZERO_PAD)
 
     _rank = 1
     _mode = "constant"
 
 
 class ZeroPad2d(_Pad):
-    """
-    Pad images with zeros.
-
-    Parameters
-    ----------
-    padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom). A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 4 of them.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv.nn import ZeroPad2d
-    >>> ZeroPad2d((1, 0, 0, 1))(np.array([[[1.0, 2.0], [3.0, 4.0]]]))[0].tolist()
-    [[0.0, 1.0, 2.0], [0.0, 3.0, 4.0], [0.0, 0.0, 0.0]]
-    """
+    __doc__ = for_rank(2, _ZERO_PAD)
 
     _rank = 2
     _mode = "constant"
 
 
 class ZeroPad3d(_Pad):
-    """
-    Pad volumes with zeros.
-
-    Parameters
-    ----------
-    padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back). A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 6 of them.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-    """
+    __doc__ = for_rank(3, _ZERO_PAD)
 
     _rank = 3
     _mode = "constant"
 
 
-class ConstantPad1d(_ConstantPad):
-    """
-    Pad signals with a value.
+_CONSTANT_PAD = """
+    Pad {things} with a value.
 
     Parameters
     ----------
-    padding : int or 2 ints
-        The same width on all sides, or (left, right). A negative width takes off.
+    padding : int or {sides} ints
+        The same width on all sides, or {names}. A negative width takes off.
     value : float
         What the padding holds.
 
@@ -155,86 +120,47 @@ class ConstantPad1d(_ConstantPad):
     TypeError
         If a width is no integer or the value no number.
     ValueError
-        If there are not 2 of them.
+        If there are not {sides} of them.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-    """
-
-    _rank = 1
-
-
-class ConstantPad2d(_ConstantPad):
-    """
-    Pad images with a value.
-
-    Parameters
-    ----------
-    padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom). A negative width takes off.
-    value : float
-        What the padding holds.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer or the value no number.
-    ValueError
-        If there are not 4 of them.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
+    Input {input}, float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cyconv.nn import ConstantPad2d
-    >>> ConstantPad2d((1, 0, 0, 1), 7.0)(np.array([[[1.0, 2.0], [3.0, 4.0]]]))[0].tolist()
-    [[7.0, 1.0, 2.0], [7.0, 3.0, 4.0], [7.0, 7.0, 7.0]]
+    >>> from cyconv import ConstantPad{rank}d
+    >>> ConstantPad{rank}d({widths}, 7.0)(np.arange(3.0).reshape({row})).ravel().tolist()
+    [7.0, 7.0, 0.0, 1.0, 2.0, 7.0]
     """
+
+
+class ConstantPad1d(_ConstantPad):
+    __doc__ = for_rank(1, _CONSTANT_PAD)
+
+    _rank = 1
+
+
+class ConstantPad2d(_ConstantPad):
+    __doc__ = for_rank(2, _CONSTANT_PAD)
 
     _rank = 2
 
 
 class ConstantPad3d(_ConstantPad):
-    """
-    Pad volumes with a value.
-
-    Parameters
-    ----------
-    padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back). A negative width takes off.
-    value : float
-        What the padding holds.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer or the value no number.
-    ValueError
-        If there are not 6 of them.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-    """
+    __doc__ = for_rank(3, _CONSTANT_PAD)
 
     _rank = 3
 
 
-class ReflectionPad1d(_Pad):
-    """
-    Pad signals with the pixels mirrored at their edge, which is not repeated.
+_REFLECTION_PAD = """
+    Pad {things} with the pixels mirrored at their edge, which is not repeated.
 
     Parameters
     ----------
-    padding : int or 2 ints
-        The same width on all sides, or (left, right); fewer than
+    padding : int or {sides} ints
+        The same width on all sides, or {names}; fewer than
         the pixels along that dimension. A negative width takes off.
 
     Raises
@@ -242,172 +168,100 @@ class ReflectionPad1d(_Pad):
     TypeError
         If a width is no integer.
     ValueError
-        If there are not 2 of them.
+        If there are not {sides} of them.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    Input {input}, float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReflectionPad{rank}d
+    >>> ReflectionPad{rank}d({widths})(np.arange(3.0).reshape({row})).ravel().tolist()
+    [2.0, 1.0, 0.0, 1.0, 2.0, 1.0]
     """
+
+
+class ReflectionPad1d(_Pad):
+    __doc__ = for_rank(1, _REFLECTION_PAD)
 
     _rank = 1
     _mode = "reflect"
 
 
 class ReflectionPad2d(_Pad):
-    """
-    Pad images with the pixels mirrored at their edge, which is not repeated.
-
-    Parameters
-    ----------
-    padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom); fewer than
-        the pixels along that dimension. A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 4 of them.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv.nn import ReflectionPad2d
-    >>> ReflectionPad2d((1, 0, 0, 1))(np.array([[[1.0, 2.0], [3.0, 4.0]]]))[0].tolist()
-    [[2.0, 1.0, 2.0], [4.0, 3.0, 4.0], [2.0, 1.0, 2.0]]
-    """
+    __doc__ = for_rank(2, _REFLECTION_PAD)
 
     _rank = 2
     _mode = "reflect"
 
 
 class ReflectionPad3d(_Pad):
-    """
-    Pad volumes with the pixels mirrored at their edge, which is not repeated.
-
-    Parameters
-    ----------
-    padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back); fewer than
-        the pixels along that dimension. A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 6 of them.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-    """
+    __doc__ = for_rank(3, _REFLECTION_PAD)
 
     _rank = 3
     _mode = "reflect"
 
 
-class ReplicationPad1d(_Pad):
-    """
-    Pad signals with the pixel at the edge.
+_REPLICATION_PAD = """
+    Pad {things} with the pixel at the edge.
 
     Parameters
     ----------
-    padding : int or 2 ints
-        The same width on all sides, or (left, right). A negative width takes off.
+    padding : int or {sides} ints
+        The same width on all sides, or {names}. A negative width takes off.
 
     Raises
     ------
     TypeError
         If a width is no integer.
     ValueError
-        If there are not 2 of them.
+        If there are not {sides} of them.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    Input {input}, float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ReplicationPad{rank}d
+    >>> ReplicationPad{rank}d({widths})(np.arange(3.0).reshape({row})).ravel().tolist()
+    [0.0, 0.0, 0.0, 1.0, 2.0, 2.0]
     """
+
+
+class ReplicationPad1d(_Pad):
+    __doc__ = for_rank(1, _REPLICATION_PAD)
 
     _rank = 1
     _mode = "replicate"
 
 
 class ReplicationPad2d(_Pad):
-    """
-    Pad images with the pixel at the edge.
-
-    Parameters
-    ----------
-    padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom). A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 4 of them.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv.nn import ReplicationPad2d
-    >>> ReplicationPad2d((1, 0, 0, 1))(np.array([[[1.0, 2.0], [3.0, 4.0]]]))[0].tolist()
-    [[1.0, 1.0, 2.0], [3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]
-    """
+    __doc__ = for_rank(2, _REPLICATION_PAD)
 
     _rank = 2
     _mode = "replicate"
 
 
 class ReplicationPad3d(_Pad):
-    """
-    Pad volumes with the pixel at the edge.
-
-    Parameters
-    ----------
-    padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back). A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 6 of them.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-    """
+    __doc__ = for_rank(3, _REPLICATION_PAD)
 
     _rank = 3
     _mode = "replicate"
 
 
-class CircularPad1d(_Pad):
-    """
-    Pad signals with the pixels at the other end.
+_CIRCULAR_PAD = """
+    Pad {things} with the pixels at the other end.
 
     Parameters
     ----------
-    padding : int or 2 ints
-        The same width on all sides, or (left, right); at most as many as
+    padding : int or {sides} ints
+        The same width on all sides, or {names}; at most as many as
         the pixels along that dimension. A negative width takes off.
 
     Raises
@@ -415,74 +269,38 @@ class CircularPad1d(_Pad):
     TypeError
         If a width is no integer.
     ValueError
-        If there are not 2 of them.
+        If there are not {sides} of them.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output in the same dtype.
+    Input {input}, float32 or float64; output in the same dtype.
     The layer of :func:`cyconv.functional.pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import CircularPad{rank}d
+    >>> CircularPad{rank}d({widths})(np.arange(3.0).reshape({row})).ravel().tolist()
+    [1.0, 2.0, 0.0, 1.0, 2.0, 0.0]
     """
+
+
+class CircularPad1d(_Pad):
+    __doc__ = for_rank(1, _CIRCULAR_PAD)
 
     _rank = 1
     _mode = "circular"
 
 
 class CircularPad2d(_Pad):
-    """
-    Pad images with the pixels at the other end.
-
-    Parameters
-    ----------
-    padding : int or 4 ints
-        The same width on all sides, or (left, right, top, bottom); at most as many as
-        the pixels along that dimension. A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 4 of them.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv.nn import CircularPad2d
-    >>> CircularPad2d((1, 0, 0, 1))(np.array([[[1.0, 2.0], [3.0, 4.0]]]))[0].tolist()
-    [[2.0, 1.0, 2.0], [4.0, 3.0, 4.0], [2.0, 1.0, 2.0]]
-    """
+    __doc__ = for_rank(2, _CIRCULAR_PAD)
 
     _rank = 2
     _mode = "circular"
 
 
 class CircularPad3d(_Pad):
-    """
-    Pad volumes with the pixels at the other end.
-
-    Parameters
-    ----------
-    padding : int or 6 ints
-        The same width on all sides, or (left, right, top, bottom, front, back); at most as many as
-        the pixels along that dimension. A negative width takes off.
-
-    Raises
-    ------
-    TypeError
-        If a width is no integer.
-    ValueError
-        If there are not 6 of them.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output in the same dtype.
-    The layer of :func:`cyconv.functional.pad`.
-    """
+    __doc__ = for_rank(3, _CIRCULAR_PAD)
 
     _rank = 3
     _mode = "circular"

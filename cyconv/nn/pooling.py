@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from cyconv import functional as F
+from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
 
@@ -160,23 +161,38 @@ class _MaxUnpool(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxPool1d(_MaxPool):
-    """
+_MAX_POOL = """
     Take the largest value in each window.
 
     Parameters
     ----------
     kernel_size, stride, padding, dilation
-        As in :func:`cyconv.functional.max_pool1d`; `stride` None means `kernel_size`.
+        As in :func:`cyconv.functional.max_pool{rank}d`; `stride` None means `kernel_size`.
     return_indices : bool
         Return ``(output, indices)``; the indices are int64 and count in the flattened plane.
     ceil_mode : bool
         Round the output size up.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_pool{rank}d`.
+
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool{rank}d
+    >>> MaxPool{rank}d(2)(np.ones({shape})).shape
+    {half}
     """
+
+
+class MaxPool1d(_MaxPool):
+    __doc__ = for_rank(1, _MAX_POOL)
 
     _forward = staticmethod(F.max_pool1d)
     _gradient = staticmethod(F.max_pool1d_backward)
@@ -184,22 +200,7 @@ class MaxPool1d(_MaxPool):
 
 
 class MaxPool2d(_MaxPool):
-    """
-    Take the largest value in each window.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding, dilation
-        As in :func:`cyconv.functional.max_pool2d`; `stride` None means `kernel_size`.
-    return_indices : bool
-        Return ``(output, indices)``; the indices are int64 and count in the flattened plane.
-    ceil_mode : bool
-        Round the output size up.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(2, _MAX_POOL)
 
     _forward = staticmethod(F.max_pool2d)
     _gradient = staticmethod(F.max_pool2d_backward)
@@ -207,36 +208,20 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool3d(_MaxPool):
-    """
-    Take the largest value in each window.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding, dilation
-        As in :func:`cyconv.functional.max_pool3d`; `stride` None means `kernel_size`.
-    return_indices : bool
-        Return ``(output, indices)``; the indices are int64 and count in the flattened plane.
-    ceil_mode : bool
-        Round the output size up.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(3, _MAX_POOL)
 
     _forward = staticmethod(F.max_pool3d)
     _gradient = staticmethod(F.max_pool3d_backward)
     _rank = 3
 
 
-class AvgPool1d(_AvgPool):
-    """
+_AVG_POOL = """
     Take the mean of each window.
 
     Parameters
     ----------
     kernel_size, stride, padding
-        As in :func:`cyconv.functional.avg_pool1d`; `stride` None means `kernel_size`.
+        As in :func:`cyconv.functional.avg_pool{rank}d`; `stride` None means `kernel_size`.
     ceil_mode : bool
         Round the output size up.
     count_include_pad : bool
@@ -246,10 +231,26 @@ class AvgPool1d(_AvgPool):
     dilation
         Distance of the elements of a window.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.avg_pool{rank}d`.
+
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AvgPool{rank}d
+    >>> AvgPool{rank}d(3, stride=2, padding=1)(np.ones({shape})).shape
+    {half}
     """
+
+
+class AvgPool1d(_AvgPool):
+    __doc__ = for_rank(1, _AVG_POOL)
 
     _forward = staticmethod(F.avg_pool1d)
     _gradient = staticmethod(F.avg_pool1d_backward)
@@ -257,26 +258,7 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """
-    Take the mean of each window.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding
-        As in :func:`cyconv.functional.avg_pool2d`; `stride` None means `kernel_size`.
-    ceil_mode : bool
-        Round the output size up.
-    count_include_pad : bool
-        Let the zeros of the padding count in the divisor.
-    divisor_override : int, optional
-        Divide by this instead of the number of elements.
-    dilation
-        Distance of the elements of a window.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(2, _AVG_POOL)
 
     _forward = staticmethod(F.avg_pool2d)
     _gradient = staticmethod(F.avg_pool2d_backward)
@@ -284,34 +266,14 @@ class AvgPool2d(_AvgPool):
 
 
 class AvgPool3d(_AvgPool):
-    """
-    Take the mean of each window.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding
-        As in :func:`cyconv.functional.avg_pool3d`; `stride` None means `kernel_size`.
-    ceil_mode : bool
-        Round the output size up.
-    count_include_pad : bool
-        Let the zeros of the padding count in the divisor.
-    divisor_override : int, optional
-        Divide by this instead of the number of elements.
-    dilation
-        Distance of the elements of a window.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(3, _AVG_POOL)
 
     _forward = staticmethod(F.avg_pool3d)
     _gradient = staticmethod(F.avg_pool3d_backward)
     _rank = 3
 
 
-class LPPool1d(_LPPool):
-    """
+_LPPOOL = """
     Take (sum of x^p)^(1/p) of each window.
 
     Parameters
@@ -319,12 +281,28 @@ class LPPool1d(_LPPool):
     norm_type : float
         The exponent p, above 0.
     kernel_size, stride, ceil_mode, padding, dilation
-        As in :func:`cyconv.functional.lp_pool1d`; `stride` None means `kernel_size`.
+        As in :func:`cyconv.functional.lp_pool{rank}d`; `stride` None means `kernel_size`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.lp_pool{rank}d`.
 
     Notes
     -----
-    Input (N, C, L) or (C, L), float32 or float64; output (N, C, P) or (C, P) in the same dtype.
+    Input {input}, float32 or float64; output {output} in the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import LPPool{rank}d
+    >>> LPPool{rank}d(2.0, 2)(np.ones({shape})).shape
+    {half}
     """
+
+
+class LPPool1d(_LPPool):
+    __doc__ = for_rank(1, _LPPOOL)
 
     _forward = staticmethod(F.lp_pool1d)
     _gradient = staticmethod(F.lp_pool1d_backward)
@@ -332,20 +310,7 @@ class LPPool1d(_LPPool):
 
 
 class LPPool2d(_LPPool):
-    """
-    Take (sum of x^p)^(1/p) of each window.
-
-    Parameters
-    ----------
-    norm_type : float
-        The exponent p, above 0.
-    kernel_size, stride, ceil_mode, padding, dilation
-        As in :func:`cyconv.functional.lp_pool2d`; `stride` None means `kernel_size`.
-
-    Notes
-    -----
-    Input (N, C, H, W) or (C, H, W), float32 or float64; output (N, C, P, Q) or (C, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(2, _LPPOOL)
 
     _forward = staticmethod(F.lp_pool2d)
     _gradient = staticmethod(F.lp_pool2d_backward)
@@ -353,78 +318,57 @@ class LPPool2d(_LPPool):
 
 
 class LPPool3d(_LPPool):
-    """
-    Take (sum of x^p)^(1/p) of each window.
-
-    Parameters
-    ----------
-    norm_type : float
-        The exponent p, above 0.
-    kernel_size, stride, ceil_mode, padding, dilation
-        As in :func:`cyconv.functional.lp_pool3d`; `stride` None means `kernel_size`.
-
-    Notes
-    -----
-    Input (N, C, D, H, W) or (C, D, H, W), float32 or float64; output (N, C, O, P, Q) or (C, O, P, Q) in the same dtype.
-    """
+    __doc__ = for_rank(3, _LPPOOL)
 
     _forward = staticmethod(F.lp_pool3d)
     _gradient = staticmethod(F.lp_pool3d_backward)
     _rank = 3
 
 
-class MaxUnpool1d(_MaxUnpool):
-    """
+_MAX_UNPOOL = """
     Put maxima back to where they stood, and zeros everywhere else.
 
     Parameters
     ----------
-    kernel_size, stride, padding : int or (int,)
+    kernel_size, stride, padding : int or {each}
         Those of the pool; `stride` None means `kernel_size`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.max_unpool{rank}d`.
 
     Notes
     -----
-    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool1d`.
-    Input and indices (N, C, P) or (C, P), output (N, C, L) or (C, L).
+    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool{rank}d`.
+    Input and indices {output}, output {input}.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import MaxPool{rank}d, MaxUnpool{rank}d
+    >>> y, indices = MaxPool{rank}d(2, return_indices=True)(np.ones({shape}))
+    >>> MaxUnpool{rank}d(2)(y, indices).shape
+    {shape}
     """
+
+
+class MaxUnpool1d(_MaxUnpool):
+    __doc__ = for_rank(1, _MAX_UNPOOL)
 
     _forward = staticmethod(F.max_unpool1d)
     _gradient = staticmethod(F.max_unpool1d_backward)
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """
-    Put maxima back to where they stood, and zeros everywhere else.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding : int or (int, int)
-        Those of the pool; `stride` None means `kernel_size`.
-
-    Notes
-    -----
-    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool2d`.
-    Input and indices (N, C, P, Q) or (C, P, Q), output (N, C, H, W) or (C, H, W).
-    """
+    __doc__ = for_rank(2, _MAX_UNPOOL)
 
     _forward = staticmethod(F.max_unpool2d)
     _gradient = staticmethod(F.max_unpool2d_backward)
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """
-    Put maxima back to where they stood, and zeros everywhere else.
-
-    Parameters
-    ----------
-    kernel_size, stride, padding : int or (int, int, int)
-        Those of the pool; `stride` None means `kernel_size`.
-
-    Notes
-    -----
-    ``forward(input, indices, output_size=None)`` as :func:`cyconv.functional.max_unpool3d`.
-    Input and indices (N, C, O, P, Q) or (C, O, P, Q), output (N, C, D, H, W) or (C, D, H, W).
-    """
+    __doc__ = for_rank(3, _MAX_UNPOOL)
 
     _forward = staticmethod(F.max_unpool3d)
     _gradient = staticmethod(F.max_unpool3d_backward)

@@ -89,32 +89,47 @@ _SEPARABLE = """
     -----
     C · depth_multiplier · (R… + K) weights instead of the C · K · R… of a full convolution, where R… is the number of
     taps of the kernel. Keras' SeparableConv.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.nn import {plain}, Separable{plain}
+    >>> layer = Separable{plain}(32, 64, 3, padding=1)
+    >>> layer(np.zeros({shape}, np.float32)).shape
+    {result}
+    >>> layer.num_parameters(), {plain}(32, 64, 3, padding=1).num_parameters()
+    {parameters}
 """
 
 
 class SeparableConv1d(_SeparableConv):
-    __doc__ = _SEPARABLE.format(pixel="sample", plain="Conv1d")
+    __doc__ = _SEPARABLE.format(
+        pixel="sample",
+        plain="Conv1d",
+        shape="(1, 32, 8)",
+        result="(1, 64, 8)",
+        parameters="(2208, 6208)",
+    )
     _plain = Conv1d
 
 
 class SeparableConv2d(_SeparableConv):
-    __doc__ = (
-        _SEPARABLE.format(pixel="pixel", plain="Conv2d")
-        + """
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv.nn import Conv2d, SeparableConv2d
-    >>> layer = SeparableConv2d(32, 64, 3, padding=1)
-    >>> layer(np.zeros((1, 32, 8, 8), np.float32)).shape
-    (1, 64, 8, 8)
-    >>> layer.num_parameters(), Conv2d(32, 64, 3, padding=1).num_parameters()
-    (2400, 18496)
-    """
+    __doc__ = _SEPARABLE.format(
+        pixel="pixel",
+        plain="Conv2d",
+        shape="(1, 32, 8, 8)",
+        result="(1, 64, 8, 8)",
+        parameters="(2400, 18496)",
     )
     _plain = Conv2d
 
 
 class SeparableConv3d(_SeparableConv):
-    __doc__ = _SEPARABLE.format(pixel="voxel", plain="Conv3d")
+    __doc__ = _SEPARABLE.format(
+        pixel="voxel",
+        plain="Conv3d",
+        shape="(1, 32, 8, 8, 8)",
+        result="(1, 64, 8, 8, 8)",
+        parameters="(2976, 55360)",
+    )
     _plain = Conv3d

@@ -17,9 +17,21 @@ class Unfold(Module):
     kernel_size, dilation, padding, stride : int or tuple
         As in :func:`cyconv.functional.unfold`: a tuple as `kernel_size` gives the number of spatial dimensions.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.unfold`.
+
     Notes
     -----
     Input (N, C, *spatial) or (C, *spatial), float32 or float64; output (N, C · ∏kernel, L) or (C · ∏kernel, L).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Unfold
+    >>> Unfold((3, 3), padding=1)(np.ones((1, 2, 5, 5))).shape
+    (1, 18, 25)
     """
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
@@ -56,9 +68,21 @@ class Fold(Module):
     output_size, kernel_size, dilation, padding, stride : int or tuple
         As in :func:`cyconv.functional.fold`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.fold`.
+
     Notes
     -----
     Input (N, C · ∏kernel, L) or (C · ∏kernel, L), float32 or float64; output (N, C, *output_size) or without N.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Fold
+    >>> Fold((3,), (2,))(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[1.0, 5.0, 4.0]]
     """
 
     def __init__(

@@ -88,6 +88,18 @@ class UpsamplingNearest2d(Upsample):
     ----------
     size, scale_factor
         As in :class:`Upsample`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.interpolate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import UpsamplingNearest2d
+    >>> UpsamplingNearest2d(scale_factor=2)(np.array([[[[1.0, 2.0]]]]))[0, 0, 0].round(3).tolist()
+    [1.0, 1.0, 2.0, 2.0]
     """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
@@ -102,6 +114,18 @@ class UpsamplingBilinear2d(Upsample):
     ----------
     size, scale_factor
         As in :class:`Upsample`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On a call, as :func:`cyconv.functional.interpolate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import UpsamplingBilinear2d
+    >>> UpsamplingBilinear2d(scale_factor=2)(np.array([[[[1.0, 2.0]]]]))[0, 0, 0].round(3).tolist()
+    [1.0, 1.333, 1.667, 2.0]
     """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
@@ -121,6 +145,13 @@ class PixelShuffle(_Stateless):
     ------
     TypeError, ValueError
         In forward: as :func:`cyconv.functional.pixel_shuffle`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import PixelShuffle
+    >>> PixelShuffle(2)(np.ones((1, 12, 4, 4))).shape
+    (1, 3, 8, 8)
     """
 
     def __init__(self, upscale_factor: int) -> None:
@@ -150,6 +181,13 @@ class PixelUnshuffle(_Stateless):
     ------
     TypeError, ValueError
         In forward: as :func:`cyconv.functional.pixel_unshuffle`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import PixelUnshuffle
+    >>> PixelUnshuffle(2)(np.ones((1, 3, 8, 8))).shape
+    (1, 12, 4, 4)
     """
 
     def __init__(self, downscale_factor: int) -> None:
@@ -179,6 +217,13 @@ class ChannelShuffle(_Stateless):
     ------
     TypeError, ValueError
         In forward: as :func:`cyconv.functional.channel_shuffle`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import ChannelShuffle
+    >>> ChannelShuffle(2)(np.arange(4.0).reshape(1, 4, 1)).ravel().tolist()
+    [0.0, 2.0, 1.0, 3.0]
     """
 
     def __init__(self, groups: int) -> None:
@@ -210,6 +255,13 @@ class Unflatten(_Stateless):
     ------
     TypeError, ValueError
         In forward: as :func:`cyconv.functional.unflatten`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Unflatten
+    >>> Unflatten(1, (3, 4))(np.ones((2, 12))).shape
+    (2, 3, 4)
     """
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:

@@ -43,6 +43,16 @@ class SGD(Optimizer):
     -----
     With g the gradient plus weight_decay · p: the velocity is v = g at the first step, then
     v = momentum · v + (1 - dampening) · g; the step is p -= lr · v, with Nesterov p -= lr · (g + momentum · v).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> p = Parameter(np.array([1.0]))
+    >>> p.grad = np.array([2.0])
+    >>> SGD([p], lr=0.1).step()
+    >>> p.data.round(4).tolist()
+    [0.8]
     """
 
     _settings = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
@@ -125,6 +135,16 @@ class Adam(Optimizer):
     -----
     With g the gradient and t the number of the step: m = β₁ m + (1 - β₁) g, v = β₂ v + (1 - β₂) g²,
     p -= lr / (1 - β₁ᵗ) · m / (sqrt(v) / sqrt(1 - β₂ᵗ) + eps).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Adam, Parameter
+    >>> p = Parameter(np.array([1.0]))
+    >>> p.grad = np.array([2.0])
+    >>> Adam([p], lr=0.1).step()
+    >>> p.data.round(4).tolist()
+    [0.9]
     """
 
     _settings = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize")
@@ -218,6 +238,16 @@ class AdamW(Adam):
     ------
     ValueError
         If a number is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import AdamW, Parameter
+    >>> p = Parameter(np.array([1.0]))
+    >>> p.grad = np.array([2.0])
+    >>> AdamW([p], lr=0.1).step()
+    >>> p.data.round(4).tolist()
+    [0.899]
     """
 
     def __init__(
@@ -269,6 +299,16 @@ class RMSprop(Optimizer):
     -----
     With g the gradient plus weight_decay · p: v = α v + (1 - α) g², s = g / (sqrt(v) + eps), u = momentum · u + s,
     p -= lr · u. Centered: m = α m + (1 - α) g, and v - m² takes the place of v in s.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import RMSprop, Parameter
+    >>> p = Parameter(np.array([1.0]))
+    >>> p.grad = np.array([2.0])
+    >>> RMSprop([p], lr=0.1).step()
+    >>> p.data.round(4).tolist()
+    [0.0]
     """
 
     _settings = ("lr", "alpha", "eps", "weight_decay", "momentum", "centered", "maximize")
@@ -347,6 +387,16 @@ class Adagrad(Optimizer):
     -----
     With g the gradient plus weight_decay · p and t the number of the step: v += g²,
     p -= lr / (1 + (t - 1) lr_decay) · g / (sqrt(v) + eps).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import Adagrad, Parameter
+    >>> p = Parameter(np.array([1.0]))
+    >>> p.grad = np.array([2.0])
+    >>> Adagrad([p], lr=0.1).step()
+    >>> p.data.round(4).tolist()
+    [0.9]
     """
 
     _settings = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps", "maximize")

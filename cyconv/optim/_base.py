@@ -51,6 +51,14 @@ class Optimizer:
         If `params` holds something else than parameters.
     ValueError
         If it is empty or holds a parameter twice, or a group has settings that the optimiser does not know.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> optimizer = SGD([Parameter(np.zeros(2))], lr=0.1)
+    >>> optimizer.lr
+    0.1
     """
 
     # Settings that belong to the saved state.

@@ -75,9 +75,27 @@ class LRScheduler(Schedule):
     last_epoch : int
         t, or -1 to begin.
 
+    Raises
+    ------
+    ValueError
+        `last_epoch` is not -1 where the groups have no first rate.
+
     Notes
     -----
     A schedule of your own defines ``_rate(base, t, group)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import LRScheduler
+    >>> class Halving(LRScheduler):
+    ...     def _rate(self, base, t, group):
+    ...         return base / 2**t
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> Halving(optimizer).step()
+    >>> optimizer.lr
+    0.5
     """
 
     _kept = ("last_epoch", "base_lrs")

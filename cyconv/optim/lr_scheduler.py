@@ -46,6 +46,11 @@ class StepLR(LRScheduler):
     last_epoch : int
         t, or -1 to begin.
 
+    Raises
+    ------
+    ValueError
+        `step_size` is below 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -78,6 +83,23 @@ class MultiStepLR(LRScheduler):
     gamma : float
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range, or `last_epoch` is not -1 where the groups have no first rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import MultiStepLR
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = MultiStepLR(optimizer, milestones=[2])
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.1
     """
 
     def __init__(
@@ -100,6 +122,23 @@ class ExponentialLR(LRScheduler):
     gamma : float
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range, or `last_epoch` is not -1 where the groups have no first rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import ExponentialLR
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = ExponentialLR(optimizer, gamma=0.5)
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.125
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
@@ -122,6 +161,23 @@ class ConstantLR(LRScheduler):
     total_iters : int
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range, or `last_epoch` is not -1 where the groups have no first rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import ConstantLR
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = ConstantLR(optimizer, factor=0.5, total_iters=9)
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.5
     """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
@@ -148,6 +204,11 @@ class LinearLR(LRScheduler):
         At least 1.
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range, or `last_epoch` is not -1 where the groups have no first rate.
 
     Examples
     --------
@@ -191,6 +252,23 @@ class PolynomialLR(LRScheduler):
     power : float
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range, or `last_epoch` is not -1 where the groups have no first rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import PolynomialLR
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = PolynomialLR(optimizer, total_iters=4)
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.25
     """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
@@ -215,6 +293,23 @@ class CosineAnnealingLR(LRScheduler):
     eta_min : float
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        `T_max` is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import CosineAnnealingLR
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = CosineAnnealingLR(optimizer, T_max=6)
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.5
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
@@ -240,6 +335,23 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     eta_min : float
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        `T_0` or `T_mult` is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import CosineAnnealingWarmRestarts
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.5
     """
 
     def __init__(
@@ -271,6 +383,23 @@ class LambdaLR(LRScheduler):
         t to factor; a list has one for each group.
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range, or `last_epoch` is not -1 where the groups have no first rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv import SGD, Parameter
+    >>> from cyconv.optim.lr_scheduler import LambdaLR
+    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    >>> for _ in range(3):
+    ...     schedule.step()
+    >>> round(optimizer.lr, 4)
+    0.25
     """
 
     def __init__(
@@ -302,6 +431,11 @@ class SequentialLR(LRScheduler):
         At which t the second begins, the third, ...
     last_epoch : int
         t, or -1 to begin.
+
+    Raises
+    ------
+    ValueError
+        The schedules do not fit to the milestones, or to one optimiser.
 
     Examples
     --------
