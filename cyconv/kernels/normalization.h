@@ -127,22 +127,26 @@ KERNEL NAME(stretch_moments)(const T *x, ptrdiff_t count, ptrdiff_t step, ptrdif
     *square = NAME(sum_four)(c) - missing * missing / n;
 }
 
+/* What of a gradient comes through the ReLU behind: nothing where forward's value was not above `floor`. With d = x - center
+ * the value is that of forward to the last bit. `floor` is 0, or NaN where there is no ReLU: nothing is below. */
+#define PASSED(g, d, scale, shift) NAME(pick)((d) * (scale) + (shift) <= floor, (VEC){0}, g)
+
 /* The sums of dy and of dy (x - center) are added to *a and *b. */
 KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_t step, ptrdiff_t length, T center,
-                              double *sum, double *product)
+                              T scale, T shift, T floor, double *sum, double *product)
 {
     VEC a[4] = {{0}}, b[4] = {{0}};
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC g = NAME(load)(dy + at);                                                                                    \
+        VEC d = NAME(load)(x + at) - center, g = PASSED(NAME(load)(dy + at), d, scale, shift);                          \
         a[k] += g;                                                                                                      \
-        b[k] += g * (NAME(load)(x + at) - center);                                                                      \
+        b[k] += g * d;                                                                                                  \
     }
 #define PART(at, n)                                                                                                     \
     {                                                                                                                   \
-        VEC g = NAME(load_part)(dy + at, n);                                                                            \
+        VEC d = NAME(load_part)(x + at, n) - center, g = PASSED(NAME(load_part)(dy + at, n), d, scale, shift);          \
         a[1] += g;                                                                                                      \
-        b[1] += NAME(first_lanes)(g * (NAME(load_part)(x + at, n) - center), n);                                        \
+        b[1] += NAME(first_lanes)(g * d, n);                                                                            \
     }
     OVER_STRETCHES(STEP, PART)
 #undef STEP
@@ -163,19 +167,26 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
 #define WHOLE(p) NAME(load)((p) + i)
 #define PART(p) NAME(load_part)((p) + i, n - i)
 
-/* y = (x - center) scale + shift, not below `floor`: 0 where a ReLU comes next, else -infinity */
-KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, ptrdiff_t n, T center, T scale, T shift, T floor)
+/* y = (x - center) scale + shift, and `other` if it is not NULL; not below `floor`: 0 where a ReLU comes next, else
+ * -infinity */
+KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, const T *restrict other, ptrdiff_t n, T center, T scale,
+                            T shift, T floor)
 {
+    if (other) {
+#define VALUE(LOAD) NAME(at_least)(((LOAD(x) - center) * scale + shift) + LOAD(other), floor)
+        OVER_ELEMENTS(y, VALUE)
+#undef VALUE
+        return;
+    }
 #define VALUE(LOAD) NAME(at_least)((LOAD(x) - center) * scale + shift, floor)
     OVER_ELEMENTS(y, VALUE)
 #undef VALUE
 }
 
-/* dx = a dy + (b (x - center) + c) */
-KERNEL NAME(stretch_gradient)(T *restrict dx, const T *restrict dy, const T *restrict x, ptrdiff_t n, T center, T a, T b,
-                              T c)
+/* dx = scale dy + (b (x - center) + c); dx may be dy */
+KERNEL NAME(stretch_gradient)(T *dx, const T *dy, const T *x, ptrdiff_t n, T center, T scale, T shift, T floor, T b, T c)
 {
-#define VALUE(LOAD) (LOAD(dy) * a + ((LOAD(x) - center) * b + c))
+#define VALUE(LOAD) (PASSED(LOAD(dy), LOAD(x) - center, scale, shift) * scale + ((LOAD(x) - center) * b + c))
     OVER_ELEMENTS(dx, VALUE)
 #undef VALUE
 }
@@ -269,19 +280,19 @@ KERNEL NAME(column_moments)(double *mean, double *square, double count, const T 
 }
 
 /* The sums of dy and of dy (x - center) over each column are added to `sum` and `product`; scratch: two rows. */
-KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T *x, const T *center, ptrdiff_t all,
-                             ptrdiff_t width, ptrdiff_t n, T *scratch)
+KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T *x, const T *center, const T *scale,
+                             const T *shift, T floor, ptrdiff_t all, ptrdiff_t width, ptrdiff_t n, T *scratch)
 {
     T *sums = scratch, *products = scratch + width;
     memset(sums, 0, n * sizeof(T));
     memset(products, 0, n * sizeof(T));
     for (ptrdiff_t first = 0; first < all; first += 8) {
         const ptrdiff_t rows = all - first < 8 ? all - first : 8, at = first * width;
-#define FIRST(LOAD) VEC a = LOAD(sums), b = LOAD(products), c = LOAD(center);
+#define FIRST(LOAD) VEC a = LOAD(sums), b = LOAD(products), c = LOAD(center), e = LOAD(scale), f = LOAD(shift);
 #define ROW(LOAD, STORE)                                                                                                \
-    VEC g = LOAD(dy + at + r * width);                                                                                  \
+    VEC d = LOAD(x + at + r * width) - c, g = PASSED(LOAD(dy + at + r * width), d, e, f);                               \
     a += g;                                                                                                             \
-    b += g * (LOAD(x + at + r * width) - c);
+    b += g * d;
 #define LAST(STORE)                                                                                                     \
     STORE(sums, a);                                                                                                     \
     STORE(products, b);
@@ -318,20 +329,30 @@ KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T 
         NEXT;                                                                                                           \
     }
 
-/* y = (x - center) scale + shift, each of these a row of n, and not below `floor` */
-KERNEL NAME(column_affine)(T *restrict y, const T *restrict x, ptrdiff_t rows, ptrdiff_t n, const T *restrict center,
-                           const T *restrict scale, const T *restrict shift, T floor)
+/* y = (x - center) scale + shift, each of these a row of n, and `other` if it is not NULL; not below `floor` */
+KERNEL NAME(column_affine)(T *restrict y, const T *restrict x, const T *restrict other, ptrdiff_t rows, ptrdiff_t n,
+                           const T *restrict center, const T *restrict scale, const T *restrict shift, T floor)
 {
+    if (other) {
+#define VALUE(LOAD, i)                                                                                                  \
+    NAME(at_least)(((LOAD(x, i) - LOAD(center, i)) * LOAD(scale, i) + LOAD(shift, i)) + LOAD(other, i), floor)
+        OVER_ROWS(y, VALUE, other += n)
+#undef VALUE
+        return;
+    }
 #define VALUE(LOAD, i) NAME(at_least)((LOAD(x, i) - LOAD(center, i)) * LOAD(scale, i) + LOAD(shift, i), floor)
     OVER_ROWS(y, VALUE, )
 #undef VALUE
 }
 
-/* dx = a dy + (b (x - center) + c) */
-KERNEL NAME(column_gradient)(T *restrict dx, const T *restrict dy, const T *restrict x, ptrdiff_t rows, ptrdiff_t n,
-                             const T *restrict center, const T *restrict a, const T *restrict b, const T *restrict c)
+/* dx = scale dy + (b (x - center) + c); dx may be dy */
+KERNEL NAME(column_gradient)(T *dx, const T *dy, const T *x, ptrdiff_t rows, ptrdiff_t n, const T *restrict center,
+                             const T *restrict scale, const T *restrict shift, T floor, const T *restrict b,
+                             const T *restrict c)
 {
-#define VALUE(LOAD, i) (LOAD(dy, i) * LOAD(a, i) + ((LOAD(x, i) - LOAD(center, i)) * LOAD(b, i) + LOAD(c, i)))
+#define VALUE(LOAD, i)                                                                                                  \
+    (PASSED(LOAD(dy, i), LOAD(x, i) - LOAD(center, i), LOAD(scale, i), LOAD(shift, i)) * LOAD(scale, i) +               \
+     ((LOAD(x, i) - LOAD(center, i)) * LOAD(b, i) + LOAD(c, i)))
     OVER_ROWS(dx, VALUE, dy += n)
 #undef VALUE
 }
@@ -409,6 +430,7 @@ KERNEL NAME(element_sums)(T *restrict dweight, T *restrict dbias, const T *restr
 #undef ROWS
 }
 
+#undef PASSED
 #undef OVER_STRETCHES
 #undef OVER_ELEMENTS
 #undef OVER_COLUMNS

@@ -14,7 +14,7 @@ Functions that are written for both types take a pointer `typed` that is never f
 """
 
 from cython.parallel cimport prange
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY, NAN, sqrt
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
@@ -32,6 +32,15 @@ from cyconv.kernels.normalization_parts cimport (
     stretch_moments,
     stretch_products,
 )
+from cyconv.kernels.normalization_shape cimport (
+    CHUNK_BYTES,
+    PART_CHUNKS,
+    Shape,
+    Stretches,
+    lay_out,
+    rows_of_part,
+    stretches,
+)
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -39,91 +48,36 @@ cnp.import_array()
 ctypedef Py_ssize_t index
 
 cdef enum:
-    CHUNK_BYTES = 1 << 14  # of which one sum is taken: the second pass over it finds it in the first-level cache
-    PART_CHUNKS = 16  # chunks that follow each other in one task
-    FEW_ROWS = 32  # a chunk of columns has at least so many rows, as each chunk costs a merge for every column
-    MANY_PARTS = 64  # of columns at most: each has sums of its own for all of them
     PIECE = 16384  # elements that a task normalises
-    FULL_ROW = 256  # elements: shorter rows of columns are folded
     CACHED = 1 << 21  # bytes of a set of which much is still in a cache when its statistics are known
-
-
-cdef struct Shape:
-    index outer, samples, channels, space, groups
-    bint last
-    index members  # channels of a group
-    index block  # elements of a block
-    # Columns, for channels-last: rows of `width` = fold x channels elements, and `rest` elements behind them.
-    index fold, width, rows, rest
-    index chunk_rows, parts, part_chunks, chunks
-    index pitch  # entries of a table for each block: one for each channel, or for each column
+    TABLES = 5  # center, scale and shift of forward, and two of backward
 
 
 cdef struct Job:
     Shape s
-    void* out  # y or dx
+    void* out  # y, or dx, which may be dy
     const void* x
+    const void* other  # is added to y, or NULL
     const void* dy  # NULL: forward
-    const double* weight  # of each channel, or NULL
-    const double* bias
+    const void* weight  # of each channel, or NULL
+    const void* bias
     double eps
     bint given  # mean and variance do not depend on x
-    double floor  # y is not below it: 0 where a ReLU comes next, else -infinity
+    # y is not below it: 0 where a ReLU comes next, else -infinity. In backward NaN is none: nothing is below that.
+    double floor
     double* mean  # [outer][groups]
     double* variance
     double* sums  # two for each channel (or column) of each block: of dy, of dy (x - center)
     double* partial
     void* scratch
-    void* tables  # four of outer x pitch
-
-
-cdef Shape lay_out(index outer, index samples, index channels, index space, index groups, bint last,
-                   index itemsize) noexcept:
-    cdef Shape s
-    cdef index pixels = samples * space
-    s.outer, s.samples, s.channels, s.space, s.groups, s.last = outer, samples, channels, space, groups, last
-    s.members = channels // groups
-    s.block = pixels * channels
-    s.fold = 1
-    if last and channels < FULL_ROW:
-        s.fold = (FULL_ROW + channels - 1) // channels
-        while s.fold * channels % 16 and s.fold < FULL_ROW:  # whole vectors, if it can be had
-            s.fold += 1
-        s.fold = max(<index>1, min(s.fold, pixels))
-    s.width = s.fold * channels
-    s.rows, s.rest = s.block // s.width, s.block % s.width
-    s.chunk_rows = max(<index>FEW_ROWS, CHUNK_BYTES // (s.width * itemsize) // 8 * 8)
-    s.chunks = (s.rows + s.chunk_rows - 1) // s.chunk_rows
-    s.part_chunks = max(<index>1, (s.chunks + MANY_PARTS - 1) // MANY_PARTS)
-    s.parts = (s.chunks + s.part_chunks - 1) // s.part_chunks
-    s.pitch = s.width if last else channels
-    return s
+    void* tables  # TABLES of outer x pitch
 
 
 # ------------------------------------------------------------------------------------------------- sums of stretches
 
 
-cdef struct Stretches:
-    # `count` stretches of `length` elements, `step` apart, cut into chunks
-    index count, step, length
-    index pieces  # of a stretch, each a chunk; or
-    index together  # stretches in a chunk
-    index chunk, chunks, parts
-
-
-cdef inline Stretches stretches(const Shape* s, index length, index itemsize) noexcept nogil:
-    cdef Stretches t
-    t.count, t.step, t.length = s.samples, s.channels * s.space, length
-    t.chunk = CHUNK_BYTES // itemsize
-    t.pieces = (length + t.chunk - 1) // t.chunk
-    t.together = max(<index>1, t.chunk // length)
-    t.chunks = t.count * t.pieces if t.together == 1 else (t.count + t.together - 1) // t.together
-    t.parts = (t.chunks + PART_CHUNKS - 1) // PART_CHUNKS
-    return t
-
-
-cdef void part_of_stretches(const Stretches* t, const real* x, const real* dy, real center, index part,
-                            double* found) noexcept nogil:
+cdef void part_of_stretches(const Stretches* t, const real* x, const real* dy, const real* table, index size,
+                            real floor, index part, double* found) noexcept nogil:
     """found: number of elements, then mean and sum of squares; with dy the sums of dy and dy (x - center)."""
     cdef index k, at, count, length
     cdef double mean = 0, square = 0
@@ -136,7 +90,8 @@ cdef void part_of_stretches(const Stretches* t, const real* x, const real* dy, r
             at = k * t.together * t.step
             count, length = min(t.together, t.count - k * t.together), t.length
         if dy != NULL:
-            stretch_products(dy + at, x + at, count, t.step, length, center, found + 1, found + 2)
+            stretch_products(dy + at, x + at, count, t.step, length, table[0], table[size], table[2 * size], floor,
+                             found + 1, found + 2)
         else:
             stretch_moments(x + at, count, t.step, length, &mean, &square)
             merge_moments(found, found + 1, found + 2, <double>(count * length), mean, square)
@@ -157,11 +112,8 @@ cdef void set_part(const Job* j, real* typed, index set, index part, double* fou
     cdef Stretches t = stretches(s, set_length(j), sizeof(real))
     cdef index sets = sets_of(s, j.dy == NULL)
     cdef index at = set // sets * s.block + set % sets * t.length
-    cdef real center = 0
-    if j.dy != NULL:
-        center = <real>j.mean[set // sets * s.groups + set % sets // s.members]
-    part_of_stretches[real](&t, <const real*>j.x + at, NULL if j.dy == NULL else <const real*>j.dy + at, center, part,
-                            found)
+    part_of_stretches[real](&t, <const real*>j.x + at, NULL if j.dy == NULL else <const real*>j.dy + at,
+                            <const real*>j.tables + set, s.outer * s.pitch, <real>j.floor, part, found)
 
 
 cdef void gather_set(const Job* j, index set, index parts, const double* found) noexcept nogil:
@@ -204,19 +156,13 @@ cdef void column_part(const Job* j, real* typed, index block, index part, double
 
 cdef inline void rows_part(const Job* j, const real* dy, const real* x, index block, index row, index rows, index n,
                            index before, double* found, real* scratch) noexcept nogil:
-    cdef index w = j.s.width, at = row * w
-    cdef const real* center
+    cdef index w = j.s.width, at = row * w, size = j.s.outer * j.s.pitch
+    cdef const real* t
     if dy == NULL:
         column_moments(found, found + w, <double>before, x + at, rows, w, n, scratch)
     else:
-        center = <const real*>j.tables + block * j.s.pitch
-        column_products(found, found + w, dy + at, x + at, center, rows, w, n, scratch)
-
-
-cdef inline double rows_of_part(const Shape* s, index part, index column) noexcept nogil:
-    cdef index size = s.part_chunks * s.chunk_rows
-    cdef index rows = min(s.rows, (part + 1) * size) - part * size
-    return <double>(rows + (1 if part == s.parts - 1 and column < s.rest else 0))
+        t = <const real*>j.tables + block * j.s.pitch
+        column_products(found, found + w, dy + at, x + at, t, t + size, t + 2 * size, <real>j.floor, rows, w, n, scratch)
 
 
 cdef void gather_block(const Job* j, index block, const double* found) noexcept nogil:
@@ -251,45 +197,58 @@ cdef void gather_block(const Job* j, index block, const double* found) noexcept 
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-cdef void tabulate(const Job* j, real* typed, index block, index group) noexcept nogil:
-    """What each channel of a group is multiplied by, and what is added.
+cdef void tabulate_forward(const Job* j, real* typed, index block, index group, index head) noexcept nogil:
+    """What forward multiplies each channel of a group by, and adds, turned by `head` places:
 
-    Forward: y = (x - center) scale + shift, where center is the mean rounded to the type of x, so that a large mean
-    cancels before anything is multiplied. Backward: with n elements in the group, P the sum of dy weight and Q the
-    sum of dy weight (x - mean) over them, and r = 1 / sqrt(variance + eps),
-
-        dx = r (dy weight - P / n - (x - mean) r^2 Q / n) = a dy + b (x - center) + c.
+    y = (x - center) scale + shift, where center is the mean rounded to the type of x, so that a large mean cancels
+    before anything is multiplied.
     """
     cdef const Shape* s = &j.s
     cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
     cdef real* table = <real*>j.tables + block * s.pitch
-    cdef double mean = j.mean[block * s.groups + group], weight, bias, n = <double>(s.samples * s.space * s.members)
-    cdef double r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
-    cdef index head = head_of(j, block, sizeof(real)) if s.last else 0
+    cdef double mean = j.mean[block * s.groups + group], r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
+    cdef double scale, shift
     cdef real center = <real>mean
-    cdef double away = mean - <double>center, p = 0, q = 0, b = 0, shift = 0
+    for c in range(first, first + s.members):
+        scale = r if j.weight == NULL else r * (<const real*>j.weight)[c]
+        shift = (0 if j.bias == NULL else (<const real*>j.bias)[c]) - (mean - <double>center) * scale
+        for f in range(s.pitch // s.channels):
+            at = f * s.channels + c - head
+            if at < 0:
+                at += s.width
+            table[at], table[size + at], table[2 * size + at] = center, <real>scale, <real>shift
+
+
+cdef void tabulate(const Job* j, real* typed, index block, index group) noexcept nogil:
+    """The tables as the application needs them. Backward: with n elements in the group, P the sum of dy weight and Q
+    that of dy weight (x - mean) over them, and r = 1 / sqrt(variance + eps),
+
+        dx = r (dy weight - P / n - (x - mean) r^2 Q / n) = scale dy + b (x - center) + c.
+    """
+    cdef const Shape* s = &j.s
+    cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
+    cdef real* table = <real*>j.tables + block * s.pitch
+    cdef double mean = j.mean[block * s.groups + group], weight, n = <double>(s.samples * s.space * s.members)
+    cdef double r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
+    cdef double away = mean - <double>(<real>mean), p = 0, q = 0, b = 0, shift = 0
+    cdef index head = head_of(j, block, sizeof(real)) if s.last else 0
     cdef const double* sums = j.sums + 2 * block * s.channels if j.sums != NULL else NULL
+    tabulate_forward(j, typed, block, group, head)
+    if j.dy == NULL:
+        return
     if sums != NULL and not j.given:
         for c in range(first, first + s.members):
-            weight = 1 if j.weight == NULL else j.weight[c]
+            weight = 1 if j.weight == NULL else (<const real*>j.weight)[c]
             p += weight * sums[2 * c]
             q += weight * (sums[2 * c + 1] - away * sums[2 * c])
         b = -r * r * r * q / n
         shift = -r * p / n - b * away
     for c in range(first, first + s.members):
-        weight = 1 if j.weight == NULL else j.weight[c]
-        bias = 0 if j.bias == NULL else j.bias[c]
         for f in range(s.pitch // s.channels):
             at = f * s.channels + c - head
             if at < 0:
                 at += s.width
-            table[at] = center
-            table[size + at] = <real>(weight * r)
-            if j.dy == NULL:
-                table[2 * size + at] = <real>(bias - away * weight * r)
-            else:
-                table[2 * size + at] = <real>b
-                table[3 * size + at] = <real>shift
+            table[3 * size + at], table[4 * size + at] = <real>b, <real>shift
 
 
 # ------------------------------------------------------------------------------------------------------- application
@@ -301,12 +260,13 @@ cdef void apply_stretch(const Job* j, real* typed, index at, index n, index entr
     cdef const real* table = <const real*>j.tables + entry
     cdef const real* x = <const real*>j.x + at
     cdef real* out = <real*>j.out + at
-    cdef const real* dy
+    cdef const real* other = NULL if j.other == NULL else <const real*>j.other + at
+    cdef real floor = <real>j.floor
     if j.dy == NULL:
-        stretch_affine(out, x, n, table[0], table[size], table[2 * size], <real>j.floor)
+        stretch_affine(out, x, other, n, table[0], table[size], table[2 * size], floor)
     else:
-        dy = <const real*>j.dy + at
-        stretch_gradient(out, dy, x, n, table[0], table[size], table[2 * size], table[3 * size])
+        stretch_gradient(out, <const real*>j.dy + at, x, n, table[0], table[size], table[2 * size], floor,
+                         table[3 * size], table[4 * size])
 
 
 cdef void apply_rows(const Job* j, real* typed, index block, index first, index end) noexcept nogil:
@@ -339,12 +299,13 @@ cdef void apply_columns(const Job* j, real* typed, index block, index at, index 
     cdef const real* t = <const real*>j.tables + block * j.s.pitch + column
     cdef const real* x = <const real*>j.x + at
     cdef real* out = <real*>j.out + at
-    cdef const real* dy
+    cdef const real* other = NULL if j.other == NULL else <const real*>j.other + at
+    cdef real floor = <real>j.floor
     if j.dy == NULL:
-        column_affine(out, x, rows, n, t, t + size, t + 2 * size, <real>j.floor)
+        column_affine(out, x, other, rows, n, t, t + size, t + 2 * size, floor)
     else:
-        dy = <const real*>j.dy + at
-        column_gradient(out, dy, x, rows, n, t, t + size, t + 2 * size, t + 3 * size)
+        column_gradient(out, <const real*>j.dy + at, x, rows, n, t, t + size, t + 2 * size, floor, t + 3 * size,
+                        t + 4 * size)
 
 
 cdef inline index pieces_of(const Shape* s) noexcept nogil:
@@ -393,9 +354,13 @@ cdef void whole_group(const Job* j, real* typed, index set, double* found) noexc
     cdef uint64_t mode = flush_denormals()
     if j.dy == NULL:
         set_from_stretches(j, typed, set, found)
-    else:
-        for c in range(group * s.members, (group + 1) * s.members):
-            set_from_stretches(j, typed, block * s.channels + c, found)
+    elif j.sums != NULL:
+        tabulate_forward(j, typed, block, group, 0)
+        for c in range(block * s.channels + group * s.members, block * s.channels + (group + 1) * s.members):
+            if s.samples == 1 and s.space * <index>sizeof(real) <= CHUNK_BYTES:
+                short_products(j, typed, c)
+            else:
+                set_from_stretches(j, typed, c, found)
     tabulate(j, typed, block, group)
     if j.out != NULL:
         for m in range(s.samples):
@@ -403,6 +368,15 @@ cdef void whole_group(const Job* j, real* typed, index set, double* found) noexc
                 at = ((block * s.samples + m) * s.channels + c) * s.space
                 apply_stretch(j, typed, at, s.space, block * s.channels + c)
     restore_denormals(mode)
+
+
+cdef inline void short_products(const Job* j, real* typed, index c) noexcept nogil:
+    """The sums of a channel of one sample, which is one chunk; what `set_from_stretches` finds, without its divisions."""
+    cdef index size = j.s.outer * j.s.pitch, at = c * j.s.space
+    cdef const real* t = <const real*>j.tables + c
+    j.sums[2 * c] = j.sums[2 * c + 1] = 0
+    stretch_products(<const real*>j.dy + at, <const real*>j.x + at, 1, 0, j.s.space, t[0], t[size], t[2 * size],
+                     <real>j.floor, j.sums + 2 * c, j.sums + 2 * c + 1)
 
 
 cdef void set_from_stretches(const Job* j, real* typed, index set, double* found) noexcept nogil:
@@ -419,7 +393,8 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     cdef index k
     cdef uint64_t mode = flush_denormals()
     if j.dy != NULL:
-        centers(j, typed, block)
+        for k in range(s.groups):
+            tabulate_forward(j, typed, block, k, 0)
     for k in range(s.parts):
         column_part(j, typed, block, k, found + 2 * k * s.width, scratch)
     gather_block(j, block, found)
@@ -428,15 +403,6 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     if j.out != NULL:
         apply_rows(j, typed, block, 0, s.rows)
     restore_denormals(mode)
-
-
-cdef void centers(const Job* j, real* typed, index block) noexcept nogil:
-    """The first table alone, which the sums of products need."""
-    cdef const Shape* s = &j.s
-    cdef real* table = <real*>j.tables + block * s.pitch
-    cdef index k
-    for k in range(s.width):
-        table[k] = <real>j.mean[block * s.groups + k % s.channels // s.members]
 
 
 cdef void one_part(const Job* j, real* typed, index task, index parts, double* found, real* scratch) noexcept nogil:
@@ -466,7 +432,7 @@ cdef int run(Job* job, real* typed, int threads) except -1:
     cdef index unit = (s.block if s.last else s.block // s.groups) * sizeof(real) * (1 if j.dy == NULL else 2)
     cdef bint fused = sums and unit <= CACHED and (units >= 8 or unit * units <= CACHED)
     cdef index each = 2 * s.width * parts if s.last else 3 * parts
-    cdef Workspace tables = take(4 * s.outer * s.pitch * sizeof(real))
+    cdef Workspace tables = take(TABLES * s.outer * s.pitch * sizeof(real))
     cdef Workspace found = take((units * each if fused else sets * each) * sizeof(double))
     cdef Workspace scratch = take((units * 3 * s.width if fused else sets * parts * 3 * s.width) * sizeof(real)
                                   if s.last else 0)
@@ -483,9 +449,9 @@ cdef int run(Job* job, real* typed, int threads) except -1:
                     whole_group(&j, typed, i, partial + i * each)
         else:
             if sums:
-                if s.last and j.dy != NULL:
-                    for i in range(s.outer):
-                        centers(&j, typed, i)
+                if j.dy != NULL:
+                    for i in range(s.outer * s.groups):
+                        tabulate_forward(&j, typed, i // s.groups, i % s.groups, 0)
                 for i in prange(sets * parts, schedule="static", num_threads=threads):
                     one_part(&j, typed, i, parts, partial, rows)
                 for i in range(sets):
@@ -501,50 +467,92 @@ cdef int run(Job* job, real* typed, int threads) except -1:
     return 0
 
 
-cdef const double* doubles(array) except? NULL:
-    return NULL if array is None else <const double*>cnp.PyArray_DATA(array)
+cdef void finish(const Job* j, real* typed, dweight, dbias) noexcept:
+    """Gradients of weight and bias, in the type of x, from the sums of all blocks."""
+    cdef const Shape* s = &j.s
+    cdef index o, g, c
+    cdef double r, away
+    cdef double* total
+    for o in range(s.outer):
+        for g in range(s.groups):
+            r = 1 / sqrt(j.variance[o * s.groups + g] + j.eps)
+            away = j.mean[o * s.groups + g] - <double>(<real>j.mean[o * s.groups + g])
+            for c in range(g * s.members, (g + 1) * s.members):
+                total = j.sums + 2 * (o * s.channels + c)
+                total[1] = (total[1] - away * total[0]) * r
+                if o:
+                    j.sums[2 * c] += total[0]
+                    j.sums[2 * c + 1] += total[1]
+    for c in range(s.channels):
+        if dweight is not None:
+            (<real*>cnp.PyArray_DATA(dweight))[c] = <real>j.sums[2 * c + 1]
+        if dbias is not None:
+            (<real*>cnp.PyArray_DATA(dbias))[c] = <real>j.sums[2 * c]
+
+
+cdef void move(const Job* j, real* typed, running, const double* found, double momentum, double unbiased) noexcept:
+    """running = (1 - momentum) running + momentum times the mean of what was found in all blocks, times `unbiased`."""
+    cdef char* data = <char*>cnp.PyArray_DATA(running)
+    cdef index stride = cnp.PyArray_STRIDE(running, 0), c, o
+    cdef double total
+    cdef real* value
+    for c in range(j.s.groups):
+        total = 0
+        for o in range(j.s.outer):
+            total += found[o * j.s.groups + c]
+        value = <real*>(data + c * stride)
+        value[0] = <real>((1 - momentum) * value[0] + momentum * (total / j.s.outer * unbiased))
+
+
+cdef inline void* data_of(array):
+    return NULL if array is None else cnp.PyArray_DATA(array)
 
 
 def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, weight, bias, double eps, bint given,
               index outer, index samples, index channels, index space, index groups, bint last, int threads,
-              bint rectified=False):
-    """y = (x - mean) / sqrt(variance + eps) weight + bias; no y: the statistics alone; through a ReLU if ``rectified``.
+              bint rectified=False, other=None, running_mean=None, running_variance=None, double momentum=0):
+    """y = (x - mean) / sqrt(variance + eps) weight + bias + other; no y: the statistics alone; through a ReLU if
+    ``rectified``.
 
-    ``mean`` and ``variance``, (outer, groups), are written unless they are ``given``; they, ``weight`` and ``bias``,
-    (channels,) or None, are float64. No size is 0.
+    ``mean`` and ``variance``, (outer, groups), float64, are written unless they are ``given``; all else is of the type
+    of x. ``other`` is None or lies as x does. Running statistics, None or (groups,), move towards what was found. No
+    size is 0.
     """
     cdef Job j
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef double n
     j.s = lay_out(outer, samples, channels, space, groups, last, 4 if single else 8)
-    j.out = NULL if y is None else cnp.PyArray_DATA(y)
-    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), NULL, doubles(weight), doubles(bias)
-    j.eps, j.given, j.sums, j.floor = eps, given, NULL, -INFINITY
+    j.out, j.other = data_of(y), data_of(other)
+    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), NULL, data_of(weight), data_of(bias)
+    j.eps, j.given, j.sums, j.floor = eps, given, NULL, 0 if rectified else -INFINITY
     j.mean, j.variance = <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(variance)
-    if rectified:
-        j.floor = 0
+    n = <double>(samples * space * j.s.members)
     if single:
         run[float](&j, NULL, threads)
     else:
         run[double](&j, NULL, threads)
+    for found, running, unbiased in ((mean, running_mean, 1.0), (variance, running_variance, n / max(n - 1, 1))):
+        if running is not None:
+            if single:
+                move[float](&j, NULL, running, <double*>cnp.PyArray_DATA(found), momentum, unbiased)
+            else:
+                move[double](&j, NULL, running, <double*>cnp.PyArray_DATA(found), momentum, unbiased)
 
 
 def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance,
-                       weight, double eps, bint given, index outer, index samples, index channels, index space,
-                       index groups, bint last, int threads):
-    """dx, dweight and dbias, each an array or None, the last two float64 and (channels,).
+                       weight, bias, double eps, bint given, index outer, index samples, index channels, index space,
+                       index groups, bint last, int threads, bint rectified=False):
+    """dx, which may be dy, dweight and dbias, (channels,), each an array of the type of x or None.
 
-    ``given``: mean and variance do not depend on x.
+    ``given``: mean and variance do not depend on x. ``rectified``: dy is the gradient behind a ReLU.
     """
     cdef Job j
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef Workspace sums
-    cdef double* total
-    cdef index o, c
-    cdef double r, away, m
     j.s = lay_out(outer, samples, channels, space, groups, last, 4 if single else 8)
-    j.out = NULL if dx is None else cnp.PyArray_DATA(dx)
-    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), cnp.PyArray_DATA(dy), doubles(weight), NULL
-    j.eps, j.given, j.sums, j.floor = eps, given, NULL, -INFINITY
+    j.out, j.other = data_of(dx), NULL
+    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), cnp.PyArray_DATA(dy), data_of(weight), data_of(bias)
+    j.eps, j.given, j.sums, j.floor = eps, given, NULL, 0 if rectified else NAN
     j.mean, j.variance = <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(variance)
     if not given or dweight is not None or dbias is not None:
         sums = take(2 * outer * channels * sizeof(double))
@@ -553,13 +561,8 @@ def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.nd
         run[float](&j, NULL, threads)
     else:
         run[double](&j, NULL, threads)
-    for o in range(outer if j.sums != NULL else 0):
-        for c in range(channels):
-            m = j.mean[o * groups + c // j.s.members]
-            r = 1 / sqrt(j.variance[o * groups + c // j.s.members] + eps)
-            away = m - <float>m if single else 0
-            total = j.sums + 2 * (o * channels + c)
-            if dweight is not None:
-                (<double*>cnp.PyArray_DATA(dweight))[c] += (total[1] - away * total[0]) * r
-            if dbias is not None:
-                (<double*>cnp.PyArray_DATA(dbias))[c] += total[0]
+    if dweight is not None or dbias is not None:
+        if single:
+            finish[float](&j, NULL, dweight, dbias)
+        else:
+            finish[double](&j, NULL, dweight, dbias)

@@ -245,6 +245,25 @@ CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); 
     {                                                                                                                   \
         OVER_ARRAY(dx, f(NAME(load)(dy + i), NAME(load)(y + i)), f(NAME(load_part)(dy, n), NAME(load_part)(y, n)))      \
     }
+/* z = x + y; with `output` not NULL 0 where that is not above 0. z may be x: no element is written twice. */
+static __attribute__((noinline, unused)) void NAME(join_gradients)(T *z, const T *x, const T *y, const T *output,
+                                                                   ptrdiff_t n)
+{
+    ptrdiff_t i = 0;
+    if (output) {
+        for (; i + LANES <= n; i += LANES)
+            NAME(store)(z + i, NAME(relu_gradient)(NAME(load)(x + i) + NAME(load)(y + i), NAME(load)(output + i)));
+        if (i < n) {
+            VEC sum = NAME(load_part)(x + i, n - i) + NAME(load_part)(y + i, n - i);
+            NAME(store_part)(z + i, NAME(relu_gradient)(sum, NAME(load_part)(output + i, n - i)), n - i);
+        }
+        return;
+    }
+    for (; i + LANES <= n; i += LANES)
+        NAME(store)(z + i, NAME(load)(x + i) + NAME(load)(y + i));
+    if (i < n)
+        NAME(store_part)(z + i, NAME(load_part)(x + i, n - i) + NAME(load_part)(y + i, n - i), n - i);
+}
 FUNCTION(relu, NAME(relu_vec))
 FUNCTION(exp, NAME(exp_vec))
 FUNCTION(tanh, NAME(tanh_vec))

@@ -16,6 +16,8 @@ from cyconv.nn.module import Module, Parameter, Pending
 class ReLU(Module):
     """Replace negative values by 0. Any shape; output in the shape and dtype of the input."""
 
+    _makes_gradients = True
+
     def forward(self, input: Any) -> Any:
         """Return max(input, 0)."""
         output = F.relu(input)
