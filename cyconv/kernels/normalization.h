@@ -75,9 +75,28 @@ CYCONV_INLINE double NAME(sum_lanes)(VEC v)
 
 CYCONV_INLINE double NAME(sum_four)(const VEC *v) { return NAME(sum_lanes)((v[0] + v[1]) + (v[2] + v[3])); }
 
-/* STEP(k, i): sum k takes the vector at element i; PART(i, n): sum 1 takes the n elements at i. */
+/* How far before its turn a stretch is asked for: processors foresee what lies in one stretch, not where the next begins.
+ * So many stretches as are 2 kB. */
+#define FAR_AHEAD(count, step, length) ((count) > 1 ? (step) * (1 + 512 / (length)) : 0)
+
+/* STEP(k, i): sum k takes the vector at element i; PART(i, n): sum 1 takes the n elements at i. Of short stretches four
+ * are taken side by side. */
 #define OVER_STRETCHES(STEP, PART)                                                                                      \
-    for (ptrdiff_t s = 0; s < count; s++) {                                                                             \
+    ptrdiff_t s = 0;                                                                                                    \
+    if (length < 4 * LANES)                                                                                             \
+        for (; s + 4 <= count; s += 4) {                                                                                \
+            ptrdiff_t i = s * step, end = i + length;                                                                   \
+            for (; i + LANES <= end; i += LANES) {                                                                      \
+                STEP(0, i)                                                                                              \
+                STEP(1, i + step)                                                                                       \
+                STEP(2, i + 2 * step)                                                                                   \
+                STEP(3, i + 3 * step)                                                                                   \
+            }                                                                                                           \
+            for (int k = 0; i < end && k < 4; k++) {                                                                    \
+                PART(i + k * step, end - i)                                                                             \
+            }                                                                                                           \
+        }                                                                                                               \
+    for (; s < count; s++) {                                                                                            \
         ptrdiff_t i = s * step, end = i + length;                                                                       \
         for (; i + 4 * LANES <= end; i += 4 * LANES) {                                                                  \
             STEP(0, i)                                                                                                  \
@@ -100,26 +119,35 @@ KERNEL NAME(stretch_moments)(const T *x, ptrdiff_t count, ptrdiff_t step, ptrdif
     VEC a[4] = {{0}}, b[4] = {{0}}, c[4] = {{0}};
     const double n = (double)count * (double)length;
     const ptrdiff_t ahead = count == 1 ? length : count * step; /* where the next chunk will be */
-#define STEP(k, at) a[k] += NAME(load)(x + at);
-#define PART(at, n) a[1] += NAME(load_part)(x + at, n);
-    OVER_STRETCHES(STEP, PART)
+    const ptrdiff_t far = FAR_AHEAD(count, step, length);
+#define STEP(k, at)                                                                                                     \
+    a[k] += NAME(load)(x + (at));                                                                                       \
+    __builtin_prefetch(x + (at) + far);
+#define PART(at, n)                                                                                                     \
+    a[1] += NAME(load_part)(x + (at), n);                                                                               \
+    __builtin_prefetch(x + (at) + far);
+    {
+        OVER_STRETCHES(STEP, PART)
+    }
 #undef STEP
 #undef PART
     const T center = (T)(NAME(sum_four)(a) / n);
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC d = NAME(load)(x + at) - center;                                                                            \
-        __builtin_prefetch(x + at + ahead);                                                                             \
+        VEC d = NAME(load)(x + (at)) - center;                                                                          \
+        __builtin_prefetch(x + (at) + ahead);                                                                           \
         b[k] += d;                                                                                                      \
         c[k] += d * d;                                                                                                  \
     }
 #define PART(at, n)                                                                                                     \
     {                                                                                                                   \
-        VEC d = NAME(first_lanes)(NAME(load_part)(x + at, n) - center, n);                                              \
+        VEC d = NAME(first_lanes)(NAME(load_part)(x + (at), n) - center, n);                                            \
         b[1] += d;                                                                                                      \
         c[1] += d * d;                                                                                                  \
     }
-    OVER_STRETCHES(STEP, PART)
+    {
+        OVER_STRETCHES(STEP, PART)
+    }
 #undef STEP
 #undef PART
     const double missing = NAME(sum_four)(b);
@@ -136,15 +164,20 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
                               T scale, T shift, T floor, double *sum, double *product)
 {
     VEC a[4] = {{0}}, b[4] = {{0}};
+    const ptrdiff_t far = FAR_AHEAD(count, step, length);
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC d = NAME(load)(x + at) - center, g = PASSED(NAME(load)(dy + at), d, scale, shift);                          \
+        VEC d = NAME(load)(x + (at)) - center, g = PASSED(NAME(load)(dy + (at)), d, scale, shift);                      \
+        __builtin_prefetch(x + (at) + far);                                                                             \
+        __builtin_prefetch(dy + (at) + far);                                                                            \
         a[k] += g;                                                                                                      \
         b[k] += g * d;                                                                                                  \
     }
 #define PART(at, n)                                                                                                     \
     {                                                                                                                   \
-        VEC d = NAME(load_part)(x + at, n) - center, g = PASSED(NAME(load_part)(dy + at, n), d, scale, shift);          \
+        VEC d = NAME(load_part)(x + (at), n) - center, g = PASSED(NAME(load_part)(dy + (at), n), d, scale, shift);      \
+        __builtin_prefetch(x + (at) + far);                                                                             \
+        __builtin_prefetch(dy + (at) + far);                                                                            \
         a[1] += g;                                                                                                      \
         b[1] += NAME(first_lanes)(g * d, n);                                                                            \
     }
@@ -155,7 +188,7 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
     *product += NAME(sum_four)(b);
 }
 
-/* out = a whole or a part vector of VALUE(LOAD), for all i < n; what is written is no other array. */
+/* out = a whole or a part vector of VALUE(LOAD), for all i < n. */
 #define OVER_ELEMENTS(out, VALUE)                                                                                       \
     {                                                                                                                   \
         ptrdiff_t i = 0;                                                                                                \
@@ -167,29 +200,51 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
 #define WHOLE(p) NAME(load)((p) + i)
 #define PART(p) NAME(load_part)((p) + i, n - i)
 
+/* The same of `count` stretches of n, `step` apart, with the places of the next ones in `out` asked for. */
+#define OVER_EACH(out, VALUE)                                                                                           \
+    {                                                                                                                   \
+        const ptrdiff_t far = FAR_AHEAD(count, step, n);                                                                \
+        for (ptrdiff_t s = 0; s < count; s++) {                                                                         \
+            ptrdiff_t i = s * step;                                                                                     \
+            const ptrdiff_t end = i + n;                                                                                \
+            for (; i + LANES <= end; i += LANES) {                                                                      \
+                __builtin_prefetch(out + i + far, 1);                                                                   \
+                NAME(store)(out + i, VALUE(WHOLE));                                                                     \
+            }                                                                                                           \
+            if (i < end) {                                                                                              \
+                __builtin_prefetch(out + i + far, 1);                                                                   \
+                NAME(store_part)(out + i, VALUE(PART_OF), end - i);                                                     \
+            }                                                                                                           \
+        }                                                                                                               \
+    }
+#define PART_OF(p) NAME(load_part)((p) + i, end - i)
+
 /* y = (x - center) scale + shift, and `other` if it is not NULL; not below `floor`: 0 where a ReLU comes next, else
  * -infinity */
-KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, const T *restrict other, ptrdiff_t n, T center, T scale,
-                            T shift, T floor)
+KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, const T *restrict other, ptrdiff_t count, ptrdiff_t step,
+                            ptrdiff_t n, T center, T scale, T shift, T floor)
 {
     if (other) {
 #define VALUE(LOAD) NAME(at_least)(((LOAD(x) - center) * scale + shift) + LOAD(other), floor)
-        OVER_ELEMENTS(y, VALUE)
+        OVER_EACH(y, VALUE)
 #undef VALUE
         return;
     }
 #define VALUE(LOAD) NAME(at_least)((LOAD(x) - center) * scale + shift, floor)
-    OVER_ELEMENTS(y, VALUE)
+    OVER_EACH(y, VALUE)
 #undef VALUE
 }
 
 /* dx = scale dy + (b (x - center) + c); dx may be dy */
-KERNEL NAME(stretch_gradient)(T *dx, const T *dy, const T *x, ptrdiff_t n, T center, T scale, T shift, T floor, T b, T c)
+KERNEL NAME(stretch_gradient)(T *dx, const T *dy, const T *x, ptrdiff_t count, ptrdiff_t step, ptrdiff_t n, T center,
+                              T scale, T shift, T floor, T b, T c)
 {
 #define VALUE(LOAD) (PASSED(LOAD(dy), LOAD(x) - center, scale, shift) * scale + ((LOAD(x) - center) * b + c))
-    OVER_ELEMENTS(dx, VALUE)
+    OVER_EACH(dx, VALUE)
 #undef VALUE
 }
+#undef OVER_EACH
+#undef PART_OF
 
 /* FIRST(LOAD), then ROW(LOAD, r) for up to eight rows, then LAST(LOAD, STORE): for each vector of columns. */
 #define STORE_WHOLE(p, v) NAME(store)((p) + i, v)
@@ -253,11 +308,11 @@ CYCONV_INLINE void NAME(column_squares)(T *sum, T *square, const T *center, cons
 }
 
 /* Mean and sum of squares of `rows` more rows of each column, of which `count` are in mean and square already. The first
- * n columns of a row of `width`; scratch: three rows. */
+ * n columns of a row of `width`; scratch: three rows of n. */
 KERNEL NAME(column_moments)(double *mean, double *square, double count, const T *x, ptrdiff_t rows, ptrdiff_t width,
                             ptrdiff_t n, T *scratch)
 {
-    T *center = scratch, *sum = scratch + width, *squares = scratch + 2 * width;
+    T *center = scratch, *sum = scratch + n, *squares = scratch + 2 * n;
     const T whole = (T)(1 / (double)rows);
     const double total = count + (double)rows, part = (double)rows, share = part / total, factor = count * share;
     memset(sum, 0, n * sizeof(T));
@@ -279,11 +334,11 @@ KERNEL NAME(column_moments)(double *mean, double *square, double count, const T 
     }
 }
 
-/* The sums of dy and of dy (x - center) over each column are added to `sum` and `product`; scratch: two rows. */
+/* The sums of dy and of dy (x - center) over each column are added to `sum` and `product`; scratch: two rows of n. */
 KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T *x, const T *center, const T *scale,
                              const T *shift, T floor, ptrdiff_t all, ptrdiff_t width, ptrdiff_t n, T *scratch)
 {
-    T *sums = scratch, *products = scratch + width;
+    T *sums = scratch, *products = scratch + n;
     memset(sums, 0, n * sizeof(T));
     memset(products, 0, n * sizeof(T));
     for (ptrdiff_t first = 0; first < all; first += 8) {
@@ -374,9 +429,9 @@ KERNEL NAME(element_products)(const T *dy, const T *x, const T *weight, ptrdiff_
     VEC a[4] = {{0}}, b[4] = {{0}};
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC g = NAME(load)(dy + at) * NAME(load)(weight + at);                                                          \
+        VEC g = NAME(load)(dy + (at)) * NAME(load)(weight + (at));                                                        \
         a[k] += g;                                                                                                      \
-        b[k] += g * (NAME(load)(x + at) - center);                                                                      \
+        b[k] += g * (NAME(load)(x + (at)) - center);                                                                    \
     }
 #undef PART
 #define PART(at, n)                                                                                                     \
@@ -432,6 +487,7 @@ KERNEL NAME(element_sums)(T *restrict dweight, T *restrict dbias, const T *restr
 
 #undef PASSED
 #undef OVER_STRETCHES
+#undef FAR_AHEAD
 #undef OVER_ELEMENTS
 #undef OVER_COLUMNS
 #undef STORE_WHOLE

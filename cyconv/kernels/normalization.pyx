@@ -15,7 +15,7 @@ Functions that are written for both types take a pointer `typed` that is never f
 
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, NAN, sqrt
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -34,13 +34,16 @@ from cyconv.kernels.normalization_parts cimport (
 )
 from cyconv.kernels.normalization_shape cimport (
     CHUNK_BYTES,
+    FEW_ROWS,
     PART_CHUNKS,
+    Job,
     Shape,
     Stretches,
     lay_out,
     rows_of_part,
     stretches,
 )
+from cyconv.kernels.normalization_tables cimport head_of, tabulate, tabulate_forward
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -50,27 +53,9 @@ ctypedef Py_ssize_t index
 cdef enum:
     PIECE = 16384  # elements that a task normalises
     CACHED = 1 << 21  # bytes of a set of which much is still in a cache when its statistics are known
+    SLAB = 256  # columns of a slab
+    SMALL_MAP = 256  # bytes of a map that is read in slabs
     TABLES = 5  # center, scale and shift of forward, and two of backward
-
-
-cdef struct Job:
-    Shape s
-    void* out  # y, or dx, which may be dy
-    const void* x
-    const void* other  # is added to y, or NULL
-    const void* dy  # NULL: forward
-    const void* weight  # of each channel, or NULL
-    const void* bias
-    double eps
-    bint given  # mean and variance do not depend on x
-    # y is not below it: 0 where a ReLU comes next, else -infinity. In backward NaN is none: nothing is below that.
-    double floor
-    double* mean  # [outer][groups]
-    double* variance
-    double* sums  # two for each channel (or column) of each block: of dy, of dy (x - center)
-    double* partial
-    void* scratch
-    void* tables  # TABLES of outer x pitch
 
 
 # ------------------------------------------------------------------------------------------------- sums of stretches
@@ -194,68 +179,12 @@ cdef void gather_block(const Job* j, index block, const double* found) noexcept 
         j.variance[block * s.groups + g] = b / count
 
 
-# ------------------------------------------------------------------------------------------------------------ tables
-
-
-cdef void tabulate_forward(const Job* j, real* typed, index block, index group, index head) noexcept nogil:
-    """What forward multiplies each channel of a group by, and adds, turned by `head` places:
-
-    y = (x - center) scale + shift, where center is the mean rounded to the type of x, so that a large mean cancels
-    before anything is multiplied.
-    """
-    cdef const Shape* s = &j.s
-    cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
-    cdef real* table = <real*>j.tables + block * s.pitch
-    cdef double mean = j.mean[block * s.groups + group], r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
-    cdef double scale, shift
-    cdef real center = <real>mean
-    for c in range(first, first + s.members):
-        scale = r if j.weight == NULL else r * (<const real*>j.weight)[c]
-        shift = (0 if j.bias == NULL else (<const real*>j.bias)[c]) - (mean - <double>center) * scale
-        for f in range(s.pitch // s.channels):
-            at = f * s.channels + c - head
-            if at < 0:
-                at += s.width
-            table[at], table[size + at], table[2 * size + at] = center, <real>scale, <real>shift
-
-
-cdef void tabulate(const Job* j, real* typed, index block, index group) noexcept nogil:
-    """The tables as the application needs them. Backward: with n elements in the group, P the sum of dy weight and Q
-    that of dy weight (x - mean) over them, and r = 1 / sqrt(variance + eps),
-
-        dx = r (dy weight - P / n - (x - mean) r^2 Q / n) = scale dy + b (x - center) + c.
-    """
-    cdef const Shape* s = &j.s
-    cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
-    cdef real* table = <real*>j.tables + block * s.pitch
-    cdef double mean = j.mean[block * s.groups + group], weight, n = <double>(s.samples * s.space * s.members)
-    cdef double r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
-    cdef double away = mean - <double>(<real>mean), p = 0, q = 0, b = 0, shift = 0
-    cdef index head = head_of(j, block, sizeof(real)) if s.last else 0
-    cdef const double* sums = j.sums + 2 * block * s.channels if j.sums != NULL else NULL
-    tabulate_forward(j, typed, block, group, head)
-    if j.dy == NULL:
-        return
-    if sums != NULL and not j.given:
-        for c in range(first, first + s.members):
-            weight = 1 if j.weight == NULL else (<const real*>j.weight)[c]
-            p += weight * sums[2 * c]
-            q += weight * (sums[2 * c + 1] - away * sums[2 * c])
-        b = -r * r * r * q / n
-        shift = -r * p / n - b * away
-    for c in range(first, first + s.members):
-        for f in range(s.pitch // s.channels):
-            at = f * s.channels + c - head
-            if at < 0:
-                at += s.width
-            table[3 * size + at], table[4 * size + at] = <real>b, <real>shift
-
-
 # ------------------------------------------------------------------------------------------------------- application
 
 
-cdef void apply_stretch(const Job* j, real* typed, index at, index n, index entry) noexcept nogil:
-    """Normalise n elements of one channel, or differentiate; `entry`: the channel's place in the tables."""
+cdef void apply_stretch(const Job* j, real* typed, index at, index count, index n, index entry) noexcept nogil:
+    """Normalise n elements of one channel of `count` samples, or differentiate; `entry`: its place in the tables."""
+    cdef index step = j.s.channels * j.s.space
     cdef index size = j.s.outer * j.s.pitch
     cdef const real* table = <const real*>j.tables + entry
     cdef const real* x = <const real*>j.x + at
@@ -263,9 +192,9 @@ cdef void apply_stretch(const Job* j, real* typed, index at, index n, index entr
     cdef const real* other = NULL if j.other == NULL else <const real*>j.other + at
     cdef real floor = <real>j.floor
     if j.dy == NULL:
-        stretch_affine(out, x, other, n, table[0], table[size], table[2 * size], floor)
+        stretch_affine(out, x, other, count, step, n, table[0], table[size], table[2 * size], floor)
     else:
-        stretch_gradient(out, <const real*>j.dy + at, x, n, table[0], table[size], table[2 * size], floor,
+        stretch_gradient(out, <const real*>j.dy + at, x, count, step, n, table[0], table[size], table[2 * size], floor,
                          table[3 * size], table[4 * size])
 
 
@@ -286,11 +215,6 @@ cdef void apply_rows(const Job* j, real* typed, index block, index first, index 
         apply_columns(j, typed, block, at + head + first * w, end - first, w, 0)
     if final and n:
         apply_columns(j, typed, block, at + head + rows * w, 1, n, 0)
-
-
-cdef inline index head_of(const Job* j, index block, index itemsize) noexcept nogil:
-    cdef index beyond = (<uintptr_t>j.out // itemsize + block * j.s.block) % (64 // itemsize)
-    return min(j.s.block, (64 // itemsize - beyond) % (64 // itemsize)) % j.s.width
 
 
 cdef void apply_columns(const Job* j, real* typed, index block, index at, index rows, index n,
@@ -333,11 +257,11 @@ cdef void apply_piece(const Job* j, real* typed, index piece) noexcept nogil:
         per = (s.space + PIECE - 1) // PIECE
         k = piece // per
         first = piece % per * PIECE
-        apply_stretch(j, typed, k * s.space + first, min(<index>PIECE, s.space - first), entry_of(s, k))
+        apply_stretch(j, typed, k * s.space + first, 1, min(<index>PIECE, s.space - first), entry_of(s, k))
     else:
         each = PIECE // s.space
         for k in range(piece * each, min((piece + 1) * each, s.outer * s.samples * s.channels)):
-            apply_stretch(j, typed, k * s.space, s.space, entry_of(s, k))
+            apply_stretch(j, typed, k * s.space, 1, s.space, entry_of(s, k))
 
 
 cdef inline index entry_of(const Shape* s, index stretch) noexcept nogil:
@@ -350,7 +274,7 @@ cdef inline index entry_of(const Shape* s, index stretch) noexcept nogil:
 cdef void whole_group(const Job* j, real* typed, index set, double* found) noexcept nogil:
     """Statistics of a group of a block in stretches, then the group itself, from the cache."""
     cdef const Shape* s = &j.s
-    cdef index block = set // s.groups, group = set % s.groups, m, c, at
+    cdef index block = set // s.groups, group = set % s.groups, c, at
     cdef uint64_t mode = flush_denormals()
     if j.dy == NULL:
         set_from_stretches(j, typed, set, found)
@@ -363,10 +287,9 @@ cdef void whole_group(const Job* j, real* typed, index set, double* found) noexc
                 set_from_stretches(j, typed, c, found)
     tabulate(j, typed, block, group)
     if j.out != NULL:
-        for m in range(s.samples):
-            for c in range(group * s.members, (group + 1) * s.members):
-                at = ((block * s.samples + m) * s.channels + c) * s.space
-                apply_stretch(j, typed, at, s.space, block * s.channels + c)
+        for c in range(group * s.members, (group + 1) * s.members):
+            at = (block * s.samples * s.channels + c) * s.space
+            apply_stretch(j, typed, at, s.samples, s.space, block * s.channels + c)
     restore_denormals(mode)
 
 
@@ -405,6 +328,107 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     restore_denormals(mode)
 
 
+# A batch of small maps: channels that are neighbours make a *slab*, samples x columns, of which each channel has `space`
+# side by side. Its rows are long enough to be read one after the other; stretches of single channels, a power of two
+# apart in all samples, would drive each other out of the caches.
+
+
+cdef inline index slab_channels(const Shape* s, index itemsize) noexcept nogil:
+    """Channels of a slab; 0: there are none."""
+    cdef index each = SLAB // s.space
+    if s.last or s.outer > 1 or s.groups < s.channels or s.space * itemsize > SMALL_MAP or s.samples < FEW_ROWS // 2:
+        return 0
+    while each * s.space > 64 and each * 8 > s.channels:  # for all threads something
+        each = (each + 1) // 2
+    return max(<index>1, min(each, s.channels))
+
+
+cdef void one_slab(const Job* j, real* typed, index first, index end, double* found, real* tables) noexcept nogil:
+    """Channels `first` to before `end`; found: two rows of columns, tables: eight."""
+    cdef const Shape* s = &j.s
+    cdef index step = s.channels * s.space, at = first * s.space, n = (end - first) * s.space, row, rows, c, k, i
+    cdef const real* x = <const real*>j.x + at
+    cdef const real* dy = NULL if j.dy == NULL else <const real*>j.dy + at
+    cdef const real* other = NULL
+    cdef real* out = NULL if j.out == NULL else <real*>j.out + at
+    cdef real floor = <real>j.floor
+    cdef uint64_t mode = flush_denormals()
+    if j.dy == NULL and not j.given:
+        for k in range((s.samples + FEW_ROWS - 1) // FEW_ROWS):
+            row = k * FEW_ROWS
+            rows = min(<index>FEW_ROWS, s.samples - row)
+            column_moments(found, found + n, <double>row, x + row * step, rows, step, n, tables)
+        for c in range(first, end):
+            gather_columns(j, c, found + (c - first) * s.space, found + n + (c - first) * s.space)
+    for c in range(first, end):
+        tabulate_forward(j, typed, 0, c, 0)
+    spread(j, typed, first, end, 3, tables)
+    if j.dy != NULL and j.sums != NULL:
+        memset(found, 0, 2 * n * sizeof(double))
+        for k in range((s.samples + FEW_ROWS - 1) // FEW_ROWS):
+            row = k * FEW_ROWS
+            rows = min(<index>FEW_ROWS, s.samples - row)
+            column_products(found, found + n, dy + row * step, x + row * step, tables, tables + n, tables + 2 * n, floor,
+                            rows, step, n, tables + 5 * n)
+        for c in range(first, end):
+            j.sums[2 * c] = j.sums[2 * c + 1] = 0
+            for k in range((c - first) * s.space, (c - first + 1) * s.space):
+                j.sums[2 * c] += found[k]
+                j.sums[2 * c + 1] += found[n + k]
+    if j.dy != NULL and out != NULL:
+        for c in range(first, end):
+            tabulate(j, typed, 0, c)
+        spread(j, typed, first, end, TABLES, tables)
+    for row in range(s.samples if out != NULL else 0):
+        i = row * step
+        if j.other != NULL:
+            other = <const real*>j.other + at + i
+        if dy == NULL:
+            column_affine(out + i, x + i, other, 1, n, tables, tables + n, tables + 2 * n, floor)
+        else:
+            column_gradient(out + i, dy + i, x + i, 1, n, tables, tables + n, tables + 2 * n, floor, tables + 3 * n,
+                            tables + 4 * n)
+    restore_denormals(mode)
+
+
+cdef inline void spread(const Job* j, real* typed, index first, index end, index count, real* tables) noexcept nogil:
+    """What the first `count` tables have for a channel to each of its columns."""
+    cdef index space = j.s.space, n = (end - first) * space, c, i, k
+    cdef real value
+    for i in range(count):
+        for c in range(first, end):
+            value = (<const real*>j.tables)[i * j.s.pitch + c]
+            for k in range((c - first) * space, (c - first + 1) * space):
+                tables[i * n + k] = value
+
+
+cdef inline void gather_columns(const Job* j, index c, const double* mean, const double* square) noexcept nogil:
+    """Mean and variance of a channel from those of its columns, of as many elements each."""
+    cdef double center = 0, total = 0, samples = <double>j.s.samples
+    cdef index k
+    for k in range(j.s.space):
+        center += mean[k]
+    center /= j.s.space
+    for k in range(j.s.space):
+        total += square[k] + samples * (mean[k] - center) * (mean[k] - center)
+    j.mean[c] = center
+    j.variance[c] = total / (samples * j.s.space)
+
+
+cdef int run_slabs(Job* job, real* typed, index each, int threads) except -1:
+    cdef Job j = job[0]
+    cdef index channels = j.s.channels, slabs = (channels + each - 1) // each, n = each * j.s.space, i
+    cdef Workspace tables = take(TABLES * channels * sizeof(real))
+    cdef Workspace found = take(slabs * 2 * n * sizeof(double))
+    cdef Workspace columns = take(slabs * 8 * n * sizeof(real))
+    j.tables = tables.data
+    with nogil:
+        for i in prange(slabs, schedule="static", num_threads=threads):
+            one_slab(&j, typed, i * each, min(channels, (i + 1) * each), <double*>found.data + i * 2 * n,
+                     <real*>columns.data + i * 8 * n)
+    return 0
+
+
 cdef void one_part(const Job* j, real* typed, index task, index parts, double* found, real* scratch) noexcept nogil:
     cdef uint64_t mode = flush_denormals()
     if j.s.last:
@@ -422,6 +446,13 @@ cdef void one_piece(const Job* j, real* typed, index piece) noexcept nogil:
 
 cdef int run(Job* job, real* typed, int threads) except -1:
     """Statistics unless they are given (backward always needs its sums), tables, application."""
+    cdef index each_slab = slab_channels(&job.s, sizeof(real))
+    if each_slab:
+        return run_slabs(job, typed, each_slab, threads)
+    return run_blocks(job, typed, threads)
+
+
+cdef int run_blocks(Job* job, real* typed, int threads) except -1:
     cdef Job j = job[0]
     cdef Shape* s = &j.s
     cdef bint sums = j.sums != NULL if j.dy != NULL else not j.given

@@ -14,14 +14,14 @@ cdef extern from "normalization.h" nogil:
                               float scale, float shift, float floor, double* sum, double* product) noexcept
     void stretch_products_f64(const double* dy, const double* x, index count, index step, index length, double center,
                               double scale, double shift, double floor, double* sum, double* product) noexcept
-    void stretch_affine_f32(float* y, const float* x, const float* other, index n, float center, float scale, float shift,
-                            float floor) noexcept
-    void stretch_affine_f64(double* y, const double* x, const double* other, index n, double center, double scale, double shift,
-                            double floor) noexcept
-    void stretch_gradient_f32(float* dx, const float* dy, const float* x, index n, float center, float scale, float shift,
-                              float floor, float b, float c) noexcept
-    void stretch_gradient_f64(double* dx, const double* dy, const double* x, index n, double center, double scale, double shift,
-                              double floor, double b, double c) noexcept
+    void stretch_affine_f32(float* y, const float* x, const float* other, index count, index step, index n, float center,
+                            float scale, float shift, float floor) noexcept
+    void stretch_affine_f64(double* y, const double* x, const double* other, index count, index step, index n, double center,
+                            double scale, double shift, double floor) noexcept
+    void stretch_gradient_f32(float* dx, const float* dy, const float* x, index count, index step, index n, float center,
+                              float scale, float shift, float floor, float b, float c) noexcept
+    void stretch_gradient_f64(double* dx, const double* dy, const double* x, index count, index step, index n, double center,
+                              double scale, double shift, double floor, double b, double c) noexcept
     void column_moments_f32(double* mean, double* square, double count, const float* x, index rows, index width,
                             index n, float* scratch) noexcept
     void column_moments_f64(double* mean, double* square, double count, const double* x, index rows, index width,
@@ -76,22 +76,22 @@ cdef inline void stretch_products(const real* dy, const real* x, index count, in
         stretch_products_f64(dy, x, count, step, length, center, scale, shift, floor, sum, product)
 
 
-cdef inline void stretch_affine(real* y, const real* x, const real* other, index n, real center, real scale, real shift,
-                                real floor) noexcept nogil:
-    """y = max((x - center) scale + shift + other, floor); other may be NULL."""
+cdef inline void stretch_affine(real* y, const real* x, const real* other, index count, index step, index n,
+                                real center, real scale, real shift, real floor) noexcept nogil:
+    """Of `count` stretches of n elements, `step` apart: y = max((x - center) scale + shift + other, floor); other may be NULL."""
     if real is float:
-        stretch_affine_f32(y, x, other, n, center, scale, shift, floor)
+        stretch_affine_f32(y, x, other, count, step, n, center, scale, shift, floor)
     else:
-        stretch_affine_f64(y, x, other, n, center, scale, shift, floor)
+        stretch_affine_f64(y, x, other, count, step, n, center, scale, shift, floor)
 
 
-cdef inline void stretch_gradient(real* dx, const real* dy, const real* x, index n, real center, real scale, real shift,
-                                  real floor, real b, real c) noexcept nogil:
-    """dx = scale dy + b (x - center) + c, dy counting as 0 where (x - center) scale + shift <= floor."""
+cdef inline void stretch_gradient(real* dx, const real* dy, const real* x, index count, index step, index n,
+                                  real center, real scale, real shift, real floor, real b, real c) noexcept nogil:
+    """Of such stretches: dx = scale dy + b (x - center) + c, dy counting as 0 where (x - center) scale + shift <= floor."""
     if real is float:
-        stretch_gradient_f32(dx, dy, x, n, center, scale, shift, floor, b, c)
+        stretch_gradient_f32(dx, dy, x, count, step, n, center, scale, shift, floor, b, c)
     else:
-        stretch_gradient_f64(dx, dy, x, n, center, scale, shift, floor, b, c)
+        stretch_gradient_f64(dx, dy, x, count, step, n, center, scale, shift, floor, b, c)
 
 
 cdef inline void column_moments(double* mean, double* square, double count, const real* x, index rows, index width,

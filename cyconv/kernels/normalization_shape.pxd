@@ -1,4 +1,5 @@
-"""How normalisation divides an array: into blocks, sets, chunks and parts of chunks, by geometry alone."""
+"""What normalisation is asked to do, and how it divides an array: into blocks, sets, chunks and parts of chunks, by
+geometry alone."""
 
 ctypedef Py_ssize_t index
 
@@ -19,6 +20,26 @@ cdef struct Shape:
     index fold, width, rows, rest
     index chunk_rows, parts, part_chunks, chunks
     index pitch  # entries of a table for each block: one for each channel, or for each column
+
+
+cdef struct Job:
+    Shape s
+    void* out  # y, or dx, which may be dy
+    const void* x
+    const void* other  # is added to y, or NULL
+    const void* dy  # NULL: forward
+    const void* weight  # of each channel, or NULL
+    const void* bias
+    double eps
+    bint given  # mean and variance do not depend on x
+    # y is not below it: 0 where a ReLU comes next, else -infinity. In backward NaN is none: nothing is below that.
+    double floor
+    double* mean  # [outer][groups]
+    double* variance
+    double* sums  # two for each channel (or column) of each block: of dy, of dy (x - center)
+    double* partial
+    void* scratch
+    void* tables  # TABLES of outer x pitch
 
 
 cdef inline Shape lay_out(index outer, index samples, index channels, index space, index groups, bint last,

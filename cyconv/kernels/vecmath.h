@@ -161,16 +161,19 @@ CYCONV_INLINE VEC NAME(tanh_vec)(VEC x)
     return (VEC)((IVEC)(m / (m + 2)) | ((IVEC)x & sign));
 }
 
-/* exp(x) for x <= 0 (or NaN), and 0 where it would be denormal: one factor 2^n does, and nothing overflows. */
-CYCONV_INLINE VEC NAME(exp_below)(VEC x)
+/* exp(x + more), |more| <= 0.06, where that is a normal number, or NaN. n goes straight into the exponent: of the bits of
+ * ROUNDER + n only those of n are left. */
+CYCONV_INLINE VEC NAME(exp_normal)(VEC x, VEC more)
 {
     VEC shifted = x * (T)1.44269504088896340736 + ROUNDER;
-    IVEC n = (IVEC)shifted - (IVEC)((VEC){0} + ROUNDER);
     VEC whole = shifted - ROUNDER;
-    VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW;
+    VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW + more;
     VEC e = r + r * r * (POLYNOMIAL(r)) + 1;
-    return NAME(pick)(x < SMALLEST, (VEC){0}, e * (VEC)((n + BIAS) << MANTISSA));
+    return (VEC)((IVEC)e + ((IVEC)shifted << MANTISSA));
 }
+
+/* exp(x) for x <= 0 (or NaN), and 0 where it would be denormal: one factor 2^n does, and nothing overflows. */
+CYCONV_INLINE VEC NAME(exp_below)(VEC x) { return NAME(pick)(x < SMALLEST, (VEC){0}, NAME(exp_normal)(x, (VEC){0})); }
 
 /* Natural logarithm: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)). What is denormal counts
  * as zero. */
