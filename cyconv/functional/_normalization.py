@@ -128,23 +128,30 @@ class _Moved(NamedTuple):
     momentum: float
 
 
+def _reachable(running: Any, x: Array) -> Any:
+    """Return running statistics as the kernel can write into them: aligned, in the machine's byte order; or a copy."""
+    if running is None or (running.dtype is x.dtype and running.flags.aligned):
+        return running
+    return running.astype(x.dtype)
+
+
 def _normalized(x: Array, sets: _Sets, found: Statistics, given: bool, weight: Array | None, bias: Array | None,
                 eps: float, last: bool, rectified: bool = False, other: Array | None = None,
                 moved: _Moved | None = None) -> Array:  # fmt: skip
     y = empty_like(x)
     if x.size == 0:
         return y
-    running: Any = (None, None, 0.0)
-    if moved is not None:
-        # The kernel writes into aligned numbers of the machine's byte order; others take the way over a copy.
-        running = tuple(r if r is None or (r.flags.aligned and r.dtype.isnative) else r.astype(x.dtype)
-                        for r in moved[:2]) + (moved.momentum,)  # fmt: skip
     threads = _settings.threads_for(x.size * MOVE_WORK)
-    _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified, other, *running)
-    if moved is not None:
-        for own, used in zip(moved[:2], running[:2], strict=True):
-            if own is not used:
-                own[...] = used
+    if moved is None:
+        _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified, other)
+        return y
+    mean, variance = _reachable(moved.mean, x), _reachable(moved.variance, x)
+    _kernel.normalize(
+        y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified, other, mean, variance, moved.momentum
+    )
+    for own, used in ((moved.mean, mean), (moved.variance, variance)):
+        if own is not used:
+            own[...] = used
     return y
 
 

@@ -157,7 +157,7 @@ KERNEL NAME(stretch_moments)(const T *x, ptrdiff_t count, ptrdiff_t step, ptrdif
 
 /* What of a gradient comes through the ReLU behind: nothing where forward's value was not above `floor`. With d = x - center
  * the value is that of forward to the last bit. `floor` is 0, or NaN where there is no ReLU: nothing is below. */
-#define PASSED(g, d, scale, shift) NAME(pick)((d) * (scale) + (shift) <= floor, (VEC){0}, g)
+#define PASSED(g, d, scale, shift) NAME(pick)((d) * (scale) + (shift) <= floor, (VEC){0}, NAME(loaded)(g))
 
 /* The sums of dy and of dy (x - center) are added to *a and *b. */
 KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_t step, ptrdiff_t length, T center,

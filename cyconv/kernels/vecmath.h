@@ -212,8 +212,16 @@ CYCONV_INLINE VEC NAME(sigmoid_vec)(VEC x)
     return NAME(pick)(x < 0, e, (VEC){0} + 1) / (e + 1);
 }
 CYCONV_INLINE VEC NAME(relu_vec)(VEC x) { return NAME(pick)(x < 0, (VEC){0}, x); } /* NaN is not below zero */
+/* A vector that is loaded whole. A load of the lanes of a mask alone waits for the mask: a quarter of a large ReLU's time. */
+CYCONV_INLINE VEC NAME(loaded)(VEC v)
+{
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
 /* y: the output, or for the ReLU its input, which tells the same. */
-CYCONV_INLINE VEC NAME(relu_gradient)(VEC dy, VEC y) { return NAME(pick)(y <= 0, (VEC){0}, dy); }
+CYCONV_INLINE VEC NAME(relu_gradient)(VEC dy, VEC y) { return NAME(pick)(y <= 0, (VEC){0}, NAME(loaded)(dy)); }
 CYCONV_INLINE VEC NAME(sum)(VEC a, VEC b) { return a + b; }
 CYCONV_INLINE VEC NAME(rectified_sum)(VEC a, VEC b) { return NAME(relu_vec)(a + b); }
 CYCONV_INLINE VEC NAME(sigmoid_gradient)(VEC dy, VEC y) { return dy * (y * (1 - y)); }
