@@ -14,7 +14,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, MOVE_WORK, dense, like
-from ._arrays import Array, array
+from ._arrays import FLOAT32, FLOAT64, Array, array
 
 _kernel = load("update")
 Factors = tuple[float, ...]
@@ -26,19 +26,35 @@ Job = tuple[Any, ...]
 def _apply(method: Callable[..., None], jobs: Sequence[Job], factors: Factors) -> None:
     """Run a kernel on the arrays of all parameters, each parameter's in one memory order; what it cannot reach is
     copied, and copied back."""
-    for data, grad, *_ in jobs:
+    held = [job if _plain(job) else None for job in jobs]
+    for number, (data, grad, *_) in enumerate(jobs):
+        if held[number] is not None:
+            continue
         g = array(grad, "step", "grad")
         if g.dtype != data.dtype or g.shape != data.shape:
             raise ValueError(
                 f"step: a parameter of {data.shape}, {data.dtype} has a gradient of {g.shape}, {g.dtype}; "
                 "they must agree"
             )
-    held = [_held(*job) for job in jobs]
-    method(held, factors, _settings.threads_for(sum(job[0].size for job in jobs) * EXP_WORK))
-    for (data, _, *kept), (p, _, *used) in zip(jobs, held, strict=True):
-        for own, other in zip((data, *kept), (p, *used), strict=True):
-            if own is not None and own is not other:
-                own[...] = other
+    used = [job if job is not None else _held(*given) for job, given in zip(held, jobs, strict=True)]
+    method(used, factors, _settings.threads_for(sum([job[0].size for job in jobs]) * EXP_WORK))
+    for given, job, one in zip(jobs, held, used, strict=True):
+        if job is None:
+            for own, other in zip((given[0], *given[2:]), (one[0], *one[2:]), strict=True):
+                if own is not None and own is not other:
+                    own[...] = other
+
+
+def _plain(job: Job) -> bool:
+    """Whether the kernel can take the arrays of a parameter as they are: what is usual, found quickly."""
+    data = job[0]
+    for x in job:
+        if x is not None and not (
+            type(x) is np.ndarray and x.dtype is data.dtype and x.shape == data.shape
+            and x.flags.c_contiguous and x.flags.aligned
+        ):  # fmt: skip
+            return False
+    return data.dtype is FLOAT32 or data.dtype is FLOAT64
 
 
 def _held(data: Array, grad: Any, *kept: Array | None) -> Job:
