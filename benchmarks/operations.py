@@ -1,4 +1,4 @@
-"""Pooling, activations, norms, shuffles, resizing: the table of what is measured, and the answers in float64 by NumPy."""
+"""Pooling, activations, norms, shuffles, resizing: the table of what is measured, and the answers in float64."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MOVES = ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle")
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation on one array; pooling has a square window, of the whole map where ``kernel`` is 0. That of others is
-    their number: of groups, or the factor of a shuffle or a resize."""
+    """One operation on one array; pooling has a square window, of the whole map where ``kernel`` is 0. That of others
+    is their number: of groups, or the factor of a shuffle or a resize."""
 
     label: str
     group: str
@@ -226,7 +226,7 @@ def _moved(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarr
 
 
 def _resized(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
-    """By one matrix for the rows and one for the columns: what each pixel of the output takes from those of the input."""
+    """By a matrix for the rows and one for the columns: what each pixel of the output takes from those of the input."""
 
     def shares(size: int) -> np.ndarray:
         at = (np.arange(size * operation.kernel) + 0.5) / operation.kernel - 0.5

@@ -577,7 +577,16 @@ def test_channels_that_nothing_depends_on():
 
 
 #: Batches of small maps, which are read in slabs of neighbouring channels; stretches, columns, parts.
-JOINED = [(33, 5, 3, 3), (16, 40, 4, 4), (70, 3, 1, 1), (40, 9, 8, 8), (65, 7), (17, 130, 2), (3, 6, 9, 7), (2, 4, 90, 80)]
+JOINED = [
+    (33, 5, 3, 3),
+    (16, 40, 4, 4),
+    (70, 3, 1, 1),
+    (40, 9, 8, 8),
+    (65, 7),
+    (17, 130, 2),
+    (3, 6, 9, 7),
+    (2, 4, 90, 80),
+]
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -22,7 +22,8 @@ def _operands(operation: str, inputs: Sequence[Any]) -> list[Array]:
     if not inputs:
         raise TypeError(f"{operation}: at least one input is needed")
     arrays = [array(value, operation, f"input {position}") for position, value in enumerate(inputs)]
-    same_dtype(operation, **{f"input {position}": value for position, value in enumerate(arrays)})
+    if any(value.dtype is not arrays[0].dtype for value in arrays):
+        same_dtype(operation, **{f"input {position}": value for position, value in enumerate(arrays)})
     return arrays
 
 

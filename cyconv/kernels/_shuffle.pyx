@@ -1,4 +1,4 @@
-"""Elements of several streams dealt out by turns, and back: pixel and channel shuffle. Only moves, so one for all types."""
+"""Elements of several streams dealt out by turns, and back: pixel and channel shuffle. They are moved only."""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t

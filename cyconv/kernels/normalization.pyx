@@ -43,7 +43,7 @@ from cyconv.kernels.normalization_shape cimport (
     rows_of_part,
     stretches,
 )
-from cyconv.kernels.normalization_tables cimport head_of, tabulate, tabulate_forward
+from cyconv.kernels.normalization_tables cimport gather_columns, head_of, spread, tabulate, tabulate_forward
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -147,36 +147,56 @@ cdef inline void rows_part(const Job* j, const real* dy, const real* x, index bl
         column_moments(found, found + w, <double>before, x + at, rows, w, n, scratch)
     else:
         t = <const real*>j.tables + block * j.s.pitch
-        column_products(found, found + w, dy + at, x + at, t, t + size, t + 2 * size, <real>j.floor, rows, w, n, scratch)
+        column_products(found, found + w, dy + at, x + at, t, t + size, t + 2 * size, <real>j.floor, rows, w, n,
+                        scratch)
 
 
-cdef void gather_block(const Job* j, index block, const double* found) noexcept nogil:
+cdef void gather_block(const Job* j, index block, double* found) noexcept nogil:
     """Mean and variance of each group from the parts of its columns, or the sums of each channel."""
     cdef const Shape* s = &j.s
-    cdef index g, c, f, k, column
+    cdef index g, c, k, column, w = s.width
     cdef double count, a, b
-    cdef const double* at
+    for k in range(1, s.parts):
+        gather_part(j, found, found + 2 * k * w, k)
     if j.dy != NULL:
         for c in range(s.channels):
             a = b = 0
-            for f in range(s.fold):
-                for k in range(s.parts):
-                    at = found + 2 * k * s.width + f * s.channels + c
-                    a += at[0]
-                    b += at[s.width]
+            for k in range(s.fold):
+                a += found[k * s.channels + c]
+                b += found[w + k * s.channels + c]
             j.sums[2 * (block * s.channels + c)] = a
             j.sums[2 * (block * s.channels + c) + 1] = b
         return
     for g in range(s.groups):
         count = a = b = 0
         for c in range(g * s.members, (g + 1) * s.members):
-            for f in range(s.fold):
-                column = f * s.channels + c
-                for k in range(s.parts):
-                    at = found + 2 * k * s.width + column
-                    merge_moments(&count, &a, &b, rows_of_part(s, k, column), at[0], at[s.width])
+            for k in range(s.fold):
+                column = k * s.channels + c
+                merge_moments(&count, &a, &b, <double>(s.rows + (1 if column < s.rest else 0)), found[column],
+                              found[w + column])
         j.mean[block * s.groups + g] = a
         j.variance[block * s.groups + g] = b / count
+
+
+cdef void gather_part(const Job* j, double* found, const double* more, index part) noexcept nogil:
+    """Put a part of the columns to those before it, side by side: a division for each of them would be felt."""
+    cdef const Shape* s = &j.s
+    cdef index w = s.width, c, k, first = 0, end
+    cdef double before = <double>(part * s.part_chunks * s.chunk_rows), share, factor, difference, rows
+    if j.dy != NULL:
+        for c in range(2 * w):
+            found[c] += more[c]
+        return
+    for k in range(2):  # columns with an element of the rest, and those without
+        end = w if k else s.rest
+        rows = rows_of_part(s, part, w if k else -1)
+        share = rows / (before + rows)
+        factor = before * share
+        for c in range(first, end):
+            difference = more[c] - found[c]
+            found[c] += difference * share
+            found[w + c] += more[w + c] + difference * difference * factor
+        first = end
 
 
 # ------------------------------------------------------------------------------------------------------- application
@@ -233,15 +253,15 @@ cdef void apply_columns(const Job* j, real* typed, index block, index at, index 
 
 
 cdef inline index pieces_of(const Shape* s) noexcept nogil:
-    """Tasks of the application: pieces of a stretch, or several stretches; groups of rows of one block."""
-    cdef index stretches = s.outer * s.samples * s.channels, each
+    """Tasks of the application: pieces of a stretch, or several runs; groups of rows of one block."""
+    cdef index runs = s.outer * s.samples * s.channels, each
     if s.last:
         each = max(<index>8, PIECE // s.width // 8 * 8)
         return s.outer * max(<index>1, (s.rows + each - 1) // each)
     if s.space >= PIECE:
-        return stretches * ((s.space + PIECE - 1) // PIECE)
+        return runs * ((s.space + PIECE - 1) // PIECE)
     each = PIECE // s.space
-    return (stretches + each - 1) // each
+    return (runs + each - 1) // each
 
 
 cdef void apply_piece(const Job* j, real* typed, index piece) noexcept nogil:
@@ -294,7 +314,7 @@ cdef void whole_group(const Job* j, real* typed, index set, double* found) noexc
 
 
 cdef inline void short_products(const Job* j, real* typed, index c) noexcept nogil:
-    """The sums of a channel of one sample, which is one chunk; what `set_from_stretches` finds, without its divisions."""
+    """The sums of a channel of one sample, which is one chunk; as `set_from_stretches`, without its divisions."""
     cdef index size = j.s.outer * j.s.pitch, at = c * j.s.space
     cdef const real* t = <const real*>j.tables + c
     j.sums[2 * c] = j.sums[2 * c + 1] = 0
@@ -328,9 +348,9 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     restore_denormals(mode)
 
 
-# A batch of small maps: channels that are neighbours make a *slab*, samples x columns, of which each channel has `space`
-# side by side. Its rows are long enough to be read one after the other; stretches of single channels, a power of two
-# apart in all samples, would drive each other out of the caches.
+# A batch of small maps: neighbouring channels make a *slab*, samples x columns, of which each channel has `space` side
+# by side. Its rows are long enough to be read one after the other; stretches of single channels, a power of two apart
+# in all samples, would drive each other out of the caches.
 
 
 cdef inline index slab_channels(const Shape* s, index itemsize) noexcept nogil:
@@ -368,8 +388,9 @@ cdef void one_slab(const Job* j, real* typed, index first, index end, double* fo
         for k in range((s.samples + FEW_ROWS - 1) // FEW_ROWS):
             row = k * FEW_ROWS
             rows = min(<index>FEW_ROWS, s.samples - row)
-            column_products(found, found + n, dy + row * step, x + row * step, tables, tables + n, tables + 2 * n, floor,
-                            rows, step, n, tables + 5 * n)
+            i = row * step
+            column_products(found, found + n, dy + i, x + i, tables, tables + n, tables + 2 * n, floor, rows, step, n,
+                            tables + 5 * n)
         for c in range(first, end):
             j.sums[2 * c] = j.sums[2 * c + 1] = 0
             for k in range((c - first) * s.space, (c - first + 1) * s.space):
@@ -389,30 +410,6 @@ cdef void one_slab(const Job* j, real* typed, index first, index end, double* fo
             column_gradient(out + i, dy + i, x + i, 1, n, tables, tables + n, tables + 2 * n, floor, tables + 3 * n,
                             tables + 4 * n)
     restore_denormals(mode)
-
-
-cdef inline void spread(const Job* j, real* typed, index first, index end, index count, real* tables) noexcept nogil:
-    """What the first `count` tables have for a channel to each of its columns."""
-    cdef index space = j.s.space, n = (end - first) * space, c, i, k
-    cdef real value
-    for i in range(count):
-        for c in range(first, end):
-            value = (<const real*>j.tables)[i * j.s.pitch + c]
-            for k in range((c - first) * space, (c - first + 1) * space):
-                tables[i * n + k] = value
-
-
-cdef inline void gather_columns(const Job* j, index c, const double* mean, const double* square) noexcept nogil:
-    """Mean and variance of a channel from those of its columns, of as many elements each."""
-    cdef double center = 0, total = 0, samples = <double>j.s.samples
-    cdef index k
-    for k in range(j.s.space):
-        center += mean[k]
-    center /= j.s.space
-    for k in range(j.s.space):
-        total += square[k] + samples * (mean[k] - center) * (mean[k] - center)
-    j.mean[c] = center
-    j.variance[c] = total / (samples * j.s.space)
 
 
 cdef int run_slabs(Job* job, real* typed, index each, int threads) except -1:

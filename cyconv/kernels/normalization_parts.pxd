@@ -14,13 +14,17 @@ cdef extern from "normalization.h" nogil:
                               float scale, float shift, float floor, double* sum, double* product) noexcept
     void stretch_products_f64(const double* dy, const double* x, index count, index step, index length, double center,
                               double scale, double shift, double floor, double* sum, double* product) noexcept
-    void stretch_affine_f32(float* y, const float* x, const float* other, index count, index step, index n, float center,
+    void stretch_affine_f32(float* y, const float* x, const float* other, index count, index step, index n,
+                            float center,
                             float scale, float shift, float floor) noexcept
-    void stretch_affine_f64(double* y, const double* x, const double* other, index count, index step, index n, double center,
+    void stretch_affine_f64(double* y, const double* x, const double* other, index count, index step, index n,
+                            double center,
                             double scale, double shift, double floor) noexcept
-    void stretch_gradient_f32(float* dx, const float* dy, const float* x, index count, index step, index n, float center,
+    void stretch_gradient_f32(float* dx, const float* dy, const float* x, index count, index step, index n,
+                              float center,
                               float scale, float shift, float floor, float b, float c) noexcept
-    void stretch_gradient_f64(double* dx, const double* dy, const double* x, index count, index step, index n, double center,
+    void stretch_gradient_f64(double* dx, const double* dy, const double* x, index count, index step, index n,
+                              double center,
                               double scale, double shift, double floor, double b, double c) noexcept
     void column_moments_f32(double* mean, double* square, double count, const float* x, index rows, index width,
                             index n, float* scratch) noexcept
@@ -37,9 +41,11 @@ cdef extern from "normalization.h" nogil:
     void column_affine_f64(double* y, const double* x, const double* other, index rows, index n, const double* center,
                            const double* scale, const double* shift, double floor) noexcept
     void column_gradient_f32(float* dx, const float* dy, const float* x, index rows, index n, const float* center,
-                             const float* scale, const float* shift, float floor, const float* b, const float* c) noexcept
+                             const float* scale, const float* shift, float floor, const float* b,
+                             const float* c) noexcept
     void column_gradient_f64(double* dx, const double* dy, const double* x, index rows, index n, const double* center,
-                             const double* scale, const double* shift, double floor, const double* b, const double* c) noexcept
+                             const double* scale, const double* shift, double floor, const double* b,
+                             const double* c) noexcept
     void element_affine_f32(float* y, const float* x, index n, float center, float scale, float shift,
                             const float* weight, const float* bias) noexcept
     void element_affine_f64(double* y, const double* x, index n, double center, double scale, double shift,
@@ -78,7 +84,8 @@ cdef inline void stretch_products(const real* dy, const real* x, index count, in
 
 cdef inline void stretch_affine(real* y, const real* x, const real* other, index count, index step, index n,
                                 real center, real scale, real shift, real floor) noexcept nogil:
-    """Of `count` stretches of n elements, `step` apart: y = max((x - center) scale + shift + other, floor); other may be NULL."""
+    """Of `count` stretches of n elements, `step` apart: y = max((x - center) scale + shift + other, floor); other may
+    be NULL."""
     if real is float:
         stretch_affine_f32(y, x, other, count, step, n, center, scale, shift, floor)
     else:
@@ -87,7 +94,8 @@ cdef inline void stretch_affine(real* y, const real* x, const real* other, index
 
 cdef inline void stretch_gradient(real* dx, const real* dy, const real* x, index count, index step, index n,
                                   real center, real scale, real shift, real floor, real b, real c) noexcept nogil:
-    """Of such stretches: dx = scale dy + b (x - center) + c, dy counting as 0 where (x - center) scale + shift <= floor."""
+    """Of such stretches: dx = scale dy + b (x - center) + c, dy counting as 0 where (x - center) scale + shift <=
+    floor."""
     if real is float:
         stretch_gradient_f32(dx, dy, x, count, step, n, center, scale, shift, floor, b, c)
     else:

@@ -1,4 +1,4 @@
-"""What normalisation multiplies each channel by, and adds: tables of one row for each factor."""
+"""What normalisation multiplies each channel by, and adds: tables of one row for each factor; columns of slabs."""
 
 from libc.math cimport sqrt
 from libc.stdint cimport uintptr_t
@@ -66,3 +66,27 @@ cdef inline void tabulate(const Job* j, real* typed, index block, index group) n
             if at < 0:
                 at += s.width
             table[3 * size + at], table[4 * size + at] = <real>b, <real>shift
+
+
+cdef inline void spread(const Job* j, real* typed, index first, index end, index count, real* tables) noexcept nogil:
+    """What the first `count` tables have for a channel to each of its columns."""
+    cdef index space = j.s.space, n = (end - first) * space, c, i, k
+    cdef real value
+    for i in range(count):
+        for c in range(first, end):
+            value = (<const real*>j.tables)[i * j.s.pitch + c]
+            for k in range((c - first) * space, (c - first + 1) * space):
+                tables[i * n + k] = value
+
+
+cdef inline void gather_columns(const Job* j, index c, const double* mean, const double* square) noexcept nogil:
+    """Mean and variance of a channel from those of its columns, of as many elements each."""
+    cdef double center = 0, total = 0, samples = <double>j.s.samples
+    cdef index k
+    for k in range(j.s.space):
+        center += mean[k]
+    center /= j.s.space
+    for k in range(j.s.space):
+        total += square[k] + samples * (mean[k] - center) * (mean[k] - center)
+    j.mean[c] = center
+    j.variance[c] = total / (samples * j.s.space)

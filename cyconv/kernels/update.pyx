@@ -68,7 +68,8 @@ def sgd(list jobs, factors, int threads):
 
 
 def adam(list jobs, factors, int threads):
-    """``jobs``: (p, grad, mean, square, most); ``factors``: sign, decay, shrink, take1, keep2, take2, rate, scale, eps."""
+    """``jobs``: (p, grad, mean, square, most); ``factors``: sign, decay, shrink, take1, keep2, take2, rate, scale,
+    eps."""
     run(ADAM, jobs, factors, threads)
 
 

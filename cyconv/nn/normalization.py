@@ -144,7 +144,7 @@ class _BatchNorm(_ChannelNorm):
     def _differentiate(
         self, grad_output: Any, pending: Pending, input_grad: bool, rectified: bool = False, ours: bool = False
     ) -> Any:
-        """Like `_backward`, of the ReLU behind as well if `rectified`; if the gradient is `ours`, it is written over."""
+        """Like `_backward`, of the ReLU behind as well if `rectified`; a gradient that is `ours` is written over."""
         if self._saved is None:
             raise self._nothing_remembered()
         input, statistics, _ = self._saved
