@@ -52,7 +52,7 @@ def _eps(operation: str, eps: Any) -> float:
 
 
 def _number(operation: str, name: str, value: Any, minimum: float = -math.inf) -> float:
-    if type(value) is float and value >= minimum:
+    if type(value) is float and value >= minimum and math.isfinite(value):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{operation}: {name} must be a number, got {value!r}")
@@ -431,7 +431,7 @@ def instance_norm(
     """
     operation = "instance_norm"
     x = array(input, operation, "input")
-    sets = _sets(operation, x.shape, use_input_stats)
+    sets = _sets(operation, x.shape, bool(use_input_stats))
     eps, momentum = _eps(operation, eps), _number(operation, "momentum", momentum)
     mean = _running(operation, "running_mean", running_mean, x, use_input_stats)
     var = _running(operation, "running_var", running_var, x, use_input_stats)
@@ -473,7 +473,7 @@ def instance_norm_backward(
     """
     operation = "instance_norm_backward"
     x = array(input, operation, "input")
-    sets = _sets(operation, x.shape, use_input_stats)
+    sets = _sets(operation, x.shape, bool(use_input_stats))
     eps = _eps(operation, eps)
     mean = _running(operation, "running_mean", running_mean, x, False)
     var = _running(operation, "running_var", running_var, x, False)

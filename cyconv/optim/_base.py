@@ -146,11 +146,11 @@ class Optimizer:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     step, factors, arrays = self._update(parameter.data, parameter.grad, self.state[position], group)
-                    updates.setdefault((step, factors), []).append(arrays)
+                    updates.setdefault((step, *map(float, factors)), []).append(arrays)
                 position += 1
         # Those with the same factors, as a rule all of them, in one go.
-        for (step, factors), jobs in updates.items():
-            step(jobs, factors)
+        for (step, *factors), jobs in updates.items():
+            step(jobs, tuple(factors))
 
     def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         """Return the function that updates `data` in place, its factors, and the arrays of one of its jobs."""
