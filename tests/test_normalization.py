@@ -592,7 +592,7 @@ JOINED = [
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", JOINED)
-def test_batches_of_small_maps_agree_with_the_oracle(shape, dtype, order):
+def test_a_batch_of_small_maps_agrees_with_the_oracle(shape, dtype, order):
     x, grad = in_order(normal(shape, dtype, shift=3), order), in_order(normal(shape, dtype, 1), order)
     for what, (name, kwargs) in cases(shape, 1, dtype).items():
         if what.startswith("batch"):
@@ -602,7 +602,7 @@ def test_batches_of_small_maps_agree_with_the_oracle(shape, dtype, order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", JOINED)
-def test_the_relu_behind_goes_backward_in_the_same_pass(shape, dtype, order):
+def test_rectified_backward_is_that_of_norm_and_relu(shape, dtype, order):
     """To the last bit: which elements the ReLU let through is found again from the input."""
     x, grad = in_order(normal(shape, dtype, shift=3), order), in_order(normal(shape, dtype, 1), order)
     weight, bias = normal(shape[1], dtype, 2), normal(shape[1], dtype, 3)
