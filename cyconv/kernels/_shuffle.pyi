@@ -1,9 +1,11 @@
+from typing import Any
+
 from numpy.typing import NDArray
 
 def deal(
-    wide: NDArray,
-    narrow: NDArray,
-    at: NDArray,
+    wide: NDArray[Any],
+    narrow: NDArray[Any],
+    at: NDArray[Any],
     n: int,
     split: bool,
     shape: tuple[int, int, int],
