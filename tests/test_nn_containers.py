@@ -646,6 +646,18 @@ def test_a_norm_that_ran_by_itself_in_between_goes_backward_by_itself():
     np.testing.assert_array_equal(got, norm.backward(np.where(y > 0, grad, 0).astype("float32")))
 
 
+def test_parameters_that_change_before_backward_do_not_change_what_the_relu_let_through():
+    norm, relu = nn.BatchNorm2d(3), nn.ReLU()
+    model = nn.Sequential(norm, relu)
+    x, grad = normal(2, 3, 4, 4, dtype="float32"), normal(2, 3, 4, 4, dtype="float32", seed=1)
+    y = model(x)
+    assert norm._rectified(relu)
+    norm.bias.data -= 0.5
+    got = model.backward(grad)
+    wanted = norm.backward(np.where(y > 0, grad, 0).astype("float32"))
+    np.testing.assert_array_equal(got, wanted)
+
+
 def test_join_gradients_adds_and_lets_through_what_the_relu_did():
     """Longer than a chunk of the kernel, and no whole number of vectors; in place each element is added once."""
     for size in (1, 5, 8192 * 2 + 5):

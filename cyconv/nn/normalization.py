@@ -130,13 +130,19 @@ class _BatchNorm(_ChannelNorm):
         )  # fmt: skip
         if self.training and batches is not None:
             batches += 1
-        # The last is what a ReLU gave that nothing stands before: its gradient and ours are found in one pass.
-        self._saved = (input, statistics, output if rectified and other is None else None) if self.training else None
+        # What a ReLU gave that nothing stands before: its gradient and ours are found in one pass.
+        joined = (output, self._values()) if rectified and other is None else None
+        self._saved = (input, statistics, joined) if self.training else None
         return output
 
+    def _values(self) -> tuple[bytes | None, ...]:
+        return tuple(None if p is None else p.data.tobytes() for p in (self.weight, self.bias))
+
     def _rectified(self, relu: Any) -> bool:
-        """Whether what the ReLU remembers is what the last forward pass gave, through it."""
-        return self._saved is not None and self._saved[2] is not None and self._saved[2] is relu._saved
+        """Whether what the ReLU remembers is what the last forward pass gave, and would give again, through it."""
+        if self._saved is None or self._saved[2] is None or self._saved[2][0] is not relu._saved:
+            return False
+        return bool(self._saved[2][1] == self._values())
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         return self._differentiate(grad_output, pending, input_grad)
