@@ -1,4 +1,4 @@
-"""Pooling, ReLU, batch norm and softmax: the table of what is measured, and the answers in float64 by NumPy."""
+"""Pooling, activations, norms, shuffles, resizing: the table of what is measured, and the answers in float64."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
-EPS = 1e-5  # of batch norm
+EPS = 1e-5  # of norms
+NORMS = ("batch_norm", "group_norm", "layer_norm")
+RESIZES = ("nearest", "bilinear")
+MOVES = ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle")
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation on one array; pooling has a square window, of the whole map where ``kernel`` is 0."""
+    """One operation on one array; pooling has a square window, of the whole map where ``kernel`` is 0. That of others
+    is their number: of groups, or the factor of a shuffle or a resize."""
 
     label: str
     group: str
@@ -32,6 +37,11 @@ class Operation:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
+        if self.kind in ("pixel_shuffle", "pixel_unshuffle", *RESIZES):
+            r, (n, c, h, w) = self.kernel, self.shape
+            if self.kind == "pixel_unshuffle":
+                return (n, c * r * r, h // r, w // r)
+            return (n, c if self.kind in RESIZES else c // r**2, h * r, w * r)
         if not self.kind.endswith("_pool"):
             return self.shape
         along = zip(self.shape[2:], self.window, strict=True)
@@ -42,20 +52,24 @@ class Operation:
         text = "x".join(map(str, self.shape))
         if self.kind.endswith("_pool"):
             text += f" {'x'.join(map(str, self.window))} s{self.stride}" + (f" p{self.padding}" if self.padding else "")
+        elif self.kernel:
+            text += f" by {self.kernel}"
         return text
 
     def numbers(self, direction: str) -> int:
         """How many numbers are read and written at least, whatever a cache keeps: batch norm must read its input twice,
         once for the statistics; backward takes dy, and what else the gradient needs, to dx."""
         x, y = math.prod(self.shape), math.prod(self.out_shape)
-        if self.kind == "batch_norm":
+        if self.kind in NORMS:
             return 3 * x if direction == "forward" else 5 * x
         if direction == "forward":
+            return x + y + (x if self.kind == "add_relu" else 0)
+        if self.kind in (*MOVES, *RESIZES, "avg_pool"):
             return x + y
-        return x + y + {"max_pool": x, "avg_pool": 0, "relu": y, "softmax": y}[self.kind]
+        return x + y + (x if self.kind == "max_pool" else y)
 
 
-GROUPS = ("pooling", "activation", "normalization")
+GROUPS = ("pooling", "activation", "normalization", "moving")
 
 
 def _table() -> Iterator[Operation]:
@@ -83,6 +97,12 @@ def _table() -> Iterator[Operation]:
         ("relu 64 112 b16", (16, 64, 112, 112)),
     ]:
         yield Operation(name, "activation", "relu", shape)
+    for name, kind, shape in [
+        ("gelu 64 56 b16", "gelu", (16, 64, 56, 56)),
+        ("silu 64 56 b16", "silu", (16, 64, 56, 56)),
+        ("add relu 64 32 b64", "add_relu", (64, 64, 32, 32)),
+    ]:
+        yield Operation(name, "activation", kind, shape)
     for name, shape in [
         ("softmax 10 b64", (64, 10)),
         ("softmax 1000 b128", (128, 1000)),
@@ -97,6 +117,20 @@ def _table() -> Iterator[Operation]:
         ("bn 64 112 b16", (16, 64, 112, 112)),
     ]:
         yield Operation(name, "normalization", "batch_norm", shape)
+    for name, kind, shape, number in [
+        ("gn 32 64 56 b16", "group_norm", (16, 64, 56, 56), 32),
+        ("gn 32 256 14 b16", "group_norm", (16, 256, 14, 14), 32),
+        ("ln 256 b64", "layer_norm", (64, 128, 256), 0),
+    ]:
+        yield Operation(name, "normalization", kind, shape, number)
+    for name, kind, shape, number in [
+        ("pixel shuffle 64 56 b16", "pixel_shuffle", (16, 64, 56, 56), 2),
+        ("pixel unshuffle 16 112 b16", "pixel_unshuffle", (16, 16, 112, 112), 2),
+        ("channel shuffle 64 56 b16", "channel_shuffle", (16, 64, 56, 56), 4),
+        ("nearest 64 56 b4", "nearest", (4, 64, 56, 56), 2),
+        ("bilinear 64 56 b4", "bilinear", (4, 64, 56, 56), 2),
+    ]:
+        yield Operation(name, "moving", kind, shape, number)
 
 
 OPERATIONS = tuple(_table())
@@ -109,7 +143,7 @@ def select(pattern: str | None, group: str) -> list[Operation]:
 
 @dataclass(frozen=True)
 class Arrays:
-    """What one operation works on; ``weight`` and ``bias`` are batch norm's."""
+    """What one operation works on; ``weight`` and ``bias`` are a norm's. What ``add_relu`` adds is ``dy``."""
 
     x: np.ndarray
     dy: np.ndarray
@@ -119,7 +153,8 @@ class Arrays:
     @classmethod
     def random(cls, operation: Operation, dtype: str, seed: int = 0) -> Arrays:
         rng = np.random.default_rng(seed)
-        sizes = (operation.shape, operation.out_shape, operation.shape[1:2], operation.shape[1:2])
+        each = operation.shape[-1:] if operation.kind == "layer_norm" else operation.shape[1:2]
+        sizes = (operation.shape, operation.out_shape, each, each)
         return cls(*(rng.standard_normal(size, dtype=np.float32).astype(dtype, copy=False) for size in sizes))
 
 
@@ -153,28 +188,85 @@ def _pooled(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndar
     return (dxp[:, :, pad : pad + h, pad : pad + w],)
 
 
-def _normalized(data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
-    x, dy = data.x.astype(np.float64), data.dy.astype(np.float64)
-    axes, column = (0, 2, 3), (1, -1, 1, 1)
+def _normalized(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
+    # Seen as (N, groups, channels of one, space), or (rows, elements); `axes` have a mean in common, `summed` a weight.
+    shape = operation.shape
+    if operation.kind == "layer_norm":
+        seen, column = (-1, shape[-1]), (1, -1)
+        axes, summed = (1,), (0,)
+    else:
+        groups = operation.kernel or shape[1]
+        seen, column = (shape[0], groups, shape[1] // groups, -1), (1, groups, -1, 1)
+        axes, summed = (0, 2, 3) if operation.kind == "batch_norm" else (2, 3), (0, 3)
+    x, dy = (a.astype(np.float64).reshape(seen) for a in (data.x, data.dy))
     scale = 1 / np.sqrt(x.var(axes, keepdims=True) + EPS)
     normal = (x - x.mean(axes, keepdims=True)) * scale
     weight, bias = (a.astype(np.float64).reshape(column) for a in (data.weight, data.bias))
     if direction == "forward":
-        return (normal * weight + bias,)
-    along = (dy * normal).mean(axes, keepdims=True)
-    dx = weight * scale * (dy - dy.mean(axes, keepdims=True) - normal * along)
-    return dx, (dy * normal).sum(axes), dy.sum(axes)
+        return ((normal * weight + bias).reshape(shape),)
+    g = dy * weight
+    dx = scale * (g - g.mean(axes, keepdims=True) - normal * (g * normal).mean(axes, keepdims=True))
+    return dx.reshape(shape), (dy * normal).sum(summed).ravel(), dy.sum(summed).ravel()
+
+
+def _moved(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
+    """Shuffles, by axes that change places."""
+    n, c, h, w = operation.shape
+    r, kind = operation.kernel, operation.kind
+    if kind == "channel_shuffle":
+        seen, order = (n, r, c // r, h, w), (0, 2, 1, 3, 4)
+    elif kind == "pixel_shuffle":
+        seen, order = (n, c // r**2, r, r, h, w), (0, 1, 4, 2, 5, 3)
+    else:
+        seen, order = (n, c, h // r, r, w // r, r), (0, 1, 3, 5, 2, 4)
+    if direction == "forward":
+        return (data.x.reshape(seen).transpose(order).reshape(operation.out_shape),)
+    dy = data.dy.reshape([seen[axis] for axis in order])
+    return (dy.transpose(np.argsort(order)).reshape(operation.shape),)
+
+
+def _resized(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
+    """By a matrix for the rows and one for the columns: what each pixel of the output takes from those of the input."""
+
+    def shares(size: int) -> np.ndarray:
+        at = (np.arange(size * operation.kernel) + 0.5) / operation.kernel - 0.5
+        if operation.kind == "nearest":
+            return np.eye(size)[np.rint(at).astype(int)]
+        at = at.clip(0, size - 1)
+        return np.maximum(0, 1 - np.abs(at[:, np.newaxis] - np.arange(size)))
+
+    rows, columns = shares(operation.shape[2]), shares(operation.shape[3])
+    if direction == "forward":
+        return (rows @ data.x.astype(np.float64) @ columns.T,)
+    return (rows.T @ data.dy.astype(np.float64) @ columns,)
+
+
+def _unit(kind: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An activation and its derivative at x."""
+    if kind == "relu":
+        return np.maximum(x, 0), x > 0
+    if kind == "silu":
+        share = 1 / (1 + np.exp(-x))
+        return x * share, share * (1 + x * (1 - share))
+    share = special.ndtr(x)
+    return x * share, share + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
 def answer(operation: Operation, direction: str, data: Arrays) -> tuple[np.ndarray, ...]:
     """The output, or the gradients of the array arguments, in float64."""
     if operation.kind.endswith("_pool"):
         return _pooled(operation, data, direction)
-    if operation.kind == "batch_norm":
-        return _normalized(data, direction)
+    if operation.kind in NORMS:
+        return _normalized(operation, data, direction)
+    if operation.kind in MOVES:
+        return _moved(operation, data, direction)
+    if operation.kind in RESIZES:
+        return _resized(operation, data, direction)
     x, dy = data.x.astype(np.float64), data.dy.astype(np.float64)
-    if operation.kind == "relu":
-        return (np.maximum(x, 0),) if direction == "forward" else (dy * (x > 0),)
+    if operation.kind != "softmax":
+        added = operation.kind == "add_relu"
+        y, slope = _unit("relu", x + dy) if added else _unit(operation.kind, x)
+        return (y,) if direction == "forward" else (dy * slope,)
     powers = np.exp(x - x.max(1, keepdims=True))
     y = powers / powers.sum(1, keepdims=True)
     return (y,) if direction == "forward" else (y * (dy - (dy * y).sum(1, keepdims=True)),)

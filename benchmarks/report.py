@@ -22,7 +22,7 @@ NETWORK_GOALS = {
     ("vgg11", "training"): 2.0,
     ("vgg11-bn", "training"): 2.0,
 }
-#: Of pooling, ReLU, batch norm and softmax: x PyTorch, and share of the speed of copying, each at least.
+#: Of operations, such as pooling, activations and norms: x PyTorch, and share of the speed of copying, each at least.
 OPERATION_GOAL, COPY_GOAL = 1.0, 0.7
 OVERHEAD_GOAL = 5.0  # microseconds
 SCALING_FLOPS, SCALING_GOAL = 50e6, 1.85  # one thread's time over that of two, above this much work

@@ -122,6 +122,7 @@ def _glue() -> Iterator[Call]:
     yield Call("pixel_unshuffle", {"input": _array(2, 3, 4, 6), "downscale_factor": 2})
     yield Call("channel_shuffle", {"input": x, "groups": 2})
     yield Call("add_relu", {"input": x, "other": _images(2)})
+    yield Call("join_gradients", {"gradient": x, "other": _images(2), "output": _images(2)})
     yield Call("cat", {"inputs": [x, _images(2)], "dim": 1})
 
 

@@ -21,6 +21,16 @@ SMALL = [
     Operation("softmax", "activation", "softmax", (4, 6)),
     Operation("pixels", "activation", "softmax", (2, 3, 4, 5)),
     Operation("bn", "normalization", "batch_norm", (4, 3, 5, 6)),
+    Operation("gelu", "activation", "gelu", (2, 3, 4, 5)),
+    Operation("silu", "activation", "silu", (2, 3, 4, 5)),
+    Operation("sum", "activation", "add_relu", (2, 3, 4, 5)),
+    Operation("gn", "normalization", "group_norm", (2, 6, 4, 5), 3),
+    Operation("ln", "normalization", "layer_norm", (4, 3, 10)),
+    Operation("shuffle", "moving", "pixel_shuffle", (2, 8, 3, 5), 2),
+    Operation("unshuffle", "moving", "pixel_unshuffle", (2, 3, 4, 6), 2),
+    Operation("channels", "moving", "channel_shuffle", (2, 6, 3, 4), 3),
+    Operation("nearest", "moving", "nearest", (2, 3, 4, 5), 2),
+    Operation("bilinear", "moving", "bilinear", (2, 3, 4, 5), 2),
 ]
 each_operation = pytest.mark.parametrize("what", SMALL, ids=lambda what: what.label)
 

@@ -583,3 +583,95 @@ def test_the_sum_of_a_residual_uses_every_element_once():
         F.add_relu(x, y[:-1])
     with pytest.raises(TypeError, match="mixed dtypes"):
         F.add_relu(x, y.astype("float64"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_of_a_residual_block_are_those_of_its_layers(dtype):
+    """Norms, ReLUs and sums that go together in a container, against the same layers one by one."""
+
+    def block(seed):
+        rng = np.random.default_rng(seed)
+        conv = [nn.Conv2d(4, 4, 3, padding=1, bias=False, dtype=dtype, rng=rng) for _ in range(2)]
+        norm = [nn.BatchNorm2d(4, dtype=dtype) for _ in range(2)]
+        for layer in norm:
+            layer.weight.data[...] = rng.standard_normal(4)
+            layer.bias.data[...] = rng.standard_normal(4)
+        return nn.Residual(nn.Sequential(conv[0], norm[0], nn.ReLU(), conv[1], norm[1]))
+
+    def one_by_one(layers, x, grad):
+        for layer in layers:
+            if isinstance(layer, nn.Residual):
+                main = x
+                for inner in layer.body:
+                    main = inner(main)
+                x = F.add(main, x)
+            else:
+                x = layer(x)
+        output = x
+        for layer in reversed(list(layers)):
+            if isinstance(layer, nn.Residual):
+                main = grad
+                for inner in reversed(list(layer.body)):
+                    main = inner.backward(main)
+                grad = F.add(main, grad)
+            else:
+                grad = layer.backward(grad)
+        return output, grad
+
+    def network():
+        return nn.Sequential(nn.BatchNorm2d(4, dtype=dtype), nn.ReLU(), block(1), nn.ReLU(), block(2), nn.ReLU())
+
+    x, grad = normal(3, 4, 6, 5, dtype=dtype), normal(3, 4, 6, 5, dtype=dtype, seed=1)
+    kept = grad.copy()
+    joined, apart = network(), network()
+    wanted, dx = one_by_one(apart, x, kept.copy())
+    np.testing.assert_array_equal(joined(x), wanted)
+    np.testing.assert_array_equal(joined.backward(grad), dx)
+    np.testing.assert_array_equal(grad, kept)  # the caller's array is nobody's to write into
+    for (name, one), (_, other) in zip(joined.named_parameters(), apart.named_parameters(), strict=True):
+        np.testing.assert_array_equal(one.grad, other.grad, err_msg=name)
+    for (_, one), (_, other) in zip(joined.named_buffers(), apart.named_buffers(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_norm_that_ran_by_itself_in_between_goes_backward_by_itself():
+    norm, relu = nn.BatchNorm2d(3), nn.ReLU()
+    model = nn.Sequential(norm, relu)
+    x, grad = normal(2, 3, 4, 4, dtype="float32"), normal(2, 3, 4, 4, dtype="float32", seed=1)
+    y = model(x)
+    norm(x)  # remembers a pass without the ReLU
+    assert not norm._rectified(relu)
+    got = model.backward(grad)
+    norm(x)
+    np.testing.assert_array_equal(got, norm.backward(np.where(y > 0, grad, 0).astype("float32")))
+
+
+def test_parameters_that_change_before_backward_do_not_change_what_the_relu_let_through():
+    norm, relu = nn.BatchNorm2d(3), nn.ReLU()
+    model = nn.Sequential(norm, relu)
+    x, grad = normal(2, 3, 4, 4, dtype="float32"), normal(2, 3, 4, 4, dtype="float32", seed=1)
+    y = model(x)
+    assert norm._rectified(relu)
+    norm.bias.data -= 0.5
+    got = model.backward(grad)
+    wanted = norm.backward(np.where(y > 0, grad, 0).astype("float32"))
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_join_gradients_adds_and_lets_through_what_the_relu_did():
+    """Longer than a chunk of the kernel, and no whole number of vectors; in place each element is added once."""
+    for size in (1, 5, 8192 * 2 + 5):
+        x, y, z = (normal(size, dtype="float32", seed=seed) for seed in range(3))
+        for threads in (1, 3):
+            with cyconv.threads(threads):
+                for output, wanted in ((None, x + y), (z, np.where(z <= 0, 0, x + y))):
+                    np.testing.assert_array_equal(F.join_gradients(x, y, output=output), wanted)
+                    own = x.copy()
+                    assert F.join_gradients(own, y, output=output, out=own) is own
+                    np.testing.assert_array_equal(own, wanted)
+    with pytest.raises(ValueError, match="join_gradients: gradient, other and output must have one shape"):
+        F.join_gradients(x, y[:-1])
+    with pytest.raises(ValueError, match="join_gradients: out must be gradient itself"):
+        F.join_gradients(x, y, out=y)
+    with pytest.raises(TypeError, match="mixed dtypes"):
+        F.join_gradients(x, y.astype("float64"))

@@ -308,11 +308,12 @@ def test_the_place_in_memory_changes_no_bit(dtype, channels):
         memory = np.zeros(x.size + 64, dtype)
         start = -memory.ctypes.data % 64 // size + offset
         y = memory[start : start + x.size].reshape(x.shape)
-        mean, var, dw, db = np.zeros((1, channels)), np.zeros((1, channels)), np.zeros(channels), np.zeros(channels)
+        mean, var = np.zeros((1, channels)), np.zeros((1, channels))
+        dw, db = np.zeros(channels, dtype), np.zeros(channels, dtype)
         shape = (1, 2, channels, 99, channels, True, 1)
         kernel.normalize(y, x, mean, var, None, None, 1e-5, False, *shape)
         forward = y.copy()
-        kernel.normalize_backward(y, dw, db, grad, x, mean, var, None, 1e-5, False, *shape)
+        kernel.normalize_backward(y, dw, db, grad, x, mean, var, None, None, 1e-5, False, *shape)
         assert not memory[:start].any()
         assert not memory[start + x.size :].any()
         results.append((forward, y.copy(), mean, var, dw, db))
@@ -573,3 +574,100 @@ def test_a_failed_call_leaves_the_running_statistics():
 def test_channels_that_nothing_depends_on():
     with pytest.warns(UserWarning, match="input has 4 channels, num_features is 5"):
         nn.InstanceNorm2d(5)(X)
+
+
+#: Batches of small maps, which are read in slabs of neighbouring channels; stretches, columns, parts.
+JOINED = [
+    (33, 5, 3, 3),
+    (16, 40, 4, 4),
+    (70, 3, 1, 1),
+    (40, 9, 8, 8),
+    (65, 7),
+    (17, 130, 2),
+    (3, 6, 9, 7),
+    (2, 4, 90, 80),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", JOINED)
+def test_a_batch_of_small_maps_agrees_with_the_oracle(shape, dtype, order):
+    x, grad = in_order(normal(shape, dtype, shift=3), order), in_order(normal(shape, dtype, 1), order)
+    for what, (name, kwargs) in cases(shape, 1, dtype).items():
+        if what.startswith("batch"):
+            check(name, x, grad, kwargs)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", JOINED)
+def test_rectified_backward_is_that_of_norm_and_relu(shape, dtype, order):
+    """To the last bit: which elements the ReLU let through is found again from the input."""
+    x, grad = in_order(normal(shape, dtype, shift=3), order), in_order(normal(shape, dtype, 1), order)
+    weight, bias = normal(shape[1], dtype, 2), normal(shape[1], dtype, 3)
+    mean, var = normal(shape[1], dtype, 4, shift=3), np.abs(normal(shape[1], dtype, 5)) + np.asarray(0.5, dtype)
+    for arguments in ((None, None, weight, bias, True), (None, None, None, None, True), (mean, var, weight, bias)):
+        y = F.batch_norm(x, *arguments, rectified=True)
+        assert 0.1 < (y > 0).mean() < 0.9
+        (through,) = F.relu_backward(grad, None, output=y)
+        wanted = F.batch_norm_backward(through, x, *arguments)
+        for got in (
+            F.batch_norm_backward(grad, x, *arguments, rectified=True),
+            F.batch_norm_backward(through.copy("K"), x, *arguments),
+        ):
+            for one, other in zip(got, wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+        assert F.batch_norm_backward(grad, x, *arguments, rectified=True, input_grad=False)[0] is None
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shape", JOINED)
+def test_a_gradient_may_be_written_over(shape, order):
+    x, grad = in_order(normal(shape, "float32"), order), in_order(normal(shape, "float32", 1), order)
+    weight = normal(shape[1], "float32", 2)
+    wanted = F.batch_norm_backward(grad, x, None, None, weight, weight, True, rectified=True)
+    own = grad.copy("K")
+    got = F.batch_norm_backward(own, x, None, None, weight, weight, True, rectified=True, out=own)
+    assert np.shares_memory(got[0], own)
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    locked = grad.copy("K")
+    locked.flags.writeable = False
+    np.testing.assert_array_equal(
+        F.batch_norm_backward(locked, x, None, None, weight, weight, True, rectified=True, out=locked)[0], wanted[0]
+    )
+    with pytest.raises(ValueError, match="batch_norm_backward: out must be grad_output itself, got another array"):
+        F.batch_norm_backward(grad, x, None, None, weight, weight, True, out=own)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", JOINED)
+def test_another_array_is_added_before_the_relu(shape, dtype, order):
+    x, weight = in_order(normal(shape, dtype), order), normal(shape[1], dtype, 2)
+    other = normal(shape, dtype, 3)
+    alone = F.batch_norm(x, None, None, weight, weight, True)
+    given = (x, None, None, weight, weight, True)
+    for added in (other, in_order(other, order), other[..., ::-1][..., ::-1]):
+        np.testing.assert_array_equal(F.batch_norm(*given, other=added), alone + other)
+        np.testing.assert_array_equal(F.batch_norm(*given, other=added, rectified=True), np.maximum(alone + other, 0))
+    with pytest.raises(ValueError, match="batch_norm: other must have the shape of input"):
+        F.batch_norm(*given, other=other[:-1])
+    with pytest.raises(TypeError, match="batch_norm: mixed dtypes: other"):
+        F.batch_norm(*given, other=other.astype("float64" if dtype == "float32" else "float32"))
+
+
+def test_running_statistics_that_no_kernel_can_write_into():
+    """Of another byte order, with gaps: they are moved all the same."""
+    x = normal((4, 3, 5, 5), "float32")
+    plain = [np.zeros(3, np.float32), np.ones(3, np.float32)]
+    F.batch_norm(x, *plain, None, None, True)
+    swapped = [np.zeros(3, ">f4"), np.ones(3, ">f4")]
+    F.batch_norm(x, *swapped, None, None, True)
+    gaps = [np.zeros(6, np.float32)[::2], np.ones(6, np.float32)[::2]]
+    F.batch_norm(x, *gaps, None, None, True)
+    for one, two, three in zip(plain, swapped, gaps, strict=True):
+        assert two.dtype == np.dtype(">f4")
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)

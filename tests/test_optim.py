@@ -455,3 +455,17 @@ def test_what_is_no_list_of_parameters():
         AdamW([])
     with pytest.raises(ValueError, match="SGD: params holds a parameter twice"):
         SGD([layer.weight, layer.weight])
+
+
+def test_a_gradient_that_does_not_fit_changes_no_parameter():
+    """All parameters step together, after all of them have been looked at."""
+    params = [Parameter(np.ones(size, np.float32)) for size in (3, 0, 5)]
+    for parameter in params:
+        parameter.grad = np.ones_like(parameter.data)
+    params[2].grad = np.ones(4, np.float32)
+    with pytest.raises(ValueError, match=r"step: a parameter of \(5,\), float32 has a gradient of \(4,\), float32"):
+        SGD(params, 0.5).step()
+    assert all((parameter.data == 1).all() for parameter in params)
+    params[2].grad = np.ones(5, np.float32)
+    SGD(params, 0.5).step()
+    assert all((parameter.data == 0.5).all() for parameter in params)

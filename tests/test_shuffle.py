@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import cyconv
 from cyconv import functional as F
 from cyconv import nn
 from cyconv import reference as ref
@@ -128,3 +129,20 @@ def test_gradients_of_another_dtype_are_refused(name, how):
     dy = np.ones(getattr(F, name)(x, *how).shape)
     with pytest.raises(TypeError, match=f"{name}_backward: mixed dtypes: grad_output float64, input float32"):
         getattr(F, f"{name}_backward")(dy, x, *how)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", [np.ascontiguousarray, last])
+@pytest.mark.parametrize("factor", [2, 3, 4, 5])
+def test_sizes_around_a_vector(factor, order, dtype):
+    """Whole blocks of the kernel's transpose, rests of rows and of streams, several tasks."""
+    for channels, height, width in ((1, 2, 3), (4, 3, 4), (5, 2, 9), (16, 20, 17)):
+        x = order(counted(2, channels * factor**2, height, width, dtype=dtype))
+        y = ref.pixel_shuffle(x, factor)
+        dealt = ref.channel_shuffle(x, factor)
+        for threads in (1, 3):
+            with cyconv.threads(threads):
+                np.testing.assert_array_equal(F.pixel_shuffle(x, factor), y)
+                np.testing.assert_array_equal(F.pixel_unshuffle(order(y), factor), x)
+                np.testing.assert_array_equal(F.channel_shuffle(x, factor), dealt)
+                np.testing.assert_array_equal(F.channel_shuffle_backward(order(dealt), x, factor)[0], x)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..layers import Layer
 from ..networks import LENET, MOMENTUM, Batch, Network
-from ..operations import EPS, Arrays, Operation
+from ..operations import EPS, MOVES, RESIZES, Arrays, Operation
 from . import Contender, Contenders, ConvData, Unsupported
 
 TRANSPOSES = True
@@ -110,6 +110,27 @@ def _call(operation: Operation, direction: str, data: Arrays) -> Any:
         if direction == "forward":
             return lambda: forward()[0]
         return functools.partial(functional.batch_norm_backward, dy, x, None, None, *given, statistics=forward()[1])
+    if operation.kind in ("group_norm", "layer_norm"):
+        number = operation.kernel if operation.kind == "group_norm" else x.shape[-1]
+        norm, norm_backward = (getattr(functional, operation.kind + twin) for twin in ("", "_backward"))
+        forward = functools.partial(norm, x, number, data.weight, data.bias, EPS, return_statistics=True)
+        if direction == "forward":
+            return lambda: forward()[0]
+        return functools.partial(norm_backward, dy, x, number, data.weight, data.bias, EPS, statistics=forward()[1])
+    if operation.kind in RESIZES:
+        more = {"scale_factor": operation.kernel, "mode": operation.kind}
+        if direction == "forward":
+            return functools.partial(functional.interpolate, x, **more)
+        return functools.partial(functional.interpolate_backward, dy, x, **more)
+    if operation.kind in ("gelu", "silu", *MOVES):
+        number = (operation.kernel,) if operation.kind in MOVES else ()
+        if direction == "forward":
+            return functools.partial(getattr(functional, operation.kind), x, *number)
+        return functools.partial(getattr(functional, f"{operation.kind}_backward"), dy, x, *number)
+    if operation.kind == "add_relu":
+        if direction == "forward":
+            return functools.partial(functional.add_relu, x, dy)
+        return functools.partial(functional.relu_backward, dy, None, output=functional.add_relu(x, dy))
     dim = (1,) if operation.kind == "softmax" else ()
     forward = functools.partial(getattr(functional, operation.kind), x, *dim)
     if direction == "forward":

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..layers import Layer
 from ..networks import LENET, MOMENTUM, Around, Batch, Conv, Dense, Network, Norm, Part, Pool
-from ..operations import EPS, Arrays, Operation
+from ..operations import EPS, MOVES, RESIZES, Arrays, Operation
 from . import Contender, Contenders, ConvData
 
 TRANSPOSES = True
@@ -122,6 +122,12 @@ def _call(operation: Operation, direction: str, tensors: list[Any]) -> Any:
         statistics = forward()[1:]
         given = (*running, *statistics, True, EPS, [True] * 3)
         return functools.partial(aten.native_batch_norm_backward, dy, x, w, *given)
+    if operation.kind in (*MOVES, *RESIZES, "group_norm", "layer_norm", "gelu", "silu"):
+        return _newer(operation, direction, tensors)
+    if operation.kind == "add_relu":
+        if direction == "forward":
+            return lambda: torch.relu_(x + dy)
+        return functools.partial(aten.threshold_backward, dy, torch.relu(x + dy), 0)
     if operation.kind == "relu":
         if direction == "forward":
             return functools.partial(torch.relu, x)
@@ -129,6 +135,41 @@ def _call(operation: Operation, direction: str, tensors: list[Any]) -> Any:
     if direction == "forward":
         return functools.partial(torch.softmax, x, 1)
     return functools.partial(aten._softmax_backward_data, dy, torch.softmax(x, 1), 1, x.dtype)
+
+
+def _newer(operation: Operation, direction: str, tensors: list[Any]) -> Any:
+    """The same for norms of one sample, activations of one formula, shuffles and resizing."""
+    torch = load()
+    aten, f, (x, dy, w, b) = torch.ops.aten, torch.nn.functional, tensors
+    number, kind, back = operation.kernel, operation.kind, direction == "backward"
+    if kind == "group_norm":
+        n, c, *space = x.shape
+        sizes = (n, c, space[0] * space[1], number)
+        if not back:
+            return functools.partial(f.group_norm, x, number, w, b, EPS)
+        statistics = torch.native_group_norm(x, w, b, *sizes, EPS)[1:]
+        return functools.partial(aten.native_group_norm_backward, dy, x, *statistics, w, *sizes, [True] * 3)
+    if kind == "layer_norm":
+        if not back:
+            return functools.partial(f.layer_norm, x, w.shape, w, b, EPS)
+        statistics = torch.native_layer_norm(x, w.shape, w, b, EPS)[1:]
+        return functools.partial(aten.native_layer_norm_backward, dy, x, w.shape, *statistics, w, b, [True] * 3)
+    if kind in RESIZES:
+        more = {} if kind == "nearest" else {"align_corners": False}
+        if not back:
+            return functools.partial(f.interpolate, x, scale_factor=number, mode=kind, **more)
+        twin = getattr(aten, f"upsample_{kind}2d_backward")
+        corners = [] if kind == "nearest" else [False]
+        return functools.partial(twin, dy, dy.shape[2:], x.shape, *corners, None, None)
+    if kind in MOVES:
+        if not back:
+            return functools.partial(getattr(f, kind), x, number)
+        if kind == "channel_shuffle":
+            return functools.partial(f.channel_shuffle, dy, x.shape[1] // number)
+        return functools.partial(f.pixel_unshuffle if kind == "pixel_shuffle" else f.pixel_shuffle, dy, number)
+    if not back:
+        return functools.partial(getattr(f, kind), x)
+    return functools.partial(getattr(aten, f"{kind}_backward"), dy, x)
 
 
 def operation(operation: Operation, direction: str, data: Arrays, threads: int) -> Contenders:

@@ -53,7 +53,7 @@ from ._dropout import (
 )
 from ._expected import conv_expected_time
 from ._interpolate import interpolate, interpolate_backward
-from ._join import add, add_backward, add_relu, cat, cat_backward, multiply, multiply_backward
+from ._join import add, add_backward, add_relu, cat, cat_backward, join_gradients, multiply, multiply_backward
 from ._layer_norm import layer_norm, layer_norm_backward, local_response_norm, local_response_norm_backward
 from ._linear import linear, linear_backward
 from ._loss import cross_entropy, cross_entropy_backward, nll_loss, nll_loss_backward
@@ -206,6 +206,7 @@ __all__ = [
     "conv_expected_time",
     "interpolate",
     "interpolate_backward",
+    "join_gradients",
     "linear",
     "linear_backward",
     "max_pool1d",

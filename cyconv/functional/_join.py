@@ -23,7 +23,8 @@ def _operands(operation: str, inputs: Sequence[Any]) -> list[Array]:
     if not inputs:
         raise TypeError(f"{operation}: at least one input is needed")
     arrays = [array(value, operation, f"input {position}") for position, value in enumerate(inputs)]
-    same_dtype(operation, **{f"input {position}": value for position, value in enumerate(arrays)})
+    if any(value.dtype is not arrays[0].dtype for value in arrays):
+        same_dtype(operation, **{f"input {position}": value for position, value in enumerate(arrays)})
     return arrays
 
 
@@ -146,6 +147,52 @@ def add_relu(input: Any, other: Any) -> Array:
     if x.shape != y.shape:
         raise ValueError(f"add_relu: input and other must have one shape, got {x.shape} and {y.shape}")
     return _sum(x, y, True)
+
+
+def join_gradients(gradient: Any, other: Any, *, output: Any = None, out: Any = None) -> Array:
+    """
+    Return gradient + other: the gradient of an array that two operations read.
+
+    Parameters
+    ----------
+    gradient, other : ndarray of one shape, float32 or float64
+    output : ndarray in that shape, optional
+        That array, where a ReLU made it: the result is the gradient of what the ReLU was given, 0 where its output is.
+    out : ndarray, optional
+        Where to put the result: `gradient` itself, if nobody else goes on using it. It is taken where it can be written
+        into; the array that is returned tells.
+
+    Returns
+    -------
+    ndarray
+        In the memory order of `gradient`.
+
+    Raises
+    ------
+    TypeError
+        One of them is no array of float32 or float64, or dtypes are mixed.
+    ValueError
+        The shapes differ, or `out` is another array than `gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import join_gradients
+    >>> join_gradients(np.array([1.0, 2.0]), np.array([3.0, 4.0]), output=np.array([0.0, 5.0]))
+    array([0., 6.])
+    """
+    operation = "join_gradients"
+    x, y, *more = _operands(operation, (gradient, other) if output is None else (gradient, other, output))
+    if any(z.shape != x.shape for z in (y, *more)):
+        shapes = ", ".join(str(z.shape) for z in (x, y, *more))
+        raise ValueError(f"{operation}: gradient, other and output must have one shape, got {shapes}")
+    if out is not None and out is not gradient:
+        raise ValueError(f"{operation}: out must be gradient itself, got another array")
+    x = dense(x)
+    z = x if out is not None and x.flags.writeable else empty_like(x)
+    passed = like(more[0], x) if more else None
+    _pointwise.join_gradients(z, x, like(y, x), passed, _settings.threads_for(x.size * ADD_WORK))
+    return z
 
 
 @gradient_of(

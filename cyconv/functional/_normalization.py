@@ -6,6 +6,7 @@ backward ones need not take them again.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from .. import _settings
 from .._geometry import integer
 from ..kernels import load
-from ._activation import MOVE_WORK
+from ._activation import MOVE_WORK, like
 from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
 from ._twins import gradient_of
 
@@ -38,12 +39,13 @@ class _Sets(NamedTuple):
         return self.samples * self.space * (self.channels // self.groups)
 
 
-def _sets(operation: str, x: Array, samplewise: bool, groups: int = 0) -> _Sets:
-    if x.ndim < 2:
-        raise ValueError(f"{operation}: input must have shape (N, C, *spatial), got {x.shape}")
-    n, channels = x.shape[:2]
+@functools.lru_cache(maxsize=1024)
+def _sets(operation: str, shape: tuple[int, ...], samplewise: bool, groups: int = 0) -> _Sets:
+    if len(shape) < 2:
+        raise ValueError(f"{operation}: input must have shape (N, C, *spatial), got {shape}")
+    n, channels = shape[:2]
     outer, samples = (n, 1) if samplewise else (1, n)
-    return _Sets(outer, samples, channels, math.prod(x.shape[2:]), groups or channels)
+    return _Sets(outer, samples, channels, math.prod(shape[2:]), groups or channels)
 
 
 def _eps(operation: str, eps: Any) -> float:
@@ -51,6 +53,8 @@ def _eps(operation: str, eps: Any) -> float:
 
 
 def _number(operation: str, name: str, value: Any, minimum: float = -math.inf) -> float:
+    if type(value) is float and value >= minimum and math.isfinite(value):
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{operation}: {name} must be a number, got {value!r}")
     if not math.isfinite(value):
@@ -61,18 +65,19 @@ def _number(operation: str, name: str, value: Any, minimum: float = -math.inf) -
 
 
 def _of_channels(operation: str, name: str, value: Any, x: Array) -> Array | None:
-    """Return the values of channels as float64, checked; None for None."""
+    """Return the values of channels side by side, checked; None for None."""
     if value is None:
         return None
     given = array(value, operation, name)
-    same_dtype(operation, **{"input": x, name: given})
+    if given.dtype is not x.dtype:
+        same_dtype(operation, **{"input": x, name: given})
     if given.shape != (x.shape[1],):
         raise ValueError(f"{operation}: {name} must have shape ({x.shape[1]},), got {given.shape}")
-    return np.ascontiguousarray(given, np.float64)
+    return given if given.flags.c_contiguous else np.ascontiguousarray(given)
 
 
 def _running(operation: str, name: str, value: Any, x: Array, written: bool) -> Array | None:
-    """Return running statistics as float64; where they will be written into, they must be an array that can be."""
+    """Return running statistics; where they will be written into, they must be an array that can be."""
     if written and value is not None and not (isinstance(value, np.ndarray) and value.flags.writeable):
         raise TypeError(
             f"{operation}: {name} is updated in place: expected a writeable ndarray, got {type(value).__name__}"
@@ -80,10 +85,10 @@ def _running(operation: str, name: str, value: Any, x: Array, written: bool) -> 
     return _of_channels(operation, name, value, x)
 
 
-def _move(running: Any, value: Array, momentum: float) -> None:
-    if running is not None:
-        running *= 1 - momentum
-        running += momentum * value
+def _statistics_of(sets: _Sets, empty: bool) -> Statistics:
+    """Return arrays for mean and variance; those of nothing are 0 and 1."""
+    shape = (sets.outer, sets.groups)
+    return (np.zeros(shape), np.ones(shape)) if empty else (np.empty(shape), np.empty(shape))
 
 
 def batch_norm_scale_shift(
@@ -116,12 +121,38 @@ def batch_norm_scale_shift(
 # ------------------------------------------------------------------------------------------- statistics of channels
 
 
+class _Moved(NamedTuple):
+    """Running statistics that move towards what is found, as they were given."""
+
+    mean: Any
+    variance: Any
+    momentum: float
+
+
+def _reachable(running: Any, x: Array) -> Any:
+    """Return running statistics as the kernel can write into them: aligned, in the machine's byte order; or a copy."""
+    if running is None or (running.dtype is x.dtype and running.flags.aligned):
+        return running
+    return running.astype(x.dtype)
+
+
 def _normalized(x: Array, sets: _Sets, found: Statistics, given: bool, weight: Array | None, bias: Array | None,
-                eps: float, last: bool, rectified: bool = False) -> Array:  # fmt: skip
+                eps: float, last: bool, rectified: bool = False, other: Array | None = None,
+                moved: _Moved | None = None) -> Array:  # fmt: skip
     y = empty_like(x)
-    if x.size:
-        threads = _settings.threads_for(x.size * MOVE_WORK)
-        _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified)
+    if x.size == 0:
+        return y
+    threads = _settings.threads_for(x.size * MOVE_WORK)
+    if moved is None:
+        _kernel.normalize(y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified, other)
+        return y
+    mean, variance = _reachable(moved.mean, x), _reachable(moved.variance, x)
+    _kernel.normalize(
+        y, x, *found, weight, bias, eps, given, *sets, last, threads, rectified, other, mean, variance, moved.momentum
+    )
+    for own, used in ((moved.mean, mean), (moved.variance, variance)):
+        if own is not used:
+            own[...] = used
     return y
 
 
@@ -129,7 +160,7 @@ def _statistics(x: Array, sets: _Sets, last: bool, statistics: Statistics | None
     """Return what forward found, or find it again."""
     if statistics is not None:
         return _given_statistics(operation, statistics, (sets.outer, sets.groups))
-    found = np.zeros((sets.outer, sets.groups)), np.zeros((sets.outer, sets.groups))
+    found = _statistics_of(sets, x.size == 0)
     if x.size:
         threads = _settings.threads_for(x.size * MOVE_WORK)
         _kernel.normalize(None, x, *found, None, None, 0.0, False, *sets, last, threads)
@@ -137,7 +168,11 @@ def _statistics(x: Array, sets: _Sets, last: bool, statistics: Statistics | None
 
 
 def _given_statistics(operation: str, statistics: Any, shape: tuple[int, ...]) -> Statistics:
-    mean, variance = (np.ascontiguousarray(values, np.float64) for values in statistics)
+    mean, variance = statistics
+    if not (isinstance(mean, np.ndarray) and isinstance(variance, np.ndarray)) or not (
+        mean.dtype == variance.dtype == np.float64 and mean.flags.c_contiguous and variance.flags.c_contiguous
+    ):
+        mean, variance = (np.ascontiguousarray(values, np.float64) for values in statistics)
     if mean.shape != shape or variance.shape != shape:
         raise ValueError(
             f"{operation}: statistics must be what forward returned, two arrays of shape {shape}, "
@@ -158,25 +193,37 @@ def _gradient(
     bias: Any,
     eps: float,
     input_grad: bool,
+    rectified: bool = False,
+    out: Any = None,
 ) -> tuple[Array | None, ...]:
     """Return (d_input[, d_weight][, d_bias]) of everything that has a weight for each channel."""
     dy = in_order(_gradient_of(operation, grad_output, x), last)
     weights, biases = _of_channels(operation, "weight", weight, x), _of_channels(operation, "bias", bias, x)
-    dx = empty_like(x) if input_grad else None
-    dw = None if weights is None else np.zeros(sets.channels)
-    db = None if biases is None else np.zeros(sets.channels)
+    # Brought into order, the gradient is a copy, which may be written into as well.
+    dx = None if not input_grad else dy if out is not None and dy.flags.writeable else empty_like(x)
+    fresh = np.empty if x.size else np.zeros
+    dw = None if weights is None else fresh(sets.channels, x.dtype)
+    db = None if biases is None else fresh(sets.channels, x.dtype)
     if x.size:
         threads = _settings.threads_for(x.size * 2 * MOVE_WORK)
-        _kernel.normalize_backward(dx, dw, db, dy, x, *found, weights, eps, given, *sets, last, threads)
-    return (dx, *(total.astype(x.dtype) for total in (dw, db) if total is not None))
+        _kernel.normalize_backward(
+            dx, dw, db, dy, x, *found, weights, biases, eps, given, *sets, last, threads, rectified
+        )
+    return (dx, *(total for total in (dw, db) if total is not None))
 
 
 def _gradient_of(operation: str, grad_output: Any, x: Array) -> Array:
-    dy = array(grad_output, operation, "grad_output")
-    same_dtype(operation, grad_output=dy, input=x)
-    if dy.shape != x.shape:
-        raise ValueError(f"{operation}: grad_output must have the shape of input, {x.shape}, got {dy.shape}")
-    return dy
+    return _fitting(operation, "grad_output", grad_output, x)
+
+
+def _fitting(operation: str, name: str, value: Any, x: Array) -> Array:
+    """Return an array in the shape and dtype of the input."""
+    given = array(value, operation, name)
+    if given.dtype is not x.dtype:
+        same_dtype(operation, **{name: given, "input": x})
+    if given.shape != x.shape:
+        raise ValueError(f"{operation}: {name} must have the shape of input, {x.shape}, got {given.shape}")
+    return given
 
 
 def batch_norm(
@@ -191,6 +238,7 @@ def batch_norm(
     *,
     return_statistics: bool = False,
     rectified: bool = False,
+    other: Any = None,
 ) -> Any:
     """
     Normalise each channel: y = (x - mean) / sqrt(variance + eps) · weight + bias.
@@ -211,8 +259,9 @@ def batch_norm(
     return_statistics : bool
         Return ``(output, statistics)``; the backward function takes them.
     rectified : bool
-        Pass the output through a ReLU in the same pass over memory; `batch_norm_backward` then wants the gradient of
-        what the ReLU was given, which `relu_backward` finds.
+        Pass the output through a ReLU in the same pass over memory.
+    other : ndarray in the shape and dtype of `input`, optional
+        Is added to the output, before the ReLU: the end of a residual block. Its gradient is the output's.
 
     Returns
     -------
@@ -241,21 +290,20 @@ def batch_norm(
     """
     operation = "batch_norm"
     x = array(input, operation, "input")
-    sets = _sets(operation, x, False)
+    sets = _sets(operation, x.shape, False)
     eps, momentum = _eps(operation, eps), _number(operation, "momentum", momentum)
     mean = _running(operation, "running_mean", running_mean, x, training)
     var = _running(operation, "running_var", running_var, x, training)
     weights, biases = _of_channels(operation, "weight", weight, x), _of_channels(operation, "bias", bias, x)
     x, last = ordered(x)
+    added = None if other is None else like(_fitting(operation, "other", other, x), x)
     if training:
         _check_count(operation, sets, x)
-        found = np.zeros((1, sets.channels)), np.ones((1, sets.channels))
+        found = _statistics_of(sets, x.size == 0)
     else:
         found = _fixed(operation, mean, var)
-    y = _normalized(x, sets, found, not training, weights, biases, eps, last, rectified)
-    if training and x.size:
-        _move(running_mean, found[0][0], momentum)
-        _move(running_var, found[1][0] * (sets.size / (sets.size - 1)), momentum)
+    moved = _Moved(running_mean, running_var, momentum) if training else None
+    y = _normalized(x, sets, found, not training, weights, biases, eps, last, rectified, added, moved)
     return (y, found) if return_statistics else y
 
 
@@ -269,7 +317,7 @@ def _check_count(operation: str, sets: _Sets, x: Array) -> None:
 def _fixed(operation: str, mean: Array | None, var: Array | None) -> Statistics:
     if mean is None or var is None:
         raise ValueError(f"{operation}: running_mean and running_var must be given where the batch's are not used")
-    return mean[np.newaxis], var[np.newaxis]
+    return mean[np.newaxis].astype(np.float64), var[np.newaxis].astype(np.float64)
 
 
 @gradient_of(
@@ -290,6 +338,8 @@ def batch_norm_backward(
     *,
     statistics: Statistics | None = None,
     input_grad: bool = True,
+    rectified: bool = False,
+    out: Any = None,
 ) -> tuple[Array | None, ...]:
     """
     Return ``(d_input[, d_weight][, d_bias])`` of :func:`batch_norm`; of arguments that are None there is none.
@@ -306,15 +356,23 @@ def batch_norm_backward(
         What forward returned; None: take them again (in training).
     input_grad : bool
         False leaves out d_input, which is None then.
+    rectified : bool
+        As forward took it: `grad_output` is the gradient of what the ReLU gave. Which elements it let through is
+        found again from `input`; not for an output to which `other` was added.
+    out : ndarray, optional
+        Where to put d_input: `grad_output` itself, if nobody else goes on using it. It is taken where its memory
+        order is that of `input`; the array that is returned tells.
 
     Raises
     ------
     TypeError, ValueError
-        As forward, and if `grad_output` or `statistics` do not fit.
+        As forward, and if `grad_output`, `statistics` or `out` do not fit.
     """
     operation = "batch_norm_backward"
     x = array(input, operation, "input")
-    sets = _sets(operation, x, False)
+    if out is not None and out is not grad_output:
+        raise ValueError(f"{operation}: out must be grad_output itself, got another array")
+    sets = _sets(operation, x.shape, False)
     eps = _eps(operation, eps)
     mean = _running(operation, "running_mean", running_mean, x, False)
     var = _running(operation, "running_var", running_var, x, False)
@@ -324,7 +382,9 @@ def batch_norm_backward(
         found = _statistics(x, sets, last, statistics, operation)
     else:
         found = _fixed(operation, mean, var)
-    return _gradient(operation, grad_output, x, last, sets, found, not training, weight, bias, eps, input_grad)
+    return _gradient(
+        operation, grad_output, x, last, sets, found, not training, weight, bias, eps, input_grad, rectified, out
+    )
 
 
 def instance_norm(
@@ -377,7 +437,7 @@ def instance_norm(
     """
     operation = "instance_norm"
     x = array(input, operation, "input")
-    sets = _sets(operation, x, use_input_stats)
+    sets = _sets(operation, x.shape, bool(use_input_stats))
     eps, momentum = _eps(operation, eps), _number(operation, "momentum", momentum)
     mean = _running(operation, "running_mean", running_mean, x, use_input_stats)
     var = _running(operation, "running_var", running_var, x, use_input_stats)
@@ -385,13 +445,11 @@ def instance_norm(
     x, last = ordered(x)
     if use_input_stats:
         _check_space(operation, sets, x)
-        found = np.zeros((sets.outer, sets.channels)), np.ones((sets.outer, sets.channels))
+        found = _statistics_of(sets, x.size == 0)
     else:
         found = _fixed(operation, mean, var)
-    y = _normalized(x, sets, found, not use_input_stats, weights, biases, eps, last)
-    if use_input_stats and x.size:
-        _move(running_mean, found[0].mean(axis=0), momentum)
-        _move(running_var, found[1].mean(axis=0) * (sets.size / (sets.size - 1)), momentum)
+    moved = _Moved(running_mean, running_var, momentum) if use_input_stats else None
+    y = _normalized(x, sets, found, not use_input_stats, weights, biases, eps, last, moved=moved)
     return (y, found) if return_statistics else y
 
 
@@ -426,7 +484,7 @@ def instance_norm_backward(
     """
     operation = "instance_norm_backward"
     x = array(input, operation, "input")
-    sets = _sets(operation, x, use_input_stats)
+    sets = _sets(operation, x.shape, bool(use_input_stats))
     eps = _eps(operation, eps)
     mean = _running(operation, "running_mean", running_mean, x, False)
     var = _running(operation, "running_var", running_var, x, False)
@@ -441,7 +499,7 @@ def instance_norm_backward(
 
 def _groups(operation: str, x: Array, num_groups: Any) -> _Sets:
     groups = integer(operation, "num_groups", num_groups, 1)
-    sets = _sets(operation, x, True, groups)
+    sets = _sets(operation, x.shape, True, groups)
     if sets.channels % groups:
         raise ValueError(f"{operation}: num_groups must divide the {sets.channels} channels of input, got {groups}")
     if sets.outer * sets.size == 1:
@@ -498,7 +556,7 @@ def group_norm(
     eps = _eps(operation, eps)
     weights, biases = _of_channels(operation, "weight", weight, x), _of_channels(operation, "bias", bias, x)
     x, last = ordered(x)
-    found = np.zeros((sets.outer, sets.groups)), np.ones((sets.outer, sets.groups))
+    found = _statistics_of(sets, x.size == 0)
     y = _normalized(x, sets, found, False, weights, biases, eps, last)
     return (y, found) if return_statistics else y
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
 from typing import Any
 
 import numpy as np
 
+from .. import _settings
 from .._geometry import check_gradient
+from ..kernels import _shuffle
+from ._activation import MOVE_WORK
 from ._arrays import Array, array, channels_last, empty, same_dtype
 from ._twins import gradient_of
 
@@ -40,9 +45,37 @@ def _result(model: Array, shape: tuple[int, ...]) -> Array:
     return empty(shape, model.dtype, channels_last(model))
 
 
+@functools.lru_cache(maxsize=256)
+def _offsets(first: int, outer: int, second: int, inner: int) -> Array:
+    """Return where streams begin: `first` times, `outer` apart, `second` of them, `inner` apart."""
+    return np.add.outer(np.arange(first) * outer, np.arange(second) * inner).astype(np.int64).ravel()
+
+
+def _moved(channels: Array, pixels: Array, r: int, back: bool) -> bool:
+    """Move one array to the other, `pixels` to `channels` if `back`, where both have an order that the kernel knows."""
+    *front, count, height, width = channels.shape
+    threads = _settings.threads_for(channels.size * MOVE_WORK)
+    if channels.flags.c_contiguous and pixels.flags.c_contiguous:
+        # A row of pixels has by turns what r planes have; the plane of a row is that of its place among r.
+        plane = height * width
+        shape, steps = (math.prod(front) * (count // r**2), height, r), (r * r * plane, width, r * plane)
+        _shuffle.deal(pixels, channels, _offsets(1, 0, r, plane), width, back, shape, steps, threads)
+        return True
+    if channels.ndim == 4 and channels_last(channels) and channels_last(pixels):
+        # The channels of a pixel have by turns what r x r pixels have.
+        each = count // r**2
+        row = width * r * each
+        shape, steps = (front[0] * height, width, 1), (r * row, r * each, 0)
+        _shuffle.deal(channels, pixels, _offsets(r, row, r, each), each, not back, shape, steps, threads)
+        return True
+    return False
+
+
 def _to_pixels(x: Array, r: int, model: Array) -> Array:
     *front, channels, height, width = x.shape
     out = _result(model, (*front, channels // r**2, height * r, width * r))
+    if x.size == 0 or _moved(x, out, r, False):
+        return out
     for i in range(r):
         for j in range(r):
             out[..., i::r, j::r] = x[..., i * r + j :: r * r, :, :]
@@ -52,6 +85,8 @@ def _to_pixels(x: Array, r: int, model: Array) -> Array:
 def _to_channels(x: Array, r: int, model: Array) -> Array:
     *front, channels, height, width = x.shape
     out = _result(model, (*front, channels * r**2, height // r, width // r))
+    if x.size == 0 or _moved(out, x, r, True):
+        return out
     for i in range(r):
         for j in range(r):
             out[..., i * r + j :: r * r, :, :] = x[..., i::r, j::r]
@@ -212,6 +247,13 @@ def _dealt(operation: str, x: Array, groups: Any, model: Array, back: bool) -> A
         raise ValueError(f"{operation}: the channels must be divisible by groups, got {shape[1]} and {count} groups")
     each = shape[1] // count if back else count
     out = empty(x.shape, x.dtype, channels_last(model))
+    if x.size and channels_last(x) and channels_last(out):
+        # Forward, a pixel has by turns what `count` groups have, one behind the other.
+        part = shape[1] // count
+        wide, narrow = (x, out) if back else (out, x)
+        rows, threads = (x.size // shape[1], 1, 1), _settings.threads_for(x.size * MOVE_WORK)
+        _shuffle.deal(wide, narrow, _offsets(1, 0, count, part), part, back, rows, (shape[1], 0, 0), threads)
+        return out
     for group in range(each):
         part = shape[1] // each
         out[:, group::each] = x[:, group * part : (group + 1) * part]

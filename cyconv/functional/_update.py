@@ -1,12 +1,12 @@
 """Steps of optimisers and clipping of gradients, in place: what `cyconv.optim` and `cyconv.nn.utils` are made of.
 
-Arrays are those of one parameter: float32 or float64, of one shape and dtype.
+The arrays of one parameter are float32 or float64, of one shape and dtype.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,63 +14,95 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import EXP_WORK, MOVE_WORK, dense, like
-from ._arrays import Array, array
+from ._arrays import FLOAT32, FLOAT64, Array, array
 
 _kernel = load("update")
 Factors = tuple[float, ...]
 
 
-def _apply(method: Callable[..., None], factors: Factors, data: Array, grad: Any, *kept: Array | None) -> None:
-    """Run a kernel on arrays in one memory order; what it cannot reach is copied, and copied back."""
+Job = tuple[Any, ...]
+
+
+def _apply(method: Callable[..., None], jobs: Sequence[Job], factors: Factors) -> None:
+    """Run a kernel on the arrays of all parameters, each parameter's in one memory order; what it cannot reach is
+    copied, and copied back."""
+    held = [job if _plain(job) else None for job in jobs]
+    for number, (data, grad, *_) in enumerate(jobs):
+        if held[number] is not None:
+            continue
+        g = array(grad, "step", "grad")
+        if g.dtype != data.dtype or g.shape != data.shape:
+            raise ValueError(
+                f"step: a parameter of {data.shape}, {data.dtype} has a gradient of {g.shape}, {g.dtype}; "
+                "they must agree"
+            )
+    used = [job if job is not None else _held(*given) for job, given in zip(held, jobs, strict=True)]
+    method(used, factors, _settings.threads_for(sum([job[0].size for job in jobs]) * EXP_WORK))
+    for given, job, one in zip(jobs, held, used, strict=True):
+        if job is None:
+            for own, other in zip((given[0], *given[2:]), (one[0], *one[2:]), strict=True):
+                if own is not None and own is not other:
+                    own[...] = other
+
+
+def _plain(job: Job) -> bool:
+    """Whether the kernel can take the arrays of a parameter as they are: what is usual, found quickly."""
+    data = job[0]
+    for x in job:
+        if x is not None and not (
+            type(x) is np.ndarray and x.dtype is data.dtype and x.shape == data.shape
+            and x.flags.c_contiguous and x.flags.aligned
+        ):  # fmt: skip
+            return False
+    return data.dtype is FLOAT32 or data.dtype is FLOAT64
+
+
+def _held(data: Array, grad: Any, *kept: Array | None) -> Job:
+    """Return the arrays of one parameter as the kernel takes them: dense, aligned and in one memory order."""
     g = array(grad, "step", "grad")
-    if g.dtype != data.dtype or g.shape != data.shape:
-        raise ValueError(
-            f"step: a parameter of {data.shape}, {data.dtype} has a gradient of {g.shape}, {g.dtype}; they must agree"
-        )
     p = data if data.flags.c_contiguous and data.flags.aligned else dense(np.require(data, requirements="A"))
-    held = [None if k is None else like(k, p) for k in kept]
-    method(p, like(g, p), *held, factors, _settings.threads_for(p.size * EXP_WORK))
-    for own, used in zip((data, *kept), (p, *held), strict=True):
-        if own is not None and own is not used:
-            own[...] = used
+    return (p, like(g, p), *(None if k is None else like(k, p) for k in kept))
 
 
-def sgd_step(data: Array, grad: Any, velocity: Array | None, factors: Factors) -> None:
-    """Take one step of SGD; factors: sign, decay, keep, take, along the gradient, along the velocity.
+def sgd_step(jobs: Sequence[Job], factors: Factors) -> None:
+    """Take one step of SGD for many parameters.
 
-    With g = sign · grad + decay · data: velocity = keep · velocity + take · g, if there is one, and
+    Jobs: for each its data, gradient, velocity (or None); factors: sign, decay, keep, take, along the gradient, along
+    the velocity. With g = sign · grad + decay · data: velocity = keep · velocity + take · g, if there is one, and
     data -= along_g · g + along_v · velocity.
     """
-    _apply(_kernel.sgd, factors, data, grad, velocity)
+    _apply(_kernel.sgd, jobs, factors)
 
 
-def adam_step(data: Array, grad: Any, mean: Array, square: Array, largest: Array | None, factors: Factors) -> None:
-    """Take one step of Adam; factors: sign, decay, shrink, take1, keep2, take2, rate, scale, eps.
+def adam_step(jobs: Sequence[Job], factors: Factors) -> None:
+    """Take one step of Adam for many parameters.
 
-    With g as in :func:`sgd_step`: mean += take1 (g - mean), square = keep2 · square + take2 · g², largest =
-    max(largest, square), if there is one; data = shrink · data - rate · mean / (sqrt(square or largest) · scale + eps).
+    Jobs: for each its data, gradient, mean, square, largest (or None); factors: sign, decay, shrink, take1, keep2,
+    take2, rate, scale, eps. With g as in :func:`sgd_step`: mean += take1 (g - mean), square = keep2 · square +
+    take2 · g², largest = max(largest, square), if there is one;
+    data = shrink · data - rate · mean / (sqrt(square or largest) · scale + eps).
     """
-    _apply(_kernel.adam, factors, data, grad, mean, square, largest)
+    _apply(_kernel.adam, jobs, factors)
 
 
-def rmsprop_step(
-    data: Array, grad: Any, square: Array, mean: Array | None, velocity: Array | None, factors: Factors
-) -> None:
-    """Take one step of RMSprop; factors: sign, decay, keep, take, rate, momentum, eps.
+def rmsprop_step(jobs: Sequence[Job], factors: Factors) -> None:
+    """Take one step of RMSprop for many parameters.
 
-    With g as in :func:`sgd_step`: square = keep · square + take · g², mean += take (g - mean), if there is one, and
-    s = g / (sqrt(square - mean²) + eps); velocity = momentum · velocity + s, if there is one; data -= rate · s, or
-    rate · velocity.
+    Jobs: for each its data, gradient, square, mean (or None), velocity (or None); factors: sign, decay, keep, take,
+    rate, momentum, eps. With g as in :func:`sgd_step`: square = keep · square + take · g², mean += take (g - mean), if
+    there is one, and s = g / (sqrt(square - mean²) + eps); velocity = momentum · velocity + s, if there is one;
+    data -= rate · s, or rate · velocity.
     """
-    _apply(_kernel.rmsprop, factors, data, grad, square, mean, velocity)
+    _apply(_kernel.rmsprop, jobs, factors)
 
 
-def adagrad_step(data: Array, grad: Any, total: Array, factors: Factors) -> None:
-    """Take one step of Adagrad; factors: sign, decay, rate, eps.
+def adagrad_step(jobs: Sequence[Job], factors: Factors) -> None:
+    """Take one step of Adagrad for many parameters.
 
-    With g as in :func:`sgd_step`: total += g², data -= rate · g / (sqrt(total) + eps).
+    Jobs: for each its data, gradient, total; factors: sign, decay, rate, eps. With g as in :func:`sgd_step`:
+    total += g², data -= rate · g / (sqrt(total) + eps).
     """
-    _apply(_kernel.adagrad, factors, data, grad, total)
+    _apply(_kernel.adagrad, jobs, factors)
 
 
 def total_norm(arrays: Iterable[Array], norm_type: float = 2.0) -> float:

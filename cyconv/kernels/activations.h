@@ -16,24 +16,26 @@
     X(elu) X(gelu) X(gelu_tanh) X(hardsigmoid) X(hardswish) X(hardtanh) X(leaky_relu) X(mish) X(silu) X(softplus)       \
     X(softsign)
 
-/* TAIL: (1 + x) exp(x^2 / 2) (1 - Phi(x)), Phi the distribution function of the normal distribution, for x >= 0 with
- * t = (x - 4) / (x + 4): interpolated at the Chebyshev nodes, relative error 3e-9 and 1e-16. BOUND: 1 - Phi is 0 there. */
+/* TAIL: (x + CENTER) exp(x^2 / 2) (1 - Phi(x)), Phi the distribution function of the normal distribution, for 0 <= x <= BOUND
+ * with t = (x - CENTER) / (x + CENTER): interpolated at the Chebyshev nodes, relative error 2e-8 and 2e-16. BOUND: the
+ * largest x whose exp(-x^2 / 2) is normal; 1 - Phi(x) is denormal there. */
 #define T float
 #define BITS int32_t
 #define SUFFIX f32
-#define BOUND 15.0f
+#define BOUND 13.1f
+#define CENTER 3.75f
 #define FAR 120.0f
 #define EXPM1_LOWEST (-80.0f) /* exp(x) - 1 is -1 long before */
 #define LOW_BITS 0xfff
 #define TAIL(t)                                                                                                         \
-    (((((((((-7.43745442e-5f * t - 6.67371849e-5f) * t + 0.000690844856f) * t - 0.000299918761f) * t - 0.00500214085f)  \
-      * t + 0.0179394495f) * t - 0.0321978154f) * t + 0.0286000328f) * t + 0.0139996366f) * t - 0.0967034680f)          \
-      * t + 0.472053206f
+    (((((((0.000449114215f * t + 0.00052097171f) * t - 0.00416602515f) * t + 0.00119446018f) * t + 0.0374900063f) * t   \
+       - 0.151520037f) * t + 0.352939953f) * t - 0.588188309f) * t + 0.750294068f
 #include "activations.h"
 #undef T
 #undef BITS
 #undef SUFFIX
 #undef BOUND
+#undef CENTER
 #undef FAR
 #undef EXPM1_LOWEST
 #undef LOW_BITS
@@ -42,22 +44,25 @@
 #define T double
 #define BITS int64_t
 #define SUFFIX f64
-#define BOUND 40.0
+#define BOUND 37.6
+#define CENTER 4.0
 #define FAR 800.0
 #define EXPM1_LOWEST (-80.0)
 #define LOW_BITS 0x7ffffff
 #define TAIL(t)                                                                                                         \
-    ((((((((((((((((((((4.0933167070731332e-9 * t + 1.2137444761040163e-8) * t - 1.7847860498818010e-8) * t - 1.0250746632823001e-7)\
-      * t + 9.8944714504506005e-10) * t + 5.4461101815570768e-7) * t + 4.0389420925725711e-7) * t - 2.6089272249411356e-6)\
-      * t - 3.4316509973460790e-6) * t + 1.3625498468244153e-5) * t + 2.1249841558138296e-5) * t - 8.7852882702820504e-5)\
-      * t - 9.4430212874829043e-5) * t + 0.00069489706392685231) * t - 0.00028562310204568726) * t - 0.0050023785879243372)\
-      * t + 0.017936097479830533) * t - 0.032197837428202312) * t + 0.028600364053551367) * t + 0.013999634724426912)   \
-      * t - 0.096703477326525880) * t + 0.47205320650984468
+    ((((((((((((((((((((2.2843001397772528e-9 * t + 1.1999785075350017e-8) * t + 7.1807117385524265e-9) * t             \
+      - 7.6125156586552215e-8) * t - 1.4366828275232568e-7) * t + 2.6620994917888495e-7) * t + 1.0113164693443508e-6)   \
+      * t - 6.2824624882516109e-7) * t - 5.9147211820146383e-6) * t + 7.1680658617502826e-7) * t                        \
+      + 3.5142884105609672e-5) * t - 1.9084600143897562e-6) * t - 0.00023109456445893374) * t                           \
+      + 0.00013334436867677005) * t + 0.0016308184117947899) * t - 0.0034796923747091297) * t - 0.007540188963607782)   \
+      * t + 0.060396574891379234) * t - 0.18652185795975531) * t + 0.38713740074220463) * t - 0.60789664197189119)      \
+      * t + 0.75528513041575153
 #include "activations.h"
 #undef T
 #undef BITS
 #undef SUFFIX
 #undef BOUND
+#undef CENTER
 #undef FAR
 #undef EXPM1_LOWEST
 #undef LOW_BITS
@@ -128,7 +133,11 @@ SLOPE(hardswish)
     return NAME(pick)(x <= -3, (VEC){0}, NAME(pick)(x >= 3, dy, dy * (x / 3 + (T)0.5)));
 }
 
-UNIT(silu) { return NAME(pick)(x < -FAR, (VEC){0} - FAR, x) * NAME(sigmoid_vec)(x); }
+UNIT(silu)
+{
+    VEC b = NAME(at_least)((VEC)((IVEC)x | SIGN), -FAR), e = NAME(exp_below)(b);
+    return NAME(at_least)(x, 0) + b * (e / (1 + e)); /* x sigmoid(x) = max(x, 0) - |x| sigmoid(-|x|), on both sides */
+}
 SLOPE(silu)
 {
     /* With e = exp(-|x|): s = sigmoid(x) is 1 / (1 + e) or e / (1 + e), and 1 - s without cancellation the other. */
@@ -177,37 +186,52 @@ SLOPE(softsign)
     return dy * (d * d);
 }
 
-/* Phi(x), *density = exp(-x^2 / 2). x^2 is taken in two parts: rounded it would cost x^2 / 2 units of the last place. */
-CYCONV_INLINE VEC NAME(normal)(VEC x, VEC *density)
+/* exp(-b^2 / 2) for |b| <= BOUND. The square is taken in two parts: rounded it would cost b^2 / 2 units of the last place. */
+CYCONV_INLINE VEC NAME(bell)(VEC b)
 {
-    VEC a = (VEC)((IVEC)x & ~SIGN), bound = (VEC){0} + BOUND, high, rest, inverse, t, tail;
-    a = NAME(pick)(a > bound, bound, a);
-    high = (VEC)((IVEC)a & ~((IVEC){0} + (BITS)LOW_BITS));
-    rest = (a - high) * (a + high) * (T)-0.5; /* at most 0.06: a few terms of its exponential's series */
-    *density = NAME(exp_below)(high * high * (T)-0.5) *
-               ((((rest * (T)(1.0 / 24) + (T)(1.0 / 6)) * rest + (T)0.5) * rest + 1) * rest + 1);
-    inverse = 1 / ((a + 4) * (1 + a)); /* one division for two */
-    t = (a - 4) * (1 + a) * inverse;
-    tail = (TAIL(t)) * ((a + 4) * inverse) * *density;
-    return NAME(pick)(x > 0, 1 - tail, tail);
+    VEC half = b * (T)-0.5, high, low;
+#if defined(__AVX512F__)
+    high = half * b;
+    low = sizeof(T) == 4 ? (VEC)_mm512_fmsub_ps((__m512)half, (__m512)b, (__m512)high)
+                         : (VEC)_mm512_fmsub_pd((__m512d)half, (__m512d)b, (__m512d)high);
+#elif defined(__AVX2__) && defined(__FMA__)
+    high = half * b;
+    low = sizeof(T) == 4 ? (VEC)_mm256_fmsub_ps((__m256)half, (__m256)b, (__m256)high)
+                         : (VEC)_mm256_fmsub_pd((__m256d)half, (__m256d)b, (__m256d)high);
+#else
+    high = (VEC)((IVEC)b & ~((IVEC){0} + (BITS)LOW_BITS)); /* its square is exact */
+    low = (b - high) * (b + high) * (T)-0.5;               /* at most 0.06 */
+    high = high * high * (T)-0.5;
+#endif
+    return NAME(exp_normal)(high, low);
 }
+/* 1 - Phi(|x|), *size = -|x|, bounded, *density = exp(-x^2 / 2) */
+CYCONV_INLINE VEC NAME(normal_tail)(VEC x, VEC *size, VEC *density)
+{
+    VEC b = NAME(at_least)((VEC)((IVEC)x | SIGN), -BOUND), inverse = 1 / (CENTER - b), t = 1 - 2 * CENTER * inverse;
+    *size = b;
+    *density = NAME(bell)(b);
+    return (TAIL(t)) * inverse * *density;
+}
+/* x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|)), on both sides */
 UNIT(gelu)
 {
-    VEC density, share = NAME(normal)(x, &density);
-    return NAME(pick)(x < -BOUND, (VEC){0} - BOUND, x) * share;
+    VEC size, density, tail = NAME(normal_tail)(x, &size, &density);
+    return NAME(at_least)(x, 0) + size * tail;
 }
 SLOPE(gelu)
 {
-    VEC density, share = NAME(normal)(x, &density);
-    return dy * (share + NAME(between)(x, -BOUND, BOUND) * density * (T)0.39894228040143267794);
+    VEC size, density, tail = NAME(normal_tail)(x, &size, &density);
+    VEC below = tail + size * density * (T)0.39894228040143267794; /* the derivative at -|x| */
+    return dy * NAME(pick)(x > 0, 1 - below, below);
 }
 
 /* x (1 + tanh(u)) / 2 = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3) */
 UNIT(gelu_tanh)
 {
-    VEC z = NAME(between)(x, -BOUND, BOUND);
-    VEC s = NAME(sigmoid_vec)(z * ((T)1.5957691216057307118 + (T)0.071354816272600246 * (z * z)));
-    return NAME(pick)(x < -BOUND, z, x) * s;
+    VEC b = NAME(at_least)((VEC)((IVEC)x | SIGN), -BOUND);
+    VEC e = NAME(exp_below)(b * ((T)1.5957691216057307118 + (T)0.071354816272600246 * (b * b)));
+    return NAME(at_least)(x, 0) + b * (e / (1 + e)); /* as gelu */
 }
 SLOPE(gelu_tanh)
 {

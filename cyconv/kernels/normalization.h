@@ -75,9 +75,28 @@ CYCONV_INLINE double NAME(sum_lanes)(VEC v)
 
 CYCONV_INLINE double NAME(sum_four)(const VEC *v) { return NAME(sum_lanes)((v[0] + v[1]) + (v[2] + v[3])); }
 
-/* STEP(k, i): sum k takes the vector at element i; PART(i, n): sum 1 takes the n elements at i. */
+/* How far before its turn a stretch is asked for: processors foresee what lies in one stretch, not where the next begins.
+ * So many stretches as are 2 kB. */
+#define FAR_AHEAD(count, step, length) ((count) > 1 ? (step) * (1 + 512 / (length)) : 0)
+
+/* STEP(k, i): sum k takes the vector at element i; PART(i, n): sum 1 takes the n elements at i. Of short stretches four
+ * are taken side by side. */
 #define OVER_STRETCHES(STEP, PART)                                                                                      \
-    for (ptrdiff_t s = 0; s < count; s++) {                                                                             \
+    ptrdiff_t s = 0;                                                                                                    \
+    if (length < 4 * LANES)                                                                                             \
+        for (; s + 4 <= count; s += 4) {                                                                                \
+            ptrdiff_t i = s * step, end = i + length;                                                                   \
+            for (; i + LANES <= end; i += LANES) {                                                                      \
+                STEP(0, i)                                                                                              \
+                STEP(1, i + step)                                                                                       \
+                STEP(2, i + 2 * step)                                                                                   \
+                STEP(3, i + 3 * step)                                                                                   \
+            }                                                                                                           \
+            for (int k = 0; i < end && k < 4; k++) {                                                                    \
+                PART(i + k * step, end - i)                                                                             \
+            }                                                                                                           \
+        }                                                                                                               \
+    for (; s < count; s++) {                                                                                            \
         ptrdiff_t i = s * step, end = i + length;                                                                       \
         for (; i + 4 * LANES <= end; i += 4 * LANES) {                                                                  \
             STEP(0, i)                                                                                                  \
@@ -100,26 +119,35 @@ KERNEL NAME(stretch_moments)(const T *x, ptrdiff_t count, ptrdiff_t step, ptrdif
     VEC a[4] = {{0}}, b[4] = {{0}}, c[4] = {{0}};
     const double n = (double)count * (double)length;
     const ptrdiff_t ahead = count == 1 ? length : count * step; /* where the next chunk will be */
-#define STEP(k, at) a[k] += NAME(load)(x + at);
-#define PART(at, n) a[1] += NAME(load_part)(x + at, n);
-    OVER_STRETCHES(STEP, PART)
+    const ptrdiff_t far = FAR_AHEAD(count, step, length);
+#define STEP(k, at)                                                                                                     \
+    a[k] += NAME(load)(x + (at));                                                                                       \
+    __builtin_prefetch(x + (at) + far);
+#define PART(at, n)                                                                                                     \
+    a[1] += NAME(load_part)(x + (at), n);                                                                               \
+    __builtin_prefetch(x + (at) + far);
+    {
+        OVER_STRETCHES(STEP, PART)
+    }
 #undef STEP
 #undef PART
     const T center = (T)(NAME(sum_four)(a) / n);
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC d = NAME(load)(x + at) - center;                                                                            \
-        __builtin_prefetch(x + at + ahead);                                                                             \
+        VEC d = NAME(load)(x + (at)) - center;                                                                          \
+        __builtin_prefetch(x + (at) + ahead);                                                                           \
         b[k] += d;                                                                                                      \
         c[k] += d * d;                                                                                                  \
     }
 #define PART(at, n)                                                                                                     \
     {                                                                                                                   \
-        VEC d = NAME(first_lanes)(NAME(load_part)(x + at, n) - center, n);                                              \
+        VEC d = NAME(first_lanes)(NAME(load_part)(x + (at), n) - center, n);                                            \
         b[1] += d;                                                                                                      \
         c[1] += d * d;                                                                                                  \
     }
-    OVER_STRETCHES(STEP, PART)
+    {
+        OVER_STRETCHES(STEP, PART)
+    }
 #undef STEP
 #undef PART
     const double missing = NAME(sum_four)(b);
@@ -127,22 +155,31 @@ KERNEL NAME(stretch_moments)(const T *x, ptrdiff_t count, ptrdiff_t step, ptrdif
     *square = NAME(sum_four)(c) - missing * missing / n;
 }
 
+/* What of a gradient comes through the ReLU behind: nothing where forward's value was not above `floor`. With d = x - center
+ * the value is that of forward to the last bit. `floor` is 0, or NaN where there is no ReLU: nothing is below. */
+#define PASSED(g, d, scale, shift) NAME(pick)((d) * (scale) + (shift) <= floor, (VEC){0}, NAME(loaded)(g))
+
 /* The sums of dy and of dy (x - center) are added to *a and *b. */
 KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_t step, ptrdiff_t length, T center,
-                              double *sum, double *product)
+                              T scale, T shift, T floor, double *sum, double *product)
 {
     VEC a[4] = {{0}}, b[4] = {{0}};
+    const ptrdiff_t far = FAR_AHEAD(count, step, length);
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC g = NAME(load)(dy + at);                                                                                    \
+        VEC d = NAME(load)(x + (at)) - center, g = PASSED(NAME(load)(dy + (at)), d, scale, shift);                      \
+        __builtin_prefetch(x + (at) + far);                                                                             \
+        __builtin_prefetch(dy + (at) + far);                                                                            \
         a[k] += g;                                                                                                      \
-        b[k] += g * (NAME(load)(x + at) - center);                                                                      \
+        b[k] += g * d;                                                                                                  \
     }
 #define PART(at, n)                                                                                                     \
     {                                                                                                                   \
-        VEC g = NAME(load_part)(dy + at, n);                                                                            \
+        VEC d = NAME(load_part)(x + (at), n) - center, g = PASSED(NAME(load_part)(dy + (at), n), d, scale, shift);      \
+        __builtin_prefetch(x + (at) + far);                                                                             \
+        __builtin_prefetch(dy + (at) + far);                                                                            \
         a[1] += g;                                                                                                      \
-        b[1] += NAME(first_lanes)(g * (NAME(load_part)(x + at, n) - center), n);                                        \
+        b[1] += NAME(first_lanes)(g * d, n);                                                                            \
     }
     OVER_STRETCHES(STEP, PART)
 #undef STEP
@@ -151,7 +188,7 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
     *product += NAME(sum_four)(b);
 }
 
-/* out = a whole or a part vector of VALUE(LOAD), for all i < n; what is written is no other array. */
+/* out = a whole or a part vector of VALUE(LOAD), for all i < n. */
 #define OVER_ELEMENTS(out, VALUE)                                                                                       \
     {                                                                                                                   \
         ptrdiff_t i = 0;                                                                                                \
@@ -163,22 +200,51 @@ KERNEL NAME(stretch_products)(const T *dy, const T *x, ptrdiff_t count, ptrdiff_
 #define WHOLE(p) NAME(load)((p) + i)
 #define PART(p) NAME(load_part)((p) + i, n - i)
 
-/* y = (x - center) scale + shift, not below `floor`: 0 where a ReLU comes next, else -infinity */
-KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, ptrdiff_t n, T center, T scale, T shift, T floor)
+/* The same of `count` stretches of n, `step` apart, with the places of the next ones in `out` asked for. */
+#define OVER_EACH(out, VALUE)                                                                                           \
+    {                                                                                                                   \
+        const ptrdiff_t far = FAR_AHEAD(count, step, n);                                                                \
+        for (ptrdiff_t s = 0; s < count; s++) {                                                                         \
+            ptrdiff_t i = s * step;                                                                                     \
+            const ptrdiff_t end = i + n;                                                                                \
+            for (; i + LANES <= end; i += LANES) {                                                                      \
+                __builtin_prefetch(out + i + far, 1);                                                                   \
+                NAME(store)(out + i, VALUE(WHOLE));                                                                     \
+            }                                                                                                           \
+            if (i < end) {                                                                                              \
+                __builtin_prefetch(out + i + far, 1);                                                                   \
+                NAME(store_part)(out + i, VALUE(PART_OF), end - i);                                                     \
+            }                                                                                                           \
+        }                                                                                                               \
+    }
+#define PART_OF(p) NAME(load_part)((p) + i, end - i)
+
+/* y = (x - center) scale + shift, and `other` if it is not NULL; not below `floor`: 0 where a ReLU comes next, else
+ * -infinity */
+KERNEL NAME(stretch_affine)(T *restrict y, const T *restrict x, const T *restrict other, ptrdiff_t count, ptrdiff_t step,
+                            ptrdiff_t n, T center, T scale, T shift, T floor)
 {
+    if (other) {
+#define VALUE(LOAD) NAME(at_least)(((LOAD(x) - center) * scale + shift) + LOAD(other), floor)
+        OVER_EACH(y, VALUE)
+#undef VALUE
+        return;
+    }
 #define VALUE(LOAD) NAME(at_least)((LOAD(x) - center) * scale + shift, floor)
-    OVER_ELEMENTS(y, VALUE)
+    OVER_EACH(y, VALUE)
 #undef VALUE
 }
 
-/* dx = a dy + (b (x - center) + c) */
-KERNEL NAME(stretch_gradient)(T *restrict dx, const T *restrict dy, const T *restrict x, ptrdiff_t n, T center, T a, T b,
-                              T c)
+/* dx = scale dy + (b (x - center) + c); dx may be dy */
+KERNEL NAME(stretch_gradient)(T *dx, const T *dy, const T *x, ptrdiff_t count, ptrdiff_t step, ptrdiff_t n, T center,
+                              T scale, T shift, T floor, T b, T c)
 {
-#define VALUE(LOAD) (LOAD(dy) * a + ((LOAD(x) - center) * b + c))
-    OVER_ELEMENTS(dx, VALUE)
+#define VALUE(LOAD) (PASSED(LOAD(dy), LOAD(x) - center, scale, shift) * scale + ((LOAD(x) - center) * b + c))
+    OVER_EACH(dx, VALUE)
 #undef VALUE
 }
+#undef OVER_EACH
+#undef PART_OF
 
 /* FIRST(LOAD), then ROW(LOAD, r) for up to eight rows, then LAST(LOAD, STORE): for each vector of columns. */
 #define STORE_WHOLE(p, v) NAME(store)((p) + i, v)
@@ -242,11 +308,11 @@ CYCONV_INLINE void NAME(column_squares)(T *sum, T *square, const T *center, cons
 }
 
 /* Mean and sum of squares of `rows` more rows of each column, of which `count` are in mean and square already. The first
- * n columns of a row of `width`; scratch: three rows. */
+ * n columns of a row of `width`; scratch: three rows of n. */
 KERNEL NAME(column_moments)(double *mean, double *square, double count, const T *x, ptrdiff_t rows, ptrdiff_t width,
                             ptrdiff_t n, T *scratch)
 {
-    T *center = scratch, *sum = scratch + width, *squares = scratch + 2 * width;
+    T *center = scratch, *sum = scratch + n, *squares = scratch + 2 * n;
     const T whole = (T)(1 / (double)rows);
     const double total = count + (double)rows, part = (double)rows, share = part / total, factor = count * share;
     memset(sum, 0, n * sizeof(T));
@@ -268,20 +334,20 @@ KERNEL NAME(column_moments)(double *mean, double *square, double count, const T 
     }
 }
 
-/* The sums of dy and of dy (x - center) over each column are added to `sum` and `product`; scratch: two rows. */
-KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T *x, const T *center, ptrdiff_t all,
-                             ptrdiff_t width, ptrdiff_t n, T *scratch)
+/* The sums of dy and of dy (x - center) over each column are added to `sum` and `product`; scratch: two rows of n. */
+KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T *x, const T *center, const T *scale,
+                             const T *shift, T floor, ptrdiff_t all, ptrdiff_t width, ptrdiff_t n, T *scratch)
 {
-    T *sums = scratch, *products = scratch + width;
+    T *sums = scratch, *products = scratch + n;
     memset(sums, 0, n * sizeof(T));
     memset(products, 0, n * sizeof(T));
     for (ptrdiff_t first = 0; first < all; first += 8) {
         const ptrdiff_t rows = all - first < 8 ? all - first : 8, at = first * width;
-#define FIRST(LOAD) VEC a = LOAD(sums), b = LOAD(products), c = LOAD(center);
+#define FIRST(LOAD) VEC a = LOAD(sums), b = LOAD(products), c = LOAD(center), e = LOAD(scale), f = LOAD(shift);
 #define ROW(LOAD, STORE)                                                                                                \
-    VEC g = LOAD(dy + at + r * width);                                                                                  \
+    VEC d = LOAD(x + at + r * width) - c, g = PASSED(LOAD(dy + at + r * width), d, e, f);                               \
     a += g;                                                                                                             \
-    b += g * (LOAD(x + at + r * width) - c);
+    b += g * d;
 #define LAST(STORE)                                                                                                     \
     STORE(sums, a);                                                                                                     \
     STORE(products, b);
@@ -318,20 +384,30 @@ KERNEL NAME(column_products)(double *sum, double *product, const T *dy, const T 
         NEXT;                                                                                                           \
     }
 
-/* y = (x - center) scale + shift, each of these a row of n, and not below `floor` */
-KERNEL NAME(column_affine)(T *restrict y, const T *restrict x, ptrdiff_t rows, ptrdiff_t n, const T *restrict center,
-                           const T *restrict scale, const T *restrict shift, T floor)
+/* y = (x - center) scale + shift, each of these a row of n, and `other` if it is not NULL; not below `floor` */
+KERNEL NAME(column_affine)(T *restrict y, const T *restrict x, const T *restrict other, ptrdiff_t rows, ptrdiff_t n,
+                           const T *restrict center, const T *restrict scale, const T *restrict shift, T floor)
 {
+    if (other) {
+#define VALUE(LOAD, i)                                                                                                  \
+    NAME(at_least)(((LOAD(x, i) - LOAD(center, i)) * LOAD(scale, i) + LOAD(shift, i)) + LOAD(other, i), floor)
+        OVER_ROWS(y, VALUE, other += n)
+#undef VALUE
+        return;
+    }
 #define VALUE(LOAD, i) NAME(at_least)((LOAD(x, i) - LOAD(center, i)) * LOAD(scale, i) + LOAD(shift, i), floor)
     OVER_ROWS(y, VALUE, )
 #undef VALUE
 }
 
-/* dx = a dy + (b (x - center) + c) */
-KERNEL NAME(column_gradient)(T *restrict dx, const T *restrict dy, const T *restrict x, ptrdiff_t rows, ptrdiff_t n,
-                             const T *restrict center, const T *restrict a, const T *restrict b, const T *restrict c)
+/* dx = scale dy + (b (x - center) + c); dx may be dy */
+KERNEL NAME(column_gradient)(T *dx, const T *dy, const T *x, ptrdiff_t rows, ptrdiff_t n, const T *restrict center,
+                             const T *restrict scale, const T *restrict shift, T floor, const T *restrict b,
+                             const T *restrict c)
 {
-#define VALUE(LOAD, i) (LOAD(dy, i) * LOAD(a, i) + ((LOAD(x, i) - LOAD(center, i)) * LOAD(b, i) + LOAD(c, i)))
+#define VALUE(LOAD, i)                                                                                                  \
+    (PASSED(LOAD(dy, i), LOAD(x, i) - LOAD(center, i), LOAD(scale, i), LOAD(shift, i)) * LOAD(scale, i) +               \
+     ((LOAD(x, i) - LOAD(center, i)) * LOAD(b, i) + LOAD(c, i)))
     OVER_ROWS(dx, VALUE, dy += n)
 #undef VALUE
 }
@@ -353,9 +429,9 @@ KERNEL NAME(element_products)(const T *dy, const T *x, const T *weight, ptrdiff_
     VEC a[4] = {{0}}, b[4] = {{0}};
 #define STEP(k, at)                                                                                                     \
     {                                                                                                                   \
-        VEC g = NAME(load)(dy + at) * NAME(load)(weight + at);                                                          \
+        VEC g = NAME(load)(dy + (at)) * NAME(load)(weight + (at));                                                        \
         a[k] += g;                                                                                                      \
-        b[k] += g * (NAME(load)(x + at) - center);                                                                      \
+        b[k] += g * (NAME(load)(x + (at)) - center);                                                                    \
     }
 #undef PART
 #define PART(at, n)                                                                                                     \
@@ -409,7 +485,9 @@ KERNEL NAME(element_sums)(T *restrict dweight, T *restrict dbias, const T *restr
 #undef ROWS
 }
 
+#undef PASSED
 #undef OVER_STRETCHES
+#undef FAR_AHEAD
 #undef OVER_ELEMENTS
 #undef OVER_COLUMNS
 #undef STORE_WHOLE

@@ -14,8 +14,8 @@ Functions that are written for both types take a pointer `typed` that is never f
 """
 
 from cython.parallel cimport prange
-from libc.math cimport INFINITY, sqrt
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.math cimport INFINITY, NAN, sqrt
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -32,6 +32,18 @@ from cyconv.kernels.normalization_parts cimport (
     stretch_moments,
     stretch_products,
 )
+from cyconv.kernels.normalization_shape cimport (
+    CHUNK_BYTES,
+    FEW_ROWS,
+    PART_CHUNKS,
+    Job,
+    Shape,
+    Stretches,
+    lay_out,
+    rows_of_part,
+    stretches,
+)
+from cyconv.kernels.normalization_tables cimport gather_columns, head_of, spread, tabulate, tabulate_forward
 from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
 
 cnp.import_array()
@@ -39,91 +51,18 @@ cnp.import_array()
 ctypedef Py_ssize_t index
 
 cdef enum:
-    CHUNK_BYTES = 1 << 14  # of which one sum is taken: the second pass over it finds it in the first-level cache
-    PART_CHUNKS = 16  # chunks that follow each other in one task
-    FEW_ROWS = 32  # a chunk of columns has at least so many rows, as each chunk costs a merge for every column
-    MANY_PARTS = 64  # of columns at most: each has sums of its own for all of them
     PIECE = 16384  # elements that a task normalises
-    FULL_ROW = 256  # elements: shorter rows of columns are folded
     CACHED = 1 << 21  # bytes of a set of which much is still in a cache when its statistics are known
-
-
-cdef struct Shape:
-    index outer, samples, channels, space, groups
-    bint last
-    index members  # channels of a group
-    index block  # elements of a block
-    # Columns, for channels-last: rows of `width` = fold x channels elements, and `rest` elements behind them.
-    index fold, width, rows, rest
-    index chunk_rows, parts, part_chunks, chunks
-    index pitch  # entries of a table for each block: one for each channel, or for each column
-
-
-cdef struct Job:
-    Shape s
-    void* out  # y or dx
-    const void* x
-    const void* dy  # NULL: forward
-    const double* weight  # of each channel, or NULL
-    const double* bias
-    double eps
-    bint given  # mean and variance do not depend on x
-    double floor  # y is not below it: 0 where a ReLU comes next, else -infinity
-    double* mean  # [outer][groups]
-    double* variance
-    double* sums  # two for each channel (or column) of each block: of dy, of dy (x - center)
-    double* partial
-    void* scratch
-    void* tables  # four of outer x pitch
-
-
-cdef Shape lay_out(index outer, index samples, index channels, index space, index groups, bint last,
-                   index itemsize) noexcept:
-    cdef Shape s
-    cdef index pixels = samples * space
-    s.outer, s.samples, s.channels, s.space, s.groups, s.last = outer, samples, channels, space, groups, last
-    s.members = channels // groups
-    s.block = pixels * channels
-    s.fold = 1
-    if last and channels < FULL_ROW:
-        s.fold = (FULL_ROW + channels - 1) // channels
-        while s.fold * channels % 16 and s.fold < FULL_ROW:  # whole vectors, if it can be had
-            s.fold += 1
-        s.fold = max(<index>1, min(s.fold, pixels))
-    s.width = s.fold * channels
-    s.rows, s.rest = s.block // s.width, s.block % s.width
-    s.chunk_rows = max(<index>FEW_ROWS, CHUNK_BYTES // (s.width * itemsize) // 8 * 8)
-    s.chunks = (s.rows + s.chunk_rows - 1) // s.chunk_rows
-    s.part_chunks = max(<index>1, (s.chunks + MANY_PARTS - 1) // MANY_PARTS)
-    s.parts = (s.chunks + s.part_chunks - 1) // s.part_chunks
-    s.pitch = s.width if last else channels
-    return s
+    SLAB = 256  # columns of a slab
+    SMALL_MAP = 256  # bytes of a map that is read in slabs
+    TABLES = 5  # center, scale and shift of forward, and two of backward
 
 
 # ------------------------------------------------------------------------------------------------- sums of stretches
 
 
-cdef struct Stretches:
-    # `count` stretches of `length` elements, `step` apart, cut into chunks
-    index count, step, length
-    index pieces  # of a stretch, each a chunk; or
-    index together  # stretches in a chunk
-    index chunk, chunks, parts
-
-
-cdef inline Stretches stretches(const Shape* s, index length, index itemsize) noexcept nogil:
-    cdef Stretches t
-    t.count, t.step, t.length = s.samples, s.channels * s.space, length
-    t.chunk = CHUNK_BYTES // itemsize
-    t.pieces = (length + t.chunk - 1) // t.chunk
-    t.together = max(<index>1, t.chunk // length)
-    t.chunks = t.count * t.pieces if t.together == 1 else (t.count + t.together - 1) // t.together
-    t.parts = (t.chunks + PART_CHUNKS - 1) // PART_CHUNKS
-    return t
-
-
-cdef void part_of_stretches(const Stretches* t, const real* x, const real* dy, real center, index part,
-                            double* found) noexcept nogil:
+cdef void part_of_stretches(const Stretches* t, const real* x, const real* dy, const real* table, index size,
+                            real floor, index part, double* found) noexcept nogil:
     """found: number of elements, then mean and sum of squares; with dy the sums of dy and dy (x - center)."""
     cdef index k, at, count, length
     cdef double mean = 0, square = 0
@@ -136,7 +75,8 @@ cdef void part_of_stretches(const Stretches* t, const real* x, const real* dy, r
             at = k * t.together * t.step
             count, length = min(t.together, t.count - k * t.together), t.length
         if dy != NULL:
-            stretch_products(dy + at, x + at, count, t.step, length, center, found + 1, found + 2)
+            stretch_products(dy + at, x + at, count, t.step, length, table[0], table[size], table[2 * size], floor,
+                             found + 1, found + 2)
         else:
             stretch_moments(x + at, count, t.step, length, &mean, &square)
             merge_moments(found, found + 1, found + 2, <double>(count * length), mean, square)
@@ -157,11 +97,8 @@ cdef void set_part(const Job* j, real* typed, index set, index part, double* fou
     cdef Stretches t = stretches(s, set_length(j), sizeof(real))
     cdef index sets = sets_of(s, j.dy == NULL)
     cdef index at = set // sets * s.block + set % sets * t.length
-    cdef real center = 0
-    if j.dy != NULL:
-        center = <real>j.mean[set // sets * s.groups + set % sets // s.members]
-    part_of_stretches[real](&t, <const real*>j.x + at, NULL if j.dy == NULL else <const real*>j.dy + at, center, part,
-                            found)
+    part_of_stretches[real](&t, <const real*>j.x + at, NULL if j.dy == NULL else <const real*>j.dy + at,
+                            <const real*>j.tables + set, s.outer * s.pitch, <real>j.floor, part, found)
 
 
 cdef void gather_set(const Job* j, index set, index parts, const double* found) noexcept nogil:
@@ -204,109 +141,81 @@ cdef void column_part(const Job* j, real* typed, index block, index part, double
 
 cdef inline void rows_part(const Job* j, const real* dy, const real* x, index block, index row, index rows, index n,
                            index before, double* found, real* scratch) noexcept nogil:
-    cdef index w = j.s.width, at = row * w
-    cdef const real* center
+    cdef index w = j.s.width, at = row * w, size = j.s.outer * j.s.pitch
+    cdef const real* t
     if dy == NULL:
         column_moments(found, found + w, <double>before, x + at, rows, w, n, scratch)
     else:
-        center = <const real*>j.tables + block * j.s.pitch
-        column_products(found, found + w, dy + at, x + at, center, rows, w, n, scratch)
+        t = <const real*>j.tables + block * j.s.pitch
+        column_products(found, found + w, dy + at, x + at, t, t + size, t + 2 * size, <real>j.floor, rows, w, n,
+                        scratch)
 
 
-cdef inline double rows_of_part(const Shape* s, index part, index column) noexcept nogil:
-    cdef index size = s.part_chunks * s.chunk_rows
-    cdef index rows = min(s.rows, (part + 1) * size) - part * size
-    return <double>(rows + (1 if part == s.parts - 1 and column < s.rest else 0))
-
-
-cdef void gather_block(const Job* j, index block, const double* found) noexcept nogil:
+cdef void gather_block(const Job* j, index block, double* found) noexcept nogil:
     """Mean and variance of each group from the parts of its columns, or the sums of each channel."""
     cdef const Shape* s = &j.s
-    cdef index g, c, f, k, column
+    cdef index g, c, k, column, w = s.width
     cdef double count, a, b
-    cdef const double* at
+    for k in range(1, s.parts):
+        gather_part(j, found, found + 2 * k * w, k)
     if j.dy != NULL:
         for c in range(s.channels):
             a = b = 0
-            for f in range(s.fold):
-                for k in range(s.parts):
-                    at = found + 2 * k * s.width + f * s.channels + c
-                    a += at[0]
-                    b += at[s.width]
+            for k in range(s.fold):
+                a += found[k * s.channels + c]
+                b += found[w + k * s.channels + c]
             j.sums[2 * (block * s.channels + c)] = a
             j.sums[2 * (block * s.channels + c) + 1] = b
         return
     for g in range(s.groups):
         count = a = b = 0
         for c in range(g * s.members, (g + 1) * s.members):
-            for f in range(s.fold):
-                column = f * s.channels + c
-                for k in range(s.parts):
-                    at = found + 2 * k * s.width + column
-                    merge_moments(&count, &a, &b, rows_of_part(s, k, column), at[0], at[s.width])
+            for k in range(s.fold):
+                column = k * s.channels + c
+                merge_moments(&count, &a, &b, <double>(s.rows + (1 if column < s.rest else 0)), found[column],
+                              found[w + column])
         j.mean[block * s.groups + g] = a
         j.variance[block * s.groups + g] = b / count
 
 
-# ------------------------------------------------------------------------------------------------------------ tables
-
-
-cdef void tabulate(const Job* j, real* typed, index block, index group) noexcept nogil:
-    """What each channel of a group is multiplied by, and what is added.
-
-    Forward: y = (x - center) scale + shift, where center is the mean rounded to the type of x, so that a large mean
-    cancels before anything is multiplied. Backward: with n elements in the group, P the sum of dy weight and Q the
-    sum of dy weight (x - mean) over them, and r = 1 / sqrt(variance + eps),
-
-        dx = r (dy weight - P / n - (x - mean) r^2 Q / n) = a dy + b (x - center) + c.
-    """
+cdef void gather_part(const Job* j, double* found, const double* more, index part) noexcept nogil:
+    """Put a part of the columns to those before it, side by side: a division for each of them would be felt."""
     cdef const Shape* s = &j.s
-    cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
-    cdef real* table = <real*>j.tables + block * s.pitch
-    cdef double mean = j.mean[block * s.groups + group], weight, bias, n = <double>(s.samples * s.space * s.members)
-    cdef double r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
-    cdef index head = head_of(j, block, sizeof(real)) if s.last else 0
-    cdef real center = <real>mean
-    cdef double away = mean - <double>center, p = 0, q = 0, b = 0, shift = 0
-    cdef const double* sums = j.sums + 2 * block * s.channels if j.sums != NULL else NULL
-    if sums != NULL and not j.given:
-        for c in range(first, first + s.members):
-            weight = 1 if j.weight == NULL else j.weight[c]
-            p += weight * sums[2 * c]
-            q += weight * (sums[2 * c + 1] - away * sums[2 * c])
-        b = -r * r * r * q / n
-        shift = -r * p / n - b * away
-    for c in range(first, first + s.members):
-        weight = 1 if j.weight == NULL else j.weight[c]
-        bias = 0 if j.bias == NULL else j.bias[c]
-        for f in range(s.pitch // s.channels):
-            at = f * s.channels + c - head
-            if at < 0:
-                at += s.width
-            table[at] = center
-            table[size + at] = <real>(weight * r)
-            if j.dy == NULL:
-                table[2 * size + at] = <real>(bias - away * weight * r)
-            else:
-                table[2 * size + at] = <real>b
-                table[3 * size + at] = <real>shift
+    cdef index w = s.width, c, k, first = 0, end
+    cdef double before = <double>(part * s.part_chunks * s.chunk_rows), share, factor, difference, rows
+    if j.dy != NULL:
+        for c in range(2 * w):
+            found[c] += more[c]
+        return
+    for k in range(2):  # columns with an element of the rest, and those without
+        end = w if k else s.rest
+        rows = rows_of_part(s, part, w if k else -1)
+        share = rows / (before + rows)
+        factor = before * share
+        for c in range(first, end):
+            difference = more[c] - found[c]
+            found[c] += difference * share
+            found[w + c] += more[w + c] + difference * difference * factor
+        first = end
 
 
 # ------------------------------------------------------------------------------------------------------- application
 
 
-cdef void apply_stretch(const Job* j, real* typed, index at, index n, index entry) noexcept nogil:
-    """Normalise n elements of one channel, or differentiate; `entry`: the channel's place in the tables."""
+cdef void apply_stretch(const Job* j, real* typed, index at, index count, index n, index entry) noexcept nogil:
+    """Normalise n elements of one channel of `count` samples, or differentiate; `entry`: its place in the tables."""
+    cdef index step = j.s.channels * j.s.space
     cdef index size = j.s.outer * j.s.pitch
     cdef const real* table = <const real*>j.tables + entry
     cdef const real* x = <const real*>j.x + at
     cdef real* out = <real*>j.out + at
-    cdef const real* dy
+    cdef const real* other = NULL if j.other == NULL else <const real*>j.other + at
+    cdef real floor = <real>j.floor
     if j.dy == NULL:
-        stretch_affine(out, x, n, table[0], table[size], table[2 * size], <real>j.floor)
+        stretch_affine(out, x, other, count, step, n, table[0], table[size], table[2 * size], floor)
     else:
-        dy = <const real*>j.dy + at
-        stretch_gradient(out, dy, x, n, table[0], table[size], table[2 * size], table[3 * size])
+        stretch_gradient(out, <const real*>j.dy + at, x, count, step, n, table[0], table[size], table[2 * size], floor,
+                         table[3 * size], table[4 * size])
 
 
 cdef void apply_rows(const Job* j, real* typed, index block, index first, index end) noexcept nogil:
@@ -328,35 +237,31 @@ cdef void apply_rows(const Job* j, real* typed, index block, index first, index 
         apply_columns(j, typed, block, at + head + rows * w, 1, n, 0)
 
 
-cdef inline index head_of(const Job* j, index block, index itemsize) noexcept nogil:
-    cdef index beyond = (<uintptr_t>j.out // itemsize + block * j.s.block) % (64 // itemsize)
-    return min(j.s.block, (64 // itemsize - beyond) % (64 // itemsize)) % j.s.width
-
-
 cdef void apply_columns(const Job* j, real* typed, index block, index at, index rows, index n,
                         index column) noexcept nogil:
     cdef index size = j.s.outer * j.s.pitch
     cdef const real* t = <const real*>j.tables + block * j.s.pitch + column
     cdef const real* x = <const real*>j.x + at
     cdef real* out = <real*>j.out + at
-    cdef const real* dy
+    cdef const real* other = NULL if j.other == NULL else <const real*>j.other + at
+    cdef real floor = <real>j.floor
     if j.dy == NULL:
-        column_affine(out, x, rows, n, t, t + size, t + 2 * size, <real>j.floor)
+        column_affine(out, x, other, rows, n, t, t + size, t + 2 * size, floor)
     else:
-        dy = <const real*>j.dy + at
-        column_gradient(out, dy, x, rows, n, t, t + size, t + 2 * size, t + 3 * size)
+        column_gradient(out, <const real*>j.dy + at, x, rows, n, t, t + size, t + 2 * size, floor, t + 3 * size,
+                        t + 4 * size)
 
 
 cdef inline index pieces_of(const Shape* s) noexcept nogil:
-    """Tasks of the application: pieces of a stretch, or several stretches; groups of rows of one block."""
-    cdef index stretches = s.outer * s.samples * s.channels, each
+    """Tasks of the application: pieces of a stretch, or several runs; groups of rows of one block."""
+    cdef index runs = s.outer * s.samples * s.channels, each
     if s.last:
         each = max(<index>8, PIECE // s.width // 8 * 8)
         return s.outer * max(<index>1, (s.rows + each - 1) // each)
     if s.space >= PIECE:
-        return stretches * ((s.space + PIECE - 1) // PIECE)
+        return runs * ((s.space + PIECE - 1) // PIECE)
     each = PIECE // s.space
-    return (stretches + each - 1) // each
+    return (runs + each - 1) // each
 
 
 cdef void apply_piece(const Job* j, real* typed, index piece) noexcept nogil:
@@ -372,11 +277,11 @@ cdef void apply_piece(const Job* j, real* typed, index piece) noexcept nogil:
         per = (s.space + PIECE - 1) // PIECE
         k = piece // per
         first = piece % per * PIECE
-        apply_stretch(j, typed, k * s.space + first, min(<index>PIECE, s.space - first), entry_of(s, k))
+        apply_stretch(j, typed, k * s.space + first, 1, min(<index>PIECE, s.space - first), entry_of(s, k))
     else:
         each = PIECE // s.space
         for k in range(piece * each, min((piece + 1) * each, s.outer * s.samples * s.channels)):
-            apply_stretch(j, typed, k * s.space, s.space, entry_of(s, k))
+            apply_stretch(j, typed, k * s.space, 1, s.space, entry_of(s, k))
 
 
 cdef inline index entry_of(const Shape* s, index stretch) noexcept nogil:
@@ -389,20 +294,32 @@ cdef inline index entry_of(const Shape* s, index stretch) noexcept nogil:
 cdef void whole_group(const Job* j, real* typed, index set, double* found) noexcept nogil:
     """Statistics of a group of a block in stretches, then the group itself, from the cache."""
     cdef const Shape* s = &j.s
-    cdef index block = set // s.groups, group = set % s.groups, m, c, at
+    cdef index block = set // s.groups, group = set % s.groups, c, at
     cdef uint64_t mode = flush_denormals()
     if j.dy == NULL:
         set_from_stretches(j, typed, set, found)
-    else:
-        for c in range(group * s.members, (group + 1) * s.members):
-            set_from_stretches(j, typed, block * s.channels + c, found)
+    elif j.sums != NULL:
+        tabulate_forward(j, typed, block, group, 0)
+        for c in range(block * s.channels + group * s.members, block * s.channels + (group + 1) * s.members):
+            if s.samples == 1 and s.space * <index>sizeof(real) <= CHUNK_BYTES:
+                short_products(j, typed, c)
+            else:
+                set_from_stretches(j, typed, c, found)
     tabulate(j, typed, block, group)
     if j.out != NULL:
-        for m in range(s.samples):
-            for c in range(group * s.members, (group + 1) * s.members):
-                at = ((block * s.samples + m) * s.channels + c) * s.space
-                apply_stretch(j, typed, at, s.space, block * s.channels + c)
+        for c in range(group * s.members, (group + 1) * s.members):
+            at = (block * s.samples * s.channels + c) * s.space
+            apply_stretch(j, typed, at, s.samples, s.space, block * s.channels + c)
     restore_denormals(mode)
+
+
+cdef inline void short_products(const Job* j, real* typed, index c) noexcept nogil:
+    """The sums of a channel of one sample, which is one chunk; as `set_from_stretches`, without its divisions."""
+    cdef index size = j.s.outer * j.s.pitch, at = c * j.s.space
+    cdef const real* t = <const real*>j.tables + c
+    j.sums[2 * c] = j.sums[2 * c + 1] = 0
+    stretch_products(<const real*>j.dy + at, <const real*>j.x + at, 1, 0, j.s.space, t[0], t[size], t[2 * size],
+                     <real>j.floor, j.sums + 2 * c, j.sums + 2 * c + 1)
 
 
 cdef void set_from_stretches(const Job* j, real* typed, index set, double* found) noexcept nogil:
@@ -419,7 +336,8 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     cdef index k
     cdef uint64_t mode = flush_denormals()
     if j.dy != NULL:
-        centers(j, typed, block)
+        for k in range(s.groups):
+            tabulate_forward(j, typed, block, k, 0)
     for k in range(s.parts):
         column_part(j, typed, block, k, found + 2 * k * s.width, scratch)
     gather_block(j, block, found)
@@ -430,13 +348,82 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     restore_denormals(mode)
 
 
-cdef void centers(const Job* j, real* typed, index block) noexcept nogil:
-    """The first table alone, which the sums of products need."""
+# A batch of small maps: neighbouring channels make a *slab*, samples x columns, of which each channel has `space` side
+# by side. Its rows are long enough to be read one after the other; stretches of single channels, a power of two apart
+# in all samples, would drive each other out of the caches.
+
+
+cdef inline index slab_channels(const Shape* s, index itemsize) noexcept nogil:
+    """Channels of a slab; 0: there are none."""
+    cdef index each = SLAB // s.space
+    if s.last or s.outer > 1 or s.groups < s.channels or s.space * itemsize > SMALL_MAP or s.samples < FEW_ROWS // 2:
+        return 0
+    while each * s.space > 64 and each * 8 > s.channels:  # for all threads something
+        each = (each + 1) // 2
+    return max(<index>1, min(each, s.channels))
+
+
+cdef void one_slab(const Job* j, real* typed, index first, index end, double* found, real* tables) noexcept nogil:
+    """Channels `first` to before `end`; found: two rows of columns, tables: eight."""
     cdef const Shape* s = &j.s
-    cdef real* table = <real*>j.tables + block * s.pitch
-    cdef index k
-    for k in range(s.width):
-        table[k] = <real>j.mean[block * s.groups + k % s.channels // s.members]
+    cdef index step = s.channels * s.space, at = first * s.space, n = (end - first) * s.space, row, rows, c, k, i
+    cdef const real* x = <const real*>j.x + at
+    cdef const real* dy = NULL if j.dy == NULL else <const real*>j.dy + at
+    cdef const real* other = NULL
+    cdef real* out = NULL if j.out == NULL else <real*>j.out + at
+    cdef real floor = <real>j.floor
+    cdef uint64_t mode = flush_denormals()
+    if j.dy == NULL and not j.given:
+        for k in range((s.samples + FEW_ROWS - 1) // FEW_ROWS):
+            row = k * FEW_ROWS
+            rows = min(<index>FEW_ROWS, s.samples - row)
+            column_moments(found, found + n, <double>row, x + row * step, rows, step, n, tables)
+        for c in range(first, end):
+            gather_columns(j, c, found + (c - first) * s.space, found + n + (c - first) * s.space)
+    for c in range(first, end):
+        tabulate_forward(j, typed, 0, c, 0)
+    spread(j, typed, first, end, 3, tables)
+    if j.dy != NULL and j.sums != NULL:
+        memset(found, 0, 2 * n * sizeof(double))
+        for k in range((s.samples + FEW_ROWS - 1) // FEW_ROWS):
+            row = k * FEW_ROWS
+            rows = min(<index>FEW_ROWS, s.samples - row)
+            i = row * step
+            column_products(found, found + n, dy + i, x + i, tables, tables + n, tables + 2 * n, floor, rows, step, n,
+                            tables + 5 * n)
+        for c in range(first, end):
+            j.sums[2 * c] = j.sums[2 * c + 1] = 0
+            for k in range((c - first) * s.space, (c - first + 1) * s.space):
+                j.sums[2 * c] += found[k]
+                j.sums[2 * c + 1] += found[n + k]
+    if j.dy != NULL and out != NULL:
+        for c in range(first, end):
+            tabulate(j, typed, 0, c)
+        spread(j, typed, first, end, TABLES, tables)
+    for row in range(s.samples if out != NULL else 0):
+        i = row * step
+        if j.other != NULL:
+            other = <const real*>j.other + at + i
+        if dy == NULL:
+            column_affine(out + i, x + i, other, 1, n, tables, tables + n, tables + 2 * n, floor)
+        else:
+            column_gradient(out + i, dy + i, x + i, 1, n, tables, tables + n, tables + 2 * n, floor, tables + 3 * n,
+                            tables + 4 * n)
+    restore_denormals(mode)
+
+
+cdef int run_slabs(Job* job, real* typed, index each, int threads) except -1:
+    cdef Job j = job[0]
+    cdef index channels = j.s.channels, slabs = (channels + each - 1) // each, n = each * j.s.space, i
+    cdef Workspace tables = take(TABLES * channels * sizeof(real))
+    cdef Workspace found = take(slabs * 2 * n * sizeof(double))
+    cdef Workspace columns = take(slabs * 8 * n * sizeof(real))
+    j.tables = tables.data
+    with nogil:
+        for i in prange(slabs, schedule="static", num_threads=threads):
+            one_slab(&j, typed, i * each, min(channels, (i + 1) * each), <double*>found.data + i * 2 * n,
+                     <real*>columns.data + i * 8 * n)
+    return 0
 
 
 cdef void one_part(const Job* j, real* typed, index task, index parts, double* found, real* scratch) noexcept nogil:
@@ -456,6 +443,13 @@ cdef void one_piece(const Job* j, real* typed, index piece) noexcept nogil:
 
 cdef int run(Job* job, real* typed, int threads) except -1:
     """Statistics unless they are given (backward always needs its sums), tables, application."""
+    cdef index each_slab = slab_channels(&job.s, sizeof(real))
+    if each_slab:
+        return run_slabs(job, typed, each_slab, threads)
+    return run_blocks(job, typed, threads)
+
+
+cdef int run_blocks(Job* job, real* typed, int threads) except -1:
     cdef Job j = job[0]
     cdef Shape* s = &j.s
     cdef bint sums = j.sums != NULL if j.dy != NULL else not j.given
@@ -466,7 +460,7 @@ cdef int run(Job* job, real* typed, int threads) except -1:
     cdef index unit = (s.block if s.last else s.block // s.groups) * sizeof(real) * (1 if j.dy == NULL else 2)
     cdef bint fused = sums and unit <= CACHED and (units >= 8 or unit * units <= CACHED)
     cdef index each = 2 * s.width * parts if s.last else 3 * parts
-    cdef Workspace tables = take(4 * s.outer * s.pitch * sizeof(real))
+    cdef Workspace tables = take(TABLES * s.outer * s.pitch * sizeof(real))
     cdef Workspace found = take((units * each if fused else sets * each) * sizeof(double))
     cdef Workspace scratch = take((units * 3 * s.width if fused else sets * parts * 3 * s.width) * sizeof(real)
                                   if s.last else 0)
@@ -483,9 +477,9 @@ cdef int run(Job* job, real* typed, int threads) except -1:
                     whole_group(&j, typed, i, partial + i * each)
         else:
             if sums:
-                if s.last and j.dy != NULL:
-                    for i in range(s.outer):
-                        centers(&j, typed, i)
+                if j.dy != NULL:
+                    for i in range(s.outer * s.groups):
+                        tabulate_forward(&j, typed, i // s.groups, i % s.groups, 0)
                 for i in prange(sets * parts, schedule="static", num_threads=threads):
                     one_part(&j, typed, i, parts, partial, rows)
                 for i in range(sets):
@@ -501,50 +495,92 @@ cdef int run(Job* job, real* typed, int threads) except -1:
     return 0
 
 
-cdef const double* doubles(array) except? NULL:
-    return NULL if array is None else <const double*>cnp.PyArray_DATA(array)
+cdef void finish(const Job* j, real* typed, dweight, dbias) noexcept:
+    """Gradients of weight and bias, in the type of x, from the sums of all blocks."""
+    cdef const Shape* s = &j.s
+    cdef index o, g, c
+    cdef double r, away
+    cdef double* total
+    for o in range(s.outer):
+        for g in range(s.groups):
+            r = 1 / sqrt(j.variance[o * s.groups + g] + j.eps)
+            away = j.mean[o * s.groups + g] - <double>(<real>j.mean[o * s.groups + g])
+            for c in range(g * s.members, (g + 1) * s.members):
+                total = j.sums + 2 * (o * s.channels + c)
+                total[1] = (total[1] - away * total[0]) * r
+                if o:
+                    j.sums[2 * c] += total[0]
+                    j.sums[2 * c + 1] += total[1]
+    for c in range(s.channels):
+        if dweight is not None:
+            (<real*>cnp.PyArray_DATA(dweight))[c] = <real>j.sums[2 * c + 1]
+        if dbias is not None:
+            (<real*>cnp.PyArray_DATA(dbias))[c] = <real>j.sums[2 * c]
+
+
+cdef void move(const Job* j, real* typed, running, const double* found, double momentum, double unbiased) noexcept:
+    """running = (1 - momentum) running + momentum times the mean of what was found in all blocks, times `unbiased`."""
+    cdef char* data = <char*>cnp.PyArray_DATA(running)
+    cdef index stride = cnp.PyArray_STRIDE(running, 0), c, o
+    cdef double total
+    cdef real* value
+    for c in range(j.s.groups):
+        total = 0
+        for o in range(j.s.outer):
+            total += found[o * j.s.groups + c]
+        value = <real*>(data + c * stride)
+        value[0] = <real>((1 - momentum) * value[0] + momentum * (total / j.s.outer * unbiased))
+
+
+cdef inline void* data_of(array):
+    return NULL if array is None else cnp.PyArray_DATA(array)
 
 
 def normalize(y, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance, weight, bias, double eps, bint given,
               index outer, index samples, index channels, index space, index groups, bint last, int threads,
-              bint rectified=False):
-    """y = (x - mean) / sqrt(variance + eps) weight + bias; no y: the statistics alone; through a ReLU if ``rectified``.
+              bint rectified=False, other=None, running_mean=None, running_variance=None, double momentum=0):
+    """y = (x - mean) / sqrt(variance + eps) weight + bias + other; no y: the statistics alone; through a ReLU if
+    ``rectified``.
 
-    ``mean`` and ``variance``, (outer, groups), are written unless they are ``given``; they, ``weight`` and ``bias``,
-    (channels,) or None, are float64. No size is 0.
+    ``mean`` and ``variance``, (outer, groups), float64, are written unless they are ``given``; all else is of the type
+    of x. ``other`` is None or lies as x does. Running statistics, None or (groups,), move towards what was found. No
+    size is 0.
     """
     cdef Job j
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef double n
     j.s = lay_out(outer, samples, channels, space, groups, last, 4 if single else 8)
-    j.out = NULL if y is None else cnp.PyArray_DATA(y)
-    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), NULL, doubles(weight), doubles(bias)
-    j.eps, j.given, j.sums, j.floor = eps, given, NULL, -INFINITY
+    j.out, j.other = data_of(y), data_of(other)
+    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), NULL, data_of(weight), data_of(bias)
+    j.eps, j.given, j.sums, j.floor = eps, given, NULL, 0 if rectified else -INFINITY
     j.mean, j.variance = <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(variance)
-    if rectified:
-        j.floor = 0
+    n = <double>(samples * space * j.s.members)
     if single:
         run[float](&j, NULL, threads)
     else:
         run[double](&j, NULL, threads)
+    for found, running, unbiased in ((mean, running_mean, 1.0), (variance, running_variance, n / max(n - 1, 1))):
+        if running is not None:
+            if single:
+                move[float](&j, NULL, running, <double*>cnp.PyArray_DATA(found), momentum, unbiased)
+            else:
+                move[double](&j, NULL, running, <double*>cnp.PyArray_DATA(found), momentum, unbiased)
 
 
 def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray variance,
-                       weight, double eps, bint given, index outer, index samples, index channels, index space,
-                       index groups, bint last, int threads):
-    """dx, dweight and dbias, each an array or None, the last two float64 and (channels,).
+                       weight, bias, double eps, bint given, index outer, index samples, index channels, index space,
+                       index groups, bint last, int threads, bint rectified=False):
+    """dx, which may be dy, dweight and dbias, (channels,), each an array of the type of x or None.
 
-    ``given``: mean and variance do not depend on x.
+    ``given``: mean and variance do not depend on x. ``rectified``: dy is the gradient behind a ReLU.
     """
     cdef Job j
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef Workspace sums
-    cdef double* total
-    cdef index o, c
-    cdef double r, away, m
     j.s = lay_out(outer, samples, channels, space, groups, last, 4 if single else 8)
-    j.out = NULL if dx is None else cnp.PyArray_DATA(dx)
-    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), cnp.PyArray_DATA(dy), doubles(weight), NULL
-    j.eps, j.given, j.sums, j.floor = eps, given, NULL, -INFINITY
+    j.out, j.other = data_of(dx), NULL
+    j.x, j.dy, j.weight, j.bias = cnp.PyArray_DATA(x), cnp.PyArray_DATA(dy), data_of(weight), data_of(bias)
+    j.eps, j.given, j.sums, j.floor = eps, given, NULL, 0 if rectified else NAN
     j.mean, j.variance = <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(variance)
     if not given or dweight is not None or dbias is not None:
         sums = take(2 * outer * channels * sizeof(double))
@@ -553,13 +589,8 @@ def normalize_backward(dx, dweight, dbias, cnp.ndarray dy, cnp.ndarray x, cnp.nd
         run[float](&j, NULL, threads)
     else:
         run[double](&j, NULL, threads)
-    for o in range(outer if j.sums != NULL else 0):
-        for c in range(channels):
-            m = j.mean[o * groups + c // j.s.members]
-            r = 1 / sqrt(j.variance[o * groups + c // j.s.members] + eps)
-            away = m - <float>m if single else 0
-            total = j.sums + 2 * (o * channels + c)
-            if dweight is not None:
-                (<double*>cnp.PyArray_DATA(dweight))[c] += (total[1] - away * total[0]) * r
-            if dbias is not None:
-                (<double*>cnp.PyArray_DATA(dbias))[c] += total[0]
+    if dweight is not None or dbias is not None:
+        if single:
+            finish[float](&j, NULL, dweight, dbias)
+        else:
+            finish[double](&j, NULL, dweight, dbias)

@@ -11,33 +11,41 @@ cdef extern from "normalization.h" nogil:
     void stretch_moments_f64(const double* x, index count, index step, index length, double* mean,
                              double* square) noexcept
     void stretch_products_f32(const float* dy, const float* x, index count, index step, index length, float center,
-                              double* sum, double* product) noexcept
+                              float scale, float shift, float floor, double* sum, double* product) noexcept
     void stretch_products_f64(const double* dy, const double* x, index count, index step, index length, double center,
-                              double* sum, double* product) noexcept
-    void stretch_affine_f32(float* y, const float* x, index n, float center, float scale, float shift,
-                            float floor) noexcept
-    void stretch_affine_f64(double* y, const double* x, index n, double center, double scale, double shift,
-                            double floor) noexcept
-    void stretch_gradient_f32(float* dx, const float* dy, const float* x, index n, float center, float a, float b,
-                              float c) noexcept
-    void stretch_gradient_f64(double* dx, const double* dy, const double* x, index n, double center, double a, double b,
-                              double c) noexcept
+                              double scale, double shift, double floor, double* sum, double* product) noexcept
+    void stretch_affine_f32(float* y, const float* x, const float* other, index count, index step, index n,
+                            float center,
+                            float scale, float shift, float floor) noexcept
+    void stretch_affine_f64(double* y, const double* x, const double* other, index count, index step, index n,
+                            double center,
+                            double scale, double shift, double floor) noexcept
+    void stretch_gradient_f32(float* dx, const float* dy, const float* x, index count, index step, index n,
+                              float center,
+                              float scale, float shift, float floor, float b, float c) noexcept
+    void stretch_gradient_f64(double* dx, const double* dy, const double* x, index count, index step, index n,
+                              double center,
+                              double scale, double shift, double floor, double b, double c) noexcept
     void column_moments_f32(double* mean, double* square, double count, const float* x, index rows, index width,
                             index n, float* scratch) noexcept
     void column_moments_f64(double* mean, double* square, double count, const double* x, index rows, index width,
                             index n, double* scratch) noexcept
     void column_products_f32(double* sum, double* product, const float* dy, const float* x, const float* center,
-                             index rows, index width, index n, float* scratch) noexcept
+                             const float* scale, const float* shift, float floor, index rows, index width, index n,
+                             float* scratch) noexcept
     void column_products_f64(double* sum, double* product, const double* dy, const double* x, const double* center,
-                             index rows, index width, index n, double* scratch) noexcept
-    void column_affine_f32(float* y, const float* x, index rows, index n, const float* center, const float* scale,
-                           const float* shift, float floor) noexcept
-    void column_affine_f64(double* y, const double* x, index rows, index n, const double* center, const double* scale,
-                           const double* shift, double floor) noexcept
+                             const double* scale, const double* shift, double floor, index rows, index width, index n,
+                             double* scratch) noexcept
+    void column_affine_f32(float* y, const float* x, const float* other, index rows, index n, const float* center,
+                           const float* scale, const float* shift, float floor) noexcept
+    void column_affine_f64(double* y, const double* x, const double* other, index rows, index n, const double* center,
+                           const double* scale, const double* shift, double floor) noexcept
     void column_gradient_f32(float* dx, const float* dy, const float* x, index rows, index n, const float* center,
-                             const float* a, const float* b, const float* c) noexcept
+                             const float* scale, const float* shift, float floor, const float* b,
+                             const float* c) noexcept
     void column_gradient_f64(double* dx, const double* dy, const double* x, index rows, index n, const double* center,
-                             const double* a, const double* b, const double* c) noexcept
+                             const double* scale, const double* shift, double floor, const double* b,
+                             const double* c) noexcept
     void element_affine_f32(float* y, const float* x, index n, float center, float scale, float shift,
                             const float* weight, const float* bias) noexcept
     void element_affine_f64(double* y, const double* x, index n, double center, double scale, double shift,
@@ -66,30 +74,32 @@ cdef inline void stretch_moments(const real* x, index count, index step, index l
 
 
 cdef inline void stretch_products(const real* dy, const real* x, index count, index step, index length, real center,
-                                  double* sum, double* product) noexcept nogil:
-    """Add the sums of dy and of dy (x - center)."""
+                                  real scale, real shift, real floor, double* sum, double* product) noexcept nogil:
+    """Add the sums of dy and of dy (x - center), dy counting as 0 where (x - center) scale + shift <= floor."""
     if real is float:
-        stretch_products_f32(dy, x, count, step, length, center, sum, product)
+        stretch_products_f32(dy, x, count, step, length, center, scale, shift, floor, sum, product)
     else:
-        stretch_products_f64(dy, x, count, step, length, center, sum, product)
+        stretch_products_f64(dy, x, count, step, length, center, scale, shift, floor, sum, product)
 
 
-cdef inline void stretch_affine(real* y, const real* x, index n, real center, real scale, real shift,
-                                real floor) noexcept nogil:
-    """y = max((x - center) scale + shift, floor)"""
+cdef inline void stretch_affine(real* y, const real* x, const real* other, index count, index step, index n,
+                                real center, real scale, real shift, real floor) noexcept nogil:
+    """Of `count` stretches of n elements, `step` apart: y = max((x - center) scale + shift + other, floor); other may
+    be NULL."""
     if real is float:
-        stretch_affine_f32(y, x, n, center, scale, shift, floor)
+        stretch_affine_f32(y, x, other, count, step, n, center, scale, shift, floor)
     else:
-        stretch_affine_f64(y, x, n, center, scale, shift, floor)
+        stretch_affine_f64(y, x, other, count, step, n, center, scale, shift, floor)
 
 
-cdef inline void stretch_gradient(real* dx, const real* dy, const real* x, index n, real center, real a, real b,
-                                  real c) noexcept nogil:
-    """dx = a dy + b (x - center) + c"""
+cdef inline void stretch_gradient(real* dx, const real* dy, const real* x, index count, index step, index n,
+                                  real center, real scale, real shift, real floor, real b, real c) noexcept nogil:
+    """Of such stretches: dx = scale dy + b (x - center) + c, dy counting as 0 where (x - center) scale + shift <=
+    floor."""
     if real is float:
-        stretch_gradient_f32(dx, dy, x, n, center, a, b, c)
+        stretch_gradient_f32(dx, dy, x, count, step, n, center, scale, shift, floor, b, c)
     else:
-        stretch_gradient_f64(dx, dy, x, n, center, a, b, c)
+        stretch_gradient_f64(dx, dy, x, count, step, n, center, scale, shift, floor, b, c)
 
 
 cdef inline void column_moments(double* mean, double* square, double count, const real* x, index rows, index width,
@@ -102,30 +112,32 @@ cdef inline void column_moments(double* mean, double* square, double count, cons
 
 
 cdef inline void column_products(double* sum, double* product, const real* dy, const real* x, const real* center,
-                                 index rows, index width, index n, real* scratch) noexcept nogil:
-    """Add the sums of dy and of dy (x - center) over each column; scratch: two rows."""
+                                 const real* scale, const real* shift, real floor, index rows, index width, index n,
+                                 real* scratch) noexcept nogil:
+    """Add the sums of dy and of dy (x - center) over each column, as `stretch_products`; scratch: two rows."""
     if real is float:
-        column_products_f32(sum, product, dy, x, center, rows, width, n, scratch)
+        column_products_f32(sum, product, dy, x, center, scale, shift, floor, rows, width, n, scratch)
     else:
-        column_products_f64(sum, product, dy, x, center, rows, width, n, scratch)
+        column_products_f64(sum, product, dy, x, center, scale, shift, floor, rows, width, n, scratch)
 
 
-cdef inline void column_affine(real* y, const real* x, index rows, index n, const real* center, const real* scale,
-                               const real* shift, real floor) noexcept nogil:
-    """y = max((x - center) scale + shift, floor), each of center, scale, shift a row."""
+cdef inline void column_affine(real* y, const real* x, const real* other, index rows, index n, const real* center,
+                               const real* scale, const real* shift, real floor) noexcept nogil:
+    """y = max((x - center) scale + shift + other, floor), each of center, scale, shift a row; other may be NULL."""
     if real is float:
-        column_affine_f32(y, x, rows, n, center, scale, shift, floor)
+        column_affine_f32(y, x, other, rows, n, center, scale, shift, floor)
     else:
-        column_affine_f64(y, x, rows, n, center, scale, shift, floor)
+        column_affine_f64(y, x, other, rows, n, center, scale, shift, floor)
 
 
 cdef inline void column_gradient(real* dx, const real* dy, const real* x, index rows, index n, const real* center,
-                                 const real* a, const real* b, const real* c) noexcept nogil:
-    """dx = a dy + b (x - center) + c, each of these a row."""
+                                 const real* scale, const real* shift, real floor, const real* b,
+                                 const real* c) noexcept nogil:
+    """dx = scale dy + b (x - center) + c, each of these a row; dy as in `stretch_gradient`."""
     if real is float:
-        column_gradient_f32(dx, dy, x, rows, n, center, a, b, c)
+        column_gradient_f32(dx, dy, x, rows, n, center, scale, shift, floor, b, c)
     else:
-        column_gradient_f64(dx, dy, x, rows, n, center, a, b, c)
+        column_gradient_f64(dx, dy, x, rows, n, center, scale, shift, floor, b, c)
 
 
 cdef inline void element_affine(real* y, const real* x, index n, real center, real scale, real shift,

@@ -30,6 +30,8 @@ cdef extern from "vecmath.h" nogil:
     void add_f64(double* z, const double* x, const double* y, Py_ssize_t n) noexcept
     void add_relu_f32(float* z, const float* x, const float* y, Py_ssize_t n) noexcept
     void add_relu_f64(double* z, const double* x, const double* y, Py_ssize_t n) noexcept
+    void join_gradients_f32(float* z, const float* x, const float* y, const float* output, Py_ssize_t n) noexcept
+    void join_gradients_f64(double* z, const double* x, const double* y, const double* output, Py_ssize_t n) noexcept
     void tanh_backward_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
     void tanh_backward_f64(double* dx, const double* dy, const double* y, Py_ssize_t n) noexcept
     void sigmoid_backward_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
@@ -93,6 +95,38 @@ def relu_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray x, int threads):
 def add(cnp.ndarray z, cnp.ndarray x, cnp.ndarray y, bint rectified, int threads):
     """z = x + y, or max(x + y, 0) if ``rectified``; NaN passes."""
     combine(ADD_RELU if rectified else ADD, z, x, y, threads)
+
+
+def join_gradients(cnp.ndarray z, cnp.ndarray x, cnp.ndarray y, output, int threads):
+    """z = x + y, where ``output``, if it is not None, is above 0, else 0; z may be x."""
+    cdef void* passed = NULL if output is None else cnp.PyArray_DATA(output)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+        run_join[float](<float*>cnp.PyArray_DATA(z), <const float*>cnp.PyArray_DATA(x),
+                        <const float*>cnp.PyArray_DATA(y), <const float*>passed, cnp.PyArray_SIZE(x), threads)
+    else:
+        run_join[double](<double*>cnp.PyArray_DATA(z), <const double*>cnp.PyArray_DATA(x),
+                         <const double*>cnp.PyArray_DATA(y), <const double*>passed, cnp.PyArray_SIZE(x), threads)
+
+
+cdef int run_join(real* z, const real* x, const real* y, const real* output, index n, int threads) except -1:
+    cdef index chunks = (n + CHUNK - 1) // CHUNK, i
+    with nogil:
+        if threads == 1 or chunks < 2:
+            join_chunk(z, x, y, output, 0, n)
+        else:
+            for i in prange(chunks, schedule="static", num_threads=threads):
+                join_chunk(z, x, y, output, i * CHUNK, min(<index>CHUNK, n - i * CHUNK))
+    return 0
+
+
+cdef void join_chunk(real* z, const real* x, const real* y, const real* output, index at, index n) noexcept nogil:
+    cdef const real* passed = NULL
+    if output != NULL:
+        passed = output + at
+    if real is float:
+        join_gradients_f32(z + at, x + at, y + at, passed, n)
+    else:
+        join_gradients_f64(z + at, x + at, y + at, passed, n)
 
 
 def tanh_backward(cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray y, int threads):

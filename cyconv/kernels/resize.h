@@ -60,6 +60,13 @@ CYCONV_INLINE void NAME(join_few)(const int rows, T *out, const T *out_end, cons
             a += NAME(load)(row[k] + j) * weight[k];
             b += NAME(load)(row[k] + j + LANES) * weight[k];
         }
+        /* What processors do not foresee of several short rows: 6.7 GB/s became 20. */
+        CYCONV_UNROLL
+        for (int k = 0; k < rows; k++) {
+            CYCONV_UNROLL
+            for (int i = 0; i < 2 * CYCONV_VECTOR_BYTES; i += 64)
+                __builtin_prefetch((const char *)(row[k] + j) + 2048 + i);
+        }
         NAME(store)(out + j, a);
         NAME(store)(out + j + LANES, b);
     }

@@ -1,4 +1,4 @@
-"""Steps of optimisers, in place, from the loops in updates.h.
+"""Steps of optimisers, in place, from the loops in updates.h, of many parameters at a time.
 
 Arrays are flat stretches of memory in one memory order, cut into chunks of a fixed length, as in pointwise.pyx.
 """
@@ -48,6 +48,8 @@ ctypedef enum Method:
 
 cdef struct Step:
     Method method
+    bint double_
+    index first, n  # its first chunk among those of all parameters; elements
     double f[9]  # the method's factors, in the order of its loop
     # parameters, gradient, and what is kept: NULL where the method does without
     char* p
@@ -59,44 +61,70 @@ cdef char* data_of(array) except? NULL:
     return NULL if array is None else <char*>cnp.PyArray_DATA(array)
 
 
-def sgd(cnp.ndarray p, cnp.ndarray grad, velocity, factors, int threads):
-    """``factors``: sign, decay, keep, take, along the gradient, along the velocity."""
-    run(SGD, p, grad, (velocity,), factors, threads)
+def sgd(list jobs, factors, int threads):
+    """``jobs``: (p, grad, velocity) for each parameter; ``factors``: sign, decay, keep, take, along the gradient, along
+    the velocity."""
+    run(SGD, jobs, factors, threads)
 
 
-def adam(cnp.ndarray p, cnp.ndarray grad, mean, square, most, factors, int threads):
-    """``factors``: sign, decay, shrink, take1, keep2, take2, rate, scale, eps."""
-    run(ADAM, p, grad, (mean, square, most), factors, threads)
+def adam(list jobs, factors, int threads):
+    """``jobs``: (p, grad, mean, square, most); ``factors``: sign, decay, shrink, take1, keep2, take2, rate, scale,
+    eps."""
+    run(ADAM, jobs, factors, threads)
 
 
-def rmsprop(cnp.ndarray p, cnp.ndarray grad, square, mean, velocity, factors, int threads):
-    """``factors``: sign, decay, keep, take, rate, momentum, eps."""
-    run(RMSPROP, p, grad, (square, mean, velocity), factors, threads)
+def rmsprop(list jobs, factors, int threads):
+    """``jobs``: (p, grad, square, mean, velocity); ``factors``: sign, decay, keep, take, rate, momentum, eps."""
+    run(RMSPROP, jobs, factors, threads)
 
 
-def adagrad(cnp.ndarray p, cnp.ndarray grad, total, factors, int threads):
-    """``factors``: sign, decay, rate, eps."""
-    run(ADAGRAD, p, grad, (total,), factors, threads)
+def adagrad(list jobs, factors, int threads):
+    """``jobs``: (p, grad, total); ``factors``: sign, decay, rate, eps."""
+    run(ADAGRAD, jobs, factors, threads)
 
 
-cdef int run(Method method, cnp.ndarray p, cnp.ndarray grad, tuple kept, tuple factors, int threads) except -1:
-    cdef Step s
-    cdef index n = cnp.PyArray_SIZE(p), chunks = (n + CHUNK - 1) // CHUNK, i
-    cdef bint double_ = cnp.PyArray_TYPE(p) == cnp.NPY_DOUBLE
-    s.method = method
-    s.p, s.grad = data_of(p), data_of(grad)
-    for i in range(3):
-        s.kept[i] = data_of(kept[i]) if i < len(kept) else NULL
-    for i in range(len(factors)):
-        s.f[i] = factors[i]
+cdef int run(Method method, list jobs, tuple factors, int threads) except -1:
+    """All parameters at once: their chunks are dealt out together."""
+    cdef index count = len(jobs), i, k, chunks = 0
+    cdef Workspace memory = take((count + 1) * sizeof(Step))
+    cdef Step* steps = <Step*>memory.data
+    cdef Step* s
+    for i in range(count):
+        job = <tuple>jobs[i]
+        s = steps + i
+        s.method, s.first, s.n = method, chunks, cnp.PyArray_SIZE(job[0])
+        s.double_ = cnp.PyArray_TYPE(job[0]) == cnp.NPY_DOUBLE
+        s.p, s.grad = data_of(job[0]), data_of(job[1])
+        for k in range(3):
+            s.kept[k] = data_of(job[2 + k]) if 2 + k < len(job) else NULL
+        for k in range(len(factors)):
+            s.f[k] = factors[k]
+        chunks += (s.n + CHUNK - 1) // CHUNK
     with nogil:
-        if double_:
-            for i in prange(chunks, schedule="static", num_threads=threads):
-                step[double](&s, i * CHUNK, min(<index>CHUNK, n - i * CHUNK), <double*>s.p)
+        if threads == 1:
+            for i in range(chunks):
+                one_chunk(steps, count, i)
         else:
             for i in prange(chunks, schedule="static", num_threads=threads):
-                step[float](&s, i * CHUNK, min(<index>CHUNK, n - i * CHUNK), <float*>s.p)
+                one_chunk(steps, count, i)
     return 0
+
+
+cdef void one_chunk(const Step* steps, index count, index chunk) noexcept nogil:
+    cdef index low = 0, high = count, middle
+    cdef const Step* s
+    while high - low > 1:  # the last parameter that begins at this chunk or before; those without elements have none
+        middle = (low + high) // 2
+        if steps[middle].first <= chunk:
+            low = middle
+        else:
+            high = middle
+    s = steps + low
+    chunk = (chunk - s.first) * CHUNK
+    if s.double_:
+        step[double](s, chunk, min(<index>CHUNK, s.n - chunk), NULL)
+    else:
+        step[float](s, chunk, min(<index>CHUNK, s.n - chunk), NULL)
 
 
 cdef inline real* part(char* array, index first, real* model) noexcept nogil:

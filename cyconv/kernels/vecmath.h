@@ -170,16 +170,19 @@ CYCONV_INLINE VEC NAME(tanh_vec)(VEC x)
     return (VEC)((IVEC)(m / (m + 2)) | ((IVEC)x & sign));
 }
 
-/* exp(x) for x <= 0 (or NaN), and 0 where it would be denormal: one factor 2^n does, and nothing overflows. */
-CYCONV_INLINE VEC NAME(exp_below)(VEC x)
+/* exp(x + more), |more| <= 0.06, where that is a normal number, or NaN. n goes straight into the exponent: of the bits of
+ * ROUNDER + n only those of n are left. */
+CYCONV_INLINE VEC NAME(exp_normal)(VEC x, VEC more)
 {
     VEC shifted = x * (T)1.44269504088896340736 + ROUNDER;
-    IVEC n = NAME(difference)((IVEC)shifted, (IVEC)((VEC){0} + ROUNDER));
     VEC whole = shifted - ROUNDER;
-    VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW;
+    VEC r = (x - whole * LN2_HIGH) - whole * LN2_LOW + more;
     VEC e = r + r * r * (POLYNOMIAL(r)) + 1;
-    return NAME(pick)(x < SMALLEST, (VEC){0}, e * NAME(power_of_two)(n));
+    return (VEC)((MODULAR)e + ((MODULAR)shifted << MANTISSA));
 }
+
+/* exp(x) for x <= 0 (or NaN), and 0 where it would be denormal: one factor 2^n does, and nothing overflows. */
+CYCONV_INLINE VEC NAME(exp_below)(VEC x) { return NAME(pick)(x < SMALLEST, (VEC){0}, NAME(exp_normal)(x, (VEC){0})); }
 
 /* Natural logarithm: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)). What is denormal counts
  * as zero. */
@@ -218,8 +221,16 @@ CYCONV_INLINE VEC NAME(sigmoid_vec)(VEC x)
     return NAME(pick)(x < 0, e, (VEC){0} + 1) / (e + 1);
 }
 CYCONV_INLINE VEC NAME(relu_vec)(VEC x) { return NAME(pick)(x < 0, (VEC){0}, x); } /* NaN is not below zero */
+/* A vector that is loaded whole. A load of the lanes of a mask alone waits for the mask: a quarter of a large ReLU's time. */
+CYCONV_INLINE VEC NAME(loaded)(VEC v)
+{
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
 /* y: the output, or for the ReLU its input, which tells the same. */
-CYCONV_INLINE VEC NAME(relu_gradient)(VEC dy, VEC y) { return NAME(pick)(y <= 0, (VEC){0}, dy); }
+CYCONV_INLINE VEC NAME(relu_gradient)(VEC dy, VEC y) { return NAME(pick)(y <= 0, (VEC){0}, NAME(loaded)(dy)); }
 CYCONV_INLINE VEC NAME(sum)(VEC a, VEC b) { return a + b; }
 CYCONV_INLINE VEC NAME(rectified_sum)(VEC a, VEC b) { return NAME(relu_vec)(a + b); }
 CYCONV_INLINE VEC NAME(sigmoid_gradient)(VEC dy, VEC y) { return dy * (y * (1 - y)); }
@@ -254,6 +265,25 @@ CYCONV_INLINE VEC NAME(tanh_gradient)(VEC dy, VEC y) { return dy * (1 - y * y); 
     {                                                                                                                   \
         OVER_ARRAY(dx, f(NAME(load)(dy + i), NAME(load)(y + i)), f(NAME(load_part)(dy, n), NAME(load_part)(y, n)))      \
     }
+/* z = x + y; with `output` not NULL 0 where that is not above 0. z may be x: no element is written twice. */
+static __attribute__((noinline, unused)) void NAME(join_gradients)(T *z, const T *x, const T *y, const T *output,
+                                                                   ptrdiff_t n)
+{
+    ptrdiff_t i = 0;
+    if (output) {
+        for (; i + LANES <= n; i += LANES)
+            NAME(store)(z + i, NAME(relu_gradient)(NAME(load)(x + i) + NAME(load)(y + i), NAME(load)(output + i)));
+        if (i < n) {
+            VEC sum = NAME(load_part)(x + i, n - i) + NAME(load_part)(y + i, n - i);
+            NAME(store_part)(z + i, NAME(relu_gradient)(sum, NAME(load_part)(output + i, n - i)), n - i);
+        }
+        return;
+    }
+    for (; i + LANES <= n; i += LANES)
+        NAME(store)(z + i, NAME(load)(x + i) + NAME(load)(y + i));
+    if (i < n)
+        NAME(store_part)(z + i, NAME(load_part)(x + i, n - i) + NAME(load_part)(y + i, n - i), n - i);
+}
 FUNCTION(relu, NAME(relu_vec))
 FUNCTION(exp, NAME(exp_vec))
 FUNCTION(tanh, NAME(tanh_vec))

@@ -30,6 +30,8 @@ class ReLU(Module):
     [0.0, 0.0, 8.0]
     """
 
+    _makes_gradients = True
+
     def forward(self, input: Any) -> Any:
         """Return max(input, 0)."""
         output = F.relu(input)

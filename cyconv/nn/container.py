@@ -12,6 +12,7 @@ import numpy as np
 from cyconv import functional as F
 from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
+from cyconv.nn.normalization import _BatchNorm
 
 
 def _refuse_repeats(container: Module) -> None:
@@ -171,17 +172,42 @@ class Sequential(_Children):
             # Before the first parameters there is nothing to learn: those layers need no backward pass at all.
             first = next((i for i, layer in enumerate(layers) if any(True for _ in layer.parameters())), len(layers))
         ours = False  # whether a layer made the gradient for us alone
-        for layer in layers[:first:-1] if first >= 0 else layers[::-1]:
-            if ours and type(layer) is ReLU:
-                grad_output = layer._backward_into(grad_output)
+        place, end = len(layers), max(first, 0)
+        while place > end:
+            place -= 1
+            layer, before = layers[place], layers[place - 1] if place > end else None
+            if type(layer) is ReLU:
+                if isinstance(before, _BatchNorm) and before._rectified(layer):
+                    place -= 1
+                    grad_output = before._differentiate(grad_output, pending, place > first, True, ours)
+                elif ours:
+                    grad_output = layer._backward_into(grad_output)
+                else:
+                    grad_output = layer._backward(grad_output, pending, place > first)
+            elif isinstance(layer, _BatchNorm):
+                grad_output = layer._differentiate(grad_output, pending, place > first, False, ours)
+            elif type(layer) is Residual and type(before) is ReLU and not self._joined(place - 1):
+                place -= 1
+                grad_output = layer._backward_rectified(grad_output, pending, before)
             else:
-                grad_output = layer._backward(grad_output, pending, True)
-                ours = layer._makes_gradients
-        if input_grad:
-            return grad_output
-        if first < len(layers):
-            layers[first]._backward(grad_output, pending, False)
-        return None
+                grad_output = layer._backward(grad_output, pending, place > first)
+            ours = layer._makes_gradients
+        return grad_output if input_grad else None
+
+    def _joined(self, place: int) -> bool:
+        """Whether the ReLU at this place and a batch norm before it go backward in one pass."""
+        before = self._layers[place - 1] if place > 0 else None
+        return isinstance(before, _BatchNorm) and before._rectified(self._layers[place])
+
+    @property
+    def _makes_gradients(self) -> bool:  # type: ignore[override]
+        return bool(self._layers) and self._layers[0]._makes_gradients
+
+    def _before_norm(self, input: Any) -> Any:
+        """Return what the last layer, a batch norm, is given."""
+        for step in (self._steps or self._arrange())[:-1]:
+            input = step(input)
+        return input
 
 
 class Residual(Module):
@@ -222,26 +248,50 @@ class Residual(Module):
 
     def forward(self, input: Any) -> Any:
         """Return body(input) + shortcut(input)."""
-        return F.add(*self._branches(input))
+        return self._sum(input, False)
 
     def _forward_rectified(self, input: Any) -> Any:
-        return F.add_relu(*self._branches(input))
+        return self._sum(input, True)
 
-    def _branches(self, input: Any) -> tuple[Any, Any]:
-        main = self.body(input)
+    def _sum(self, input: Any, rectified: bool) -> Any:
+        body = self.body
+        # A batch norm at the end of the body adds the shortcut while its output is at hand.
+        norm = body._layers[-1] if type(body) is Sequential and body._layers else None
+        if isinstance(body, Sequential) and isinstance(norm, _BatchNorm) and not norm._unknown:
+            main = body._before_norm(input)
+            return norm._forward_added(main, self._other(input, main), rectified)
+        main = body(input)
+        other = self._other(input, main)
+        return F.add_relu(main, other) if rectified else F.add(main, other)
+
+    def _other(self, input: Any, main: Any) -> Any:
+        """Return what the shortcut gives; `main` has the shape and dtype of what the body gives."""
         other = np.asarray(input) if self.shortcut is None else self.shortcut(input)
         if main.shape != other.shape:
             raise ValueError(f"Residual: body gives shape {main.shape}, shortcut {other.shape}; they must be equal")
         if main.dtype != other.dtype:
             raise TypeError(f"Residual: body gives {main.dtype}, shortcut {other.dtype}; they must be equal")
-        return main, other
+        return other
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        main, other = self._gradients(grad_output, pending, input_grad)
+        return F.join_gradients(main, other, out=self._to(main)) if input_grad else None
+
+    def _backward_rectified(self, grad_output: Any, pending: Pending, relu: ReLU) -> Any:
+        """Go backward through the ReLU before as well, whose output was the input, while the sum is at hand."""
+        if relu._saved is None:
+            raise relu._nothing_remembered()
+        main, other = self._gradients(grad_output, pending, True)
+        return F.join_gradients(main, other, output=relu._saved, out=self._to(main))
+
+    def _gradients(self, grad_output: Any, pending: Pending, input_grad: bool) -> tuple[Any, Any]:
         main = self.body._backward(grad_output, pending, input_grad)
         if self.shortcut is None:
-            return F.add(main, grad_output) if input_grad else None
-        other = self.shortcut._backward(grad_output, pending, input_grad)
-        return F.add(main, other) if input_grad else None
+            return main, grad_output
+        return main, self.shortcut._backward(grad_output, pending, input_grad)
+
+    def _to(self, main: Any) -> Any:
+        return main if self.body._makes_gradients else None
 
 
 class Concat(_Children):

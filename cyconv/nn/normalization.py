@@ -118,8 +118,12 @@ class _BatchNorm(_ChannelNorm):
     def _forward_rectified(self, input: Any) -> Any:
         return self._normalize(input, True)
 
-    def _normalize(self, input: Any, rectified: bool) -> Any:
-        self._check_rank(np.asarray(input).shape)
+    def _forward_added(self, input: Any, other: Any, rectified: bool) -> Any:
+        """Return the normalised input plus another array, through a ReLU if `rectified`, in one pass over memory."""
+        return self._normalize(input, rectified, other)
+
+    def _normalize(self, input: Any, rectified: bool, other: Any = None) -> Any:
+        self._check_rank(input.shape if isinstance(input, np.ndarray) else np.asarray(input).shape)
         batches = self.num_batches_tracked
         # Without running statistics the batch's are used in eval mode too.
         batch = self.training or self.running_mean is None
@@ -128,20 +132,37 @@ class _BatchNorm(_ChannelNorm):
             momentum = 1 / (int(batches) + 1)  # the mean over all batches so far
         output, statistics = F.batch_norm(
             input, self.running_mean, self.running_var, _data(self.weight), _data(self.bias), batch, momentum, self.eps,
-            return_statistics=True, rectified=rectified,
+            return_statistics=True, rectified=rectified, other=other,
         )  # fmt: skip
         if self.training and batches is not None:
             batches += 1
-        self._saved = (input, statistics) if self.training else None
+        # What a ReLU gave that nothing stands before: its gradient and ours are found in one pass.
+        joined = (output, self._values()) if rectified and other is None else None
+        self._saved = (input, statistics, joined) if self.training else None
         return output
 
+    def _values(self) -> tuple[bytes | None, ...]:
+        return tuple(None if p is None else p.data.tobytes() for p in (self.weight, self.bias))
+
+    def _rectified(self, relu: Any) -> bool:
+        """Whether what the ReLU remembers is what the last forward pass gave, and would give again, through it."""
+        if self._saved is None or self._saved[2] is None or self._saved[2][0] is not relu._saved:
+            return False
+        return bool(self._saved[2][1] == self._values())
+
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        return self._differentiate(grad_output, pending, input_grad)
+
+    def _differentiate(
+        self, grad_output: Any, pending: Pending, input_grad: bool, rectified: bool = False, ours: bool = False
+    ) -> Any:
+        """Like `_backward`, of the ReLU behind as well if `rectified`; a gradient that is `ours` is written over."""
         if self._saved is None:
             raise self._nothing_remembered()
-        input, statistics = self._saved
+        input, statistics, _ = self._saved
         gradients = F.batch_norm_backward(
             grad_output, input, None, None, _data(self.weight), _data(self.bias), True, 0.0, self.eps,
-            statistics=statistics, input_grad=input_grad,
+            statistics=statistics, input_grad=input_grad, rectified=rectified, out=grad_output if ours else None,
         )  # fmt: skip
         return self._add(gradients, pending)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cyconv import functional as F
 from cyconv.nn.module import Array
-from cyconv.optim._base import Groups, Optimizer, at_least_zero, check
+from cyconv.optim._base import Groups, Optimizer, Update, at_least_zero, check
 
 
 class SGD(Optimizer):
@@ -88,18 +88,17 @@ class SGD(Optimizer):
                 f"SGD: nesterov needs momentum > 0 and dampening = 0, got momentum={momentum}, dampening={dampening}"
             )
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         lr, momentum = group["lr"], group["momentum"]
         sign, decay = -1.0 if group["maximize"] else 1.0, group["weight_decay"]
         if not momentum:
-            F.sgd_step(data, grad, None, (sign, decay, 0.0, 0.0, lr, 0.0))
-            return
+            return F.sgd_step, (sign, decay, 0.0, 0.0, lr, 0.0), (data, grad, None)
         velocity, take = state.get("momentum_buffer"), 1 - group["dampening"]
         if velocity is None:
             velocity, take = np.zeros_like(data), 1.0
             state["momentum_buffer"] = velocity
         along = (lr, lr * momentum) if group["nesterov"] else (0.0, lr)
-        F.sgd_step(data, grad, velocity, (sign, decay, momentum, take, *along))
+        return F.sgd_step, (sign, decay, momentum, take, *along), (data, grad, velocity)
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         return ("momentum_buffer",)
@@ -193,7 +192,7 @@ class Adam(Optimizer):
         """Return (what of the parameter is added to the gradient, what remains of the parameter)."""
         return group["weight_decay"], 1.0
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         if not state:
             state["step"] = 0
             state["exp_avg"] = np.zeros_like(data)
@@ -206,7 +205,7 @@ class Adam(Optimizer):
         rate, scale = group["lr"] / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
         sign = -1.0 if group["maximize"] else 1.0
         factors = (sign, *self._decay(group), 1 - beta1, beta2, 1 - beta2, rate, scale, group["eps"])
-        F.adam_step(data, grad, state["exp_avg"], state["exp_avg_sq"], largest, factors)
+        return F.adam_step, factors, (data, grad, state["exp_avg"], state["exp_avg_sq"], largest)
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         always = ("step", "exp_avg", "exp_avg_sq")
@@ -341,7 +340,7 @@ class RMSprop(Optimizer):
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         at_least_zero("RMSprop", settings, "lr", "alpha", "eps", "weight_decay", "momentum")
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         for name in self._kept(group):
             if name not in state:
                 state[name] = np.zeros_like(data)
@@ -349,7 +348,7 @@ class RMSprop(Optimizer):
         mean = state["grad_avg"] if group["centered"] else None
         velocity = state["momentum_buffer"] if group["momentum"] else None
         factors = (sign, group["weight_decay"], alpha, 1 - alpha, group["lr"], group["momentum"], group["eps"])
-        F.rmsprop_step(data, grad, state["square_avg"], mean, velocity, factors)
+        return F.rmsprop_step, factors, (data, grad, state["square_avg"], mean, velocity)
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         momentum = settings is None or settings.get("momentum")
@@ -427,13 +426,13 @@ class Adagrad(Optimizer):
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         at_least_zero("Adagrad", settings, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         if not state:
             state["step"] = 0
             state["sum"] = np.full_like(data, group["initial_accumulator_value"])
         step = state["step"] = state["step"] + 1
         rate, sign = group["lr"] / (1 + (step - 1) * group["lr_decay"]), -1.0 if group["maximize"] else 1.0
-        F.adagrad_step(data, grad, state["sum"], (sign, group["weight_decay"], rate, group["eps"]))
+        return F.adagrad_step, (sign, group["weight_decay"], rate, group["eps"]), (data, grad, state["sum"])
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         return ("step", "sum")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from cyconv.nn.module import Array, Module, Parameter, misfit
 
 Groups = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+#: A function of :mod:`cyconv.functional` that takes steps, its factors, and the arrays of one parameter.
+Update = tuple[Callable[[Any, tuple[float, ...]], None], tuple[float, ...], tuple[Any, ...]]
 
 
 def check(owner: str, rule: str, legal: bool, name: str, value: Any) -> None:
@@ -147,14 +149,19 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         position = 0
+        updates: dict[Any, list[tuple[Any, ...]]] = {}
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter.data, parameter.grad, self.state[position], group)
+                    step, factors, arrays = self._update(parameter.data, parameter.grad, self.state[position], group)
+                    updates.setdefault((step, *map(float, factors)), []).append(arrays)
                 position += 1
+        # Those with the same factors, as a rule all of them, in one go.
+        for (step, *factors), jobs in updates.items():
+            step(jobs, tuple(factors))
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> None:
-        """Update `data` in place; `grad` must keep its values."""
+    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
+        """Return the function that updates `data` in place, its factors, and the arrays of one of its jobs."""
         raise TypeError(f"{type(self).__name__}: the class defines no _update")
 
     def _names(self) -> dict[str, tuple[dict[str, Any], str]]:
