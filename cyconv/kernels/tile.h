@@ -410,9 +410,12 @@ static __attribute__((noinline, unused)) void NAME(inner_products)(const T *x, c
 static __attribute__((noinline, unused)) void NAME(transpose)(const T *from, ptrdiff_t ldf, ptrdiff_t rows,
                                                               ptrdiff_t columns, T *to, ptrdiff_t ldt)
 {
-    for (ptrdiff_t j = 0; j < columns; j += LANES) {
+    for (ptrdiff_t y = 0; y < columns; y += LANES) {
+        /* The last blocks overlap those before, where there are any. */
+        ptrdiff_t j = y > 0 && y > columns - LANES ? columns - LANES : y;
         ptrdiff_t wide = columns - j < LANES ? columns - j : LANES;
-        for (ptrdiff_t i = 0; i < rows; i += LANES) {
+        for (ptrdiff_t x = 0; x < rows; x += LANES) {
+            ptrdiff_t i = x > 0 && x > rows - LANES ? rows - LANES : x;
             ptrdiff_t high = rows - i < LANES ? rows - i : LANES;
             VEC v[LANES];
             if (wide == LANES && high == LANES) {

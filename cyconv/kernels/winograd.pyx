@@ -348,9 +348,12 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, channels = min(ld, s.out_channels - first), all = s.groups * s.out_channels
     cdef index high = s.m_row * s.dilation_row, wide = s.m_column * s.dilation_column
-    cdef index pitch = columns * wide * ld, plane = s.out_height * s.out_width, area = s.out_depth * plane, y, x
+    cdef index plane = s.out_height * s.out_width, area = s.out_depth * plane, y, x
     cdef index top = row * high, left = column * wide
     cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
+    # Whole rows follow each other without gaps: what tiles hold behind their ends is overwritten by the next ones.
+    cdef bint flat = across == s.out_width and s.dilation_column == 1 and s.dilation_row == 1 and not s.strided
+    cdef index pitch = (across if flat else columns * wide) * ld
     cdef real floor = 0 if s.rectified else -INFINITY
     cdef real* to
     if s.strided:
@@ -375,7 +378,7 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
             for j in range(across):
                 copy_row(out + ((top + r) * s.out_width + left + j) * all + first, scratch + r * pitch + j * ld,
                          channels)
-    elif across == s.out_width and across == columns * wide:
+    elif across == s.out_width and pitch == across * ld:
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
     else:
         for r in range(height):

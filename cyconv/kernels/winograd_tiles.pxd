@@ -17,6 +17,11 @@ cdef extern from "winograd.h" nogil:
                                     index tiles, double* to, index plane, const index* above,
                                     const index* wide) noexcept
 
+    void winograd_gather_f32(const float* x, const float* ahead, index plane, index rows, index columns, index first,
+                             index last, index left, index width, float* to, index pitch) noexcept
+    void winograd_gather_f64(const double* x, const double* ahead, index plane, index rows, index columns, index first,
+                             index last, index left, index width, double* to, index pitch) noexcept
+
 # Elements along an axis of a tile, at most.
 DEF EDGE = 9
 # Source rows ahead of that which is brought into order, asked for meanwhile: too short and too far apart to be foreseen
@@ -159,9 +164,24 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
     cdef real* to
     cdef const real* line
     cdef const real* ahead
+    # Rows of the block inside the image, of which whole rows are one stretch of pixels.
+    cdef index inside = min(max(-row, 0), rows), outside = max(min(rows, s.height - row), inside)
+    cdef bint flat = (not s.channels_last and not edges and depth >= 0 and right - left == s.width
+                      and (outside - inside) * s.width >= width)
     source += image // s.out_depth * channels * s.depth * area + depth * area * pixel
     for c in range(first, last):
         have = min(width, s.channels - c * width)
+        if flat and have == width:
+            to = copy + (c - first) * s.copy_plane
+            line = source + (row + inside) * s.width + c * width * plane
+            ahead = line + width * plane if (c + 2) * width <= s.channels else NULL
+            if real is float:
+                winograd_gather_f32(line, ahead, plane, rows, columns, inside, outside, left, s.width, to,
+                                    s.copy_pitch)
+            else:
+                winograd_gather_f64(line, ahead, plane, rows, columns, inside, outside, left, s.width, to,
+                                    s.copy_pitch)
+            continue
         for r in range(rows):
             to = copy + (c - first) * s.copy_plane + r * s.copy_pitch
             at = place(&s.edges.row, row + r, s.height)

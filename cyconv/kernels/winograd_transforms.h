@@ -356,6 +356,48 @@ static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er
 #undef EACH
 }
 
+/* One vector of channels of a block, as [row][column][channel]: `rows` rows of `columns` pixels, of which [first, last)
+ * hold whole rows of the image, `width` pixels from column `left` on; zeros around them. The image's rows follow each
+ * other, so that its pixels are transposed by whole vectors, over the ends of rows. Meanwhile `ahead` is fetched, where
+ * the next vector of channels lies, if it is not NULL. (last - first) * width >= LANES. */
+static __attribute__((noinline, unused)) void NAME(winograd_gather)(const T *from, const T *ahead, ptrdiff_t plane,
+                                                                    ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t first,
+                                                                    ptrdiff_t last, ptrdiff_t left, ptrdiff_t width,
+                                                                    T *to, ptrdiff_t pitch)
+{
+    ptrdiff_t n = (last - first) * width, skip = pitch - width * LANES;
+    const VEC zero = {0};
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        T *line = to + r * pitch;
+        ptrdiff_t inside = r >= first && r < last;
+        for (ptrdiff_t j = 0; j < (inside ? left : columns); j++)
+            NAME(store)(line + j * LANES, zero);
+        for (ptrdiff_t j = left + width; inside && j < columns; j++)
+            NAME(store)(line + j * LANES, zero);
+    }
+    to += first * pitch + left * LANES;
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        /* The last vectors overlap those before. */
+        ptrdiff_t at = i < n - LANES ? i : n - LANES, r = at / width, c = at % width;
+        T *p = to + r * pitch + c * LANES;
+        VEC v[LANES];
+        CYCONV_UNROLL
+        for (int k = 0; k < LANES; k++) {
+            v[k] = NAME(load)(from + k * plane + at);
+            if (ahead)
+                __builtin_prefetch(ahead + k * plane + at);
+        }
+        NAME(transpose_registers)(v);
+        CYCONV_UNROLL
+        for (int k = 0; k < LANES; k++) {
+            NAME(store)(p, v[k]);
+            c++;
+            p += LANES + (c == width ? skip : 0);
+            c = c == width ? 0 : c;
+        }
+    }
+}
+
 /* places[xi] = xi * plane + size * above[row of xi] * wide[column of xi]: xi has wide[j] tiles in each row of them. */
 CYCONV_INLINE void NAME(find_places)(const int er, const int ec, ptrdiff_t plane, const ptrdiff_t *above,
                                      const ptrdiff_t *wide, ptrdiff_t size, ptrdiff_t *places)
@@ -382,6 +424,7 @@ static __attribute__((noinline, unused)) void NAME(winograd_strided_input)(int m
 #undef EACH
 }
 
+/* The last tile first: what of it lies behind the end of a row may fall on the first pixels of the next. */
 static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int er, int ec, const T *from, ptrdiff_t ld,
                                                                     ptrdiff_t plane, ptrdiff_t tiles, int vectors,
                                                                     const T *bias, T floor, T *to, ptrdiff_t row,
@@ -390,7 +433,7 @@ static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int e
     ptrdiff_t step = (ec > 1 ? m : 1) * column;
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c)                                                                                   \
-        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+        for (ptrdiff_t t = tiles - 1; t >= 0; t--)                                                                      \
             for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
                 NAME(output_tile)(a, b, c, from + t * ld + v, plane, NULL, NAME(load)(bias + v), floor,                 \
                                   to + t * step + v, row, column);
