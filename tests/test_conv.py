@@ -353,6 +353,26 @@ def test_vectors_over_pixels_are_not_taken_where_they_would_read_behind_the_arra
             assert (copied["pixel_vectors"], copied["packed"]) == (True, True)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("case", "copied"),
+    [
+        (Case(2, 7, 40, (9, 12), (2, 2), (2, 2)), False),
+        (Case(2, 6, 40, (11, 8), (3, 2), (1, 2), groups=2, dilation=(2, 1)), False),
+        (Case(2, 7, 40, (9, 12), (2, 2), (2, 2), padding=((0, 1), (0, 0))), True),
+        # More padding than a vector has elements, on both sides.
+        (Case(1, 3, 40, (4, 5), padding=21), True),
+    ],
+    ids=str,
+)
+def test_windows_that_meet_no_padding_are_read_where_they_lie(fresh_engines, monkeypatch, case, copied, dtype, order):
+    monkeypatch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: False)
+    _, plan = _plan.forward(case.geometry(), target(dtype), order != "C")
+    assert plan["packed"] == copied
+    check(case, dtype, order)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rectified_forward_is_the_forward_pass_through_a_relu(fresh_engines, monkeypatch, dtype):
     for over_pixels, order in itertools.product((False, True), ORDERS):

@@ -1,8 +1,11 @@
-"""Winograd's algorithm at stride 2: what it computes by hand, what it saves, where it goes, and where it does not."""
+"""Winograd's algorithm at stride 2: what it computes by hand, what it saves, where it goes, and where it does not; what
+last tiles leave out, at stride 1 too."""
+
+import itertools
 
 import numpy as np
 import pytest
-from conv_cases import DTYPES, ORDERS, Case, check, in_order, target
+from conv_cases import DTYPES, ORDERS, Case, check, expected, in_order, target
 from tolerances import TOLERANCES, assert_close
 
 from cyconv import _plan, reference
@@ -63,7 +66,7 @@ def test_products_and_weights(m, size, products):
     assert (cut.elements, cut.weights) == ((2 * m + 1) ** 2, (m + 2) ** 2)
     assert cut.products((size, size)) == products**2
     both = tiling(geometry(1, 4, 4, (size, 2 * size), stride=(1, 2)), m)
-    assert both.products((size, size)) == -(-size // m) * (m + 2) * products
+    assert both.products((size, size)) == (-(-size // m) * (m + 2) - (size % m > 0)) * products
     assert both.weights == (m + 2) ** 2
 
 
@@ -107,13 +110,46 @@ def test_a_nan_reaches_its_tiles_at_most(m, order):
 
 def test_what_a_last_tile_leaves_out_is_never_seen():
     """Elements without products hold whatever the workspace held: the same call twice, NaN between them."""
-    for size in ((13, 13), (11, 17), (3, 29)):
-        x, weight, bias, _ = Case(3, 20, 40, size, stride=(2, 2), padding=1).arrays("float32")
+    for size, stride in itertools.product(((13, 13), (11, 17), (3, 29), (7, 7), (6, 5)), (1, 2)):
+        case = Case(3, 20, 40, size, stride=(stride, stride), padding=1)
+        x, weight, bias, _ = case.arrays("float32")
         for m in (2, 4):
-            first = F.conv2d(x, weight, bias, 2, 1, algorithm=f"winograd_f{m}")
-            F.conv2d(np.full_like(x, np.nan), weight, bias, 2, 1, algorithm=f"winograd_f{m}")
-            again = F.conv2d(x, weight, bias, 2, 1, algorithm=f"winograd_f{m}")
+            first = F.conv2d(x, weight, bias, stride, 1, algorithm=f"winograd_f{m}")
+            F.conv2d(np.full_like(x, np.nan), weight, bias, stride, 1, algorithm=f"winograd_f{m}")
+            again = F.conv2d(x, weight, bias, stride, 1, algorithm=f"winograd_f{m}")
             np.testing.assert_array_equal(first, again)
+            assert_close(again, expected(case, "float32")[0], algorithm=f"winograd_f{m}")
+
+
+@pytest.mark.parametrize(
+    ("m", "size", "products"),
+    # Along an axis: m + 2 products for each tile, one less for a last tile that is not whole.
+    [(4, 28, 7 * 6), (4, 14, 4 * 6 - 1), (4, 7, 2 * 6 - 1), (2, 14, 7 * 4), (2, 7, 4 * 4 - 1)],
+)
+def test_products_of_stride_1(m, size, products):
+    assert tiling(geometry(1, 4, 4, (size, size), stride=1), m).products((size, size)) == products**2
+    dilated = tiling(geometry(1, 4, 4, (size, size), stride=1, padding=2, dilation=2), m)
+    assert dilated.products((size, size)) == (2 * -(-size // (2 * m)) * (m + 2)) ** 2
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(
+    "case",
+    [
+        # Rows that end in part of a tile, and maps of less than a vector; two vectors of channels; valid convolution.
+        Case(5, 37, 70, (14, 14), padding=1),
+        Case(2, 64, 33, (7, 7), padding=1),
+        Case(3, 32, 35, (5, 3), padding=1),
+        Case(2, 32, 40, (13, 9), padding=0),
+        Case(2, 32, 16, (9, 15), padding=((2, 0), (0, 2))),
+        Case(2, 48, 48, (10, 13), padding=1, groups=3),
+    ],
+    ids=str,
+)
+def test_whole_rows_agree_with_the_oracle(case, m, dtype, order):
+    check(case, dtype, order, f"winograd_f{m}")
 
 
 @pytest.mark.parametrize("m", [2, 4])

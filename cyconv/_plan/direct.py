@@ -16,8 +16,9 @@ from ._common import TASKS, Target, even
 BLOCK_PIXELS, FLAT_PIXELS, FEW_CHANNELS_PIXELS = 224, 392, 896
 #: Input channels that are few.
 FEW_CHANNELS = 8
-#: Output pixels of a block where vectors run over pixels; where the pixels are one long row that is read in place.
-VECTOR_PIXELS, FLAT_VECTOR_PIXELS = 2048, 784
+#: Output pixels of a block where vectors run over pixels; as many more where there are enough tasks without, since
+#: neighbouring blocks share source rows; where the pixels are one long row that is read in place.
+VECTOR_PIXELS, MANY_VECTOR_PIXELS, FLAT_VECTOR_PIXELS = 2048, 4096, 784
 #: Bytes of source pixels of a block: with the weights that pass by, about half of a second-level cache of 1 MB.
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
@@ -59,12 +60,16 @@ def _out_block(
     return (math.ceil(block_rows / step[0]) * step[0], math.ceil(block_columns / step[1]) * step[1])
 
 
-def _pixel_block(rows: int, columns: int, row_bytes: float, target: Target) -> tuple[int, int]:
-    """Return (rows, columns) of the output blocks where vectors run over pixels: results go straight to the output."""
+def _pixel_block(rows: int, columns: int, row_bytes: float, maps: int, target: Target) -> tuple[int, int]:
+    """Return (rows, columns) of the output blocks where vectors run over pixels: results go straight to the output.
+
+    ``maps``: images times groups.
+    """
     if rows == 1:
         # Whole tiles of three or four vectors.
         return 1, min(columns, FLAT_VECTOR_PIXELS // (12 * target.lanes) * 12 * target.lanes)
-    return even(rows, max(1, min(VECTOR_PIXELS // columns, int(BLOCK_BYTES // max(row_bytes, 1))))), columns
+    most = MANY_VECTOR_PIXELS if maps >= TASKS else VECTOR_PIXELS
+    return even(rows, max(1, min(most // columns, int(BLOCK_BYTES // max(row_bytes, 1))))), columns
 
 
 def _prefer_pixel_vectors(
@@ -149,23 +154,27 @@ def _walk(
     batch: int,
     packed: bool,
     edges: Edges | None,
+    may_copy: bool = False,
     tap_major: bool = False,
 ) -> dict[str, Any]:
+    """``may_copy``: a source that could be read where it lies is copied where vectors over pixels ask for it."""
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
     slices = math.ceil(depth[0] / depth[4])  # that meet one depth
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
     terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
     phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
-    pixel_vectors = (
-        (not channels_last and (step[1] == 1 or (step[1] == 2 and packed)))
-        and _prefer_pixel_vectors(group_out, terms, *phase, target, out_step)
-        # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
-        and (packed or out[3] >= target.lanes)
+    over_pixels = (
+        not channels_last and step[1] <= 2 and _prefer_pixel_vectors(group_out, terms, *phase, target, out_step)
     )
+    # A whole vector is read from a shorter row too: a private block has room behind it, an array has not. And only a
+    # block holds every second column side by side.
+    lying = step[1] == 1 and out[3] >= target.lanes
+    packed = packed or (may_copy and over_pixels and not lying)
+    pixel_vectors = over_pixels and (packed or lying)
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
     # The phases of a stride, and of that of the depth, are brought together in a private block.
     if pixel_vectors and out_step == (1, 1) and depth[4] == 1:
-        block = _pixel_block(out[2], out[3], row_bytes, target)
+        block = _pixel_block(out[2], out[3], row_bytes, batch * out[1] * groups, target)
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
         block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
@@ -278,7 +287,8 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     (front, _), (top, _), (left, _) = v.padding
     taps = [(i * dr - top, j * dc - left, i * s + j) for i in range(r) for j in range(s)]
     batch, source, out = _shapes(geometry, channels_last)
-    in_place = _read_in_place(geometry, source)
+    # Windows that meet no padding may be read where they lie, those of one slice: all images share a table of taps.
+    in_place = v.kernel[0] == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
     arguments = _walk(
         geometry,
@@ -292,6 +302,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         phases=[(0, 0, taps)],
         batch=batch,
         packed=not (in_place or tap_major),
+        may_copy=geometry.taps > 1 and not tap_major,
         edges=geometry.edges,
         tap_major=tap_major,
     )

@@ -63,11 +63,12 @@ class Tiling:
         )
 
     def products(self, output: tuple[int, int]) -> int:
-        """Return the products of a whole map for each pair of channels; at stride 2 the last tiles leave some out."""
+        """Return the products of a whole map for each pair of channels; without dilation the last tiles leave some out."""
         found = 1
         for size, edge, r, half, d in zip(output, self.edges, self.piece, self.halved, self.dilation, strict=True):
             tiles = math.ceil(size / (edge * d))
-            found *= size + (edge + 1) * tiles - (size % edge > 0) if half else d * tiles * (edge + r - 1)
+            every = size + (edge + 1) * tiles if half else d * tiles * (edge + r - 1)
+            found *= every - (d == 1 and size % edge > 0)
         return found
 
     def tiles(self, output: tuple[int, int]) -> tuple[int, int]:

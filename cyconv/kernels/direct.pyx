@@ -378,7 +378,7 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
     cdef const real* q
     cdef real* o
     # Planes that are read where they lie: the pixels of every channel come from a place of their own, perhaps far away.
-    cdef bint far = rows == 1 and start != NULL and step == 1 and not s.source.packed
+    cdef bint far = rows == 1 and start != NULL and step == 1 and s.taps == 1 and not s.source.packed
     while i < rows:
         height = <int>min(pairs, rows - i)
         left = columns

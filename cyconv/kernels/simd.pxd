@@ -47,6 +47,8 @@ cdef extern from "simd.h" nogil:
                             float* out) noexcept
     void inner_products_f64(const double* x, const double* w, Py_ssize_t n, Py_ssize_t rows, const double* bias,
                             double* out) noexcept
+    void clear_row_f32(float* to, Py_ssize_t n) noexcept
+    void clear_row_f64(double* to, Py_ssize_t n) noexcept
     void copy_row_f32(float* to, const float* source, Py_ssize_t n) noexcept
     void copy_row_f64(double* to, const double* source, Py_ssize_t n) noexcept
     void split_pairs_f32(float* even, float* odd, const float* source, Py_ssize_t n) noexcept
@@ -101,6 +103,14 @@ cdef inline void transpose(const real* source, Py_ssize_t ldf, Py_ssize_t rows, 
         transpose_f32(source, ldf, rows, columns, to, ldt)
     else:
         transpose_f64(source, ldf, rows, columns, to, ldt)
+
+
+cdef inline void clear_row(real* to, Py_ssize_t n) noexcept nogil:
+    """n zeros."""
+    if real is float:
+        clear_row_f32(to, n)
+    else:
+        clear_row_f64(to, n)
 
 
 cdef inline void copy_row(real* to, const real* source, Py_ssize_t n) noexcept nogil:

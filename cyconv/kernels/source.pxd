@@ -3,7 +3,7 @@
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport Axis, Edges
-from cyconv.kernels.simd cimport copy_row, fetch_ahead, real, split_pairs
+from cyconv.kernels.simd cimport clear_row, copy_row, fetch_ahead, real, split_pairs
 
 ctypedef Py_ssize_t index
 
@@ -140,11 +140,15 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         memset(to + (last - row) * s.pitch, 0, (row + s.rows - last) * s.pitch * sizeof(real))
         return
     if s.pitch <= NARROW:
-        # One call for all zeros: each costs as much as a short row.
-        memset(to, 0, s.rows * s.pitch * sizeof(real))
+        memset(to, 0, (first - row) * s.pitch * sizeof(real))
+        memset(to + (last - row) * s.pitch, 0, (row + s.rows - last) * s.pitch * sizeof(real))
+        to += (first - row) * s.pitch
         for r in range(first, last):
             fetch_ahead(source + r * s.width, s.width * sizeof(real))
-            copy_row(to + (r - row) * s.pitch + left, source + r * s.width + column + left, right - left)
+            clear_row(to, left)
+            copy_row(to + left, source + r * s.width + column + left, right - left)
+            clear_row(to + right, s.pitch - right)
+            to += s.pitch
         return
     for r in range(row, row + s.rows):
         if 0 <= r < s.height:

@@ -52,7 +52,13 @@ CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int 
             const T *qr = q + r * second;
             CYCONV_UNROLL
             for (int i = 0; i < columns; i++) {
-                T s = qr[i * step];
+                /* One vector: a load for each product, so addresses must come cheaply. Left to itself, the compiler keeps
+                 * one for each column, most of them in memory. */
+                if (vectors == 1 && i > 0 && i % 3 == 0) {
+                    qr += 3 * step;
+                    __asm__("" : "+r"(qr));
+                }
+                T s = qr[(vectors == 1 ? i % 3 : i) * step];
                 CYCONV_UNROLL
                 for (int j = 0; j < vectors; j++)
                     acc[(r * columns + i) * vectors + j] += s * w[j];
@@ -174,6 +180,16 @@ CYCONV_INLINE void NAME(store_part)(T *p, VEC v, ptrdiff_t n)
     for (ptrdiff_t i = 0; i < n; i++)
         p[i] = v[i];
 #endif
+}
+
+/* n zeros; calling memset for a few costs as much as a short row. */
+CYCONV_INLINE void NAME(clear_row)(T *to, ptrdiff_t n)
+{
+    VEC zero = {0};
+    for (; n > LANES; n -= LANES, to += LANES)
+        NAME(store)(to, zero);
+    if (n > 0)
+        NAME(store_part)(to, zero, n);
 }
 
 /* A row of n elements; calling memcpy for it costs as much as copying 64. The last vector overlaps the one before. */

@@ -18,8 +18,11 @@ divided by the dilation (a *phase*) meet only each other. A block holds the tile
 
 At stride 2 pixels at even places meet two taps of three, those at odd places the third (winograd.h): of the 81 elements
 of a tile of 4x4 outputs, 25 are transformed in both directions, 40 in one, and 16 are pixels as they are. Elements at
-odd places share their weights, 36 for each pair of channels, and those that only outputs behind the last one would take
-are left out: V[xi] and M[xi] hold the tiles that have element xi, without gaps.
+odd places share their weights, 36 for each pair of channels.
+
+Without dilation, elements that only outputs behind the last one would take are left out, at stride 1 those of the
+point at infinity: V[xi] and M[xi] hold the tiles that have element xi, without gaps. Along an axis of 7 outputs there
+are 11 elements instead of 12.
 """
 
 from cython.parallel cimport prange, threadid
@@ -49,22 +52,18 @@ from cyconv.kernels.winograd_tiles cimport (
     count_places,
     gather_source,
     lay_out,
+    transform_dense,
     transform_input,
-    transform_strided,
     weight_of,
 )
 
 cdef extern from "winograd.h" nogil:
     void winograd_output_f32(int m, int er, int ec, const float* x, index ld, index plane, index tiles, int vectors,
-                             const float* bias, float floor, float* to, index row, index column) noexcept
+                             const float* bias, float floor, float* to, index row, index column, const index* above,
+                             const index* wide) noexcept
     void winograd_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles, int vectors,
-                             const double* bias, double floor, double* to, index row, index column) noexcept
-    void winograd_strided_output_f32(int m, int er, int ec, const float* x, index ld, index plane, index tiles,
-                                     int vectors, const float* bias, float floor, float* to, index row, index column,
-                                     const index* above, const index* wide) noexcept
-    void winograd_strided_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles,
-                                     int vectors, const double* bias, double floor, double* to, index row,
-                                     index column, const index* above, const index* wide) noexcept
+                             const double* bias, double floor, double* to, index row, index column, const index* above,
+                             const index* wide) noexcept
     void winograd_weights_f32(int m, int er, int ec, const float* x, index channels, int vectors, float* to,
                               index plane) noexcept
     void winograd_weights_f64(int m, int er, int ec, const double* x, index channels, int vectors, double* to,
@@ -102,7 +101,7 @@ cdef class Winograd(Convolution):
         s.rectified, s.swapped = rectified, swapped
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,
                 block, edges)
-        s.copy_size = s.copy_plane if s.strided else s.in_vectors * s.copy_plane
+        s.copy_size = s.copy_plane if s.dense else s.in_vectors * s.copy_plane
         s.m_plane = s.tiles * 2 * width + width
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
         self.packed_size = groups * group_weights(s, width)
@@ -288,8 +287,8 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
     start += group * s.vectors * width
     source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
     out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
-    count_places(s.m, s.edge_row, rows * phases, row, s.out_height, high)
-    count_places(s.m, s.edge_column, columns, column, s.out_width, wide)
+    count_places(s.m, s.edge_row, s.dense, rows * phases, row, s.out_height, high)
+    count_places(s.m, s.edge_column, s.dense, columns, column, s.out_width, wide)
     if held[0] != block:
         transform_block(s, source, copy, v, image, images, row, column, rows, columns, high, wide)
         held[0] = block
@@ -306,18 +305,18 @@ cdef void transform_block(const Shape* s, const real* source, real* copy, real* 
                           index column, index rows, index columns, const index* high, const index* wide) noexcept nogil:
     """V of a block."""
     cdef index width = lanes(source), tiles = rows * columns * s.dilation_row * s.dilation_column, c, i, k
-    if not s.strided:
+    if not s.dense:
         for i in range(images):
             for k in range(s.kernel_slices):
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, 0, s.in_vectors)
                 transform_input(s, copy, v + i * tiles * width, k, rows, columns, 0, s.in_vectors)
         return
-    # Four times the pixels of a block of stride 1: one vector of channels at a time, while they are near.
+    # One vector of channels at a time, while its pixels are near.
     for c in range(s.in_vectors):
         for i in range(images):
             for k in range(s.kernel_slices):
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, c, c + 1)
-                transform_strided(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
+                transform_dense(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, const real* v, const real* weights,
@@ -348,30 +347,19 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, channels = min(ld, s.out_channels - first), all = s.groups * s.out_channels
     cdef index high = s.m_row * s.dilation_row, wide = s.m_column * s.dilation_column
-    cdef index plane = s.out_height * s.out_width, area = s.out_depth * plane, y, x
+    cdef index plane = s.out_height * s.out_width, area = s.out_depth * plane
     cdef index top = row * high, left = column * wide
     cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
     # Whole rows follow each other without gaps: what tiles hold behind their ends is overwritten by the next ones.
-    cdef bint flat = across == s.out_width and s.dilation_column == 1 and s.dilation_row == 1 and not s.strided
+    cdef bint flat = across == s.out_width and s.dense
     cdef index pitch = (across if flat else columns * wide) * ld
     cdef real floor = 0 if s.rectified else -INFINITY
-    cdef real* to
-    if s.strided:
-        transform_back(s, product, of_block, bias, floor, scratch, vectors, rows, columns, row_counts,
+    if s.dense:
+        transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, rows, columns, row_counts,
                        column_counts)
     else:
-        product += of_block * rows * columns * s.dilation_row * s.dilation_column * ld
-    for y in range(0 if s.strided else s.dilation_row):
-        for x in range(s.dilation_column):
-            for r in range(rows):
-                to = scratch + (r * high + y) * pitch + x * ld
-                if real is float:
-                    winograd_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
-                                        floor, to, s.dilation_row * pitch, s.dilation_column * ld)
-                else:
-                    winograd_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
-                                        floor, to, s.dilation_row * pitch, s.dilation_column * ld)
-                product += columns * ld
+        transform_phases_back(s, product + of_block * rows * columns * s.dilation_row * s.dilation_column * ld, bias,
+                              floor, scratch, pitch, vectors, rows, columns)
     out += image // s.out_depth * all * area + image % s.out_depth * plane * (all if s.channels_last else 1)
     if s.channels_last:
         for r in range(height):
@@ -387,16 +375,40 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
 
 
 cdef void transform_back(const Shape* s, const real* product, index image, const real* bias, real floor, real* to,
-                         int vectors, index rows, index columns, const index* high, const index* wide) noexcept nogil:
-    """M of one image of a block at stride 2 to pixels."""
-    cdef index width = lanes(product), ld = vectors * width, pitch = columns * s.m_column * ld, r, i
+                         index pitch, int vectors, index rows, index columns, const index* high,
+                         const index* wide) noexcept nogil:
+    """M of one image of a block to pixels."""
+    cdef index ld = vectors * lanes(product), r, i
     cdef index above[EDGE]
     for r in range(rows):
         for i in range(s.edge_row):
             above[i] = image * high[i] + r
-        if real is float:
-            winograd_strided_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
-                                        floor, to + r * s.m_row * pitch, pitch, ld, above, wide)
-        else:
-            winograd_strided_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
-                                        floor, to + r * s.m_row * pitch, pitch, ld, above, wide)
+        transform_row_back(s, product, columns, vectors, bias, floor, to + r * s.m_row * pitch, pitch, ld, above, wide)
+
+
+cdef void transform_phases_back(const Shape* s, const real* product, const real* bias, real floor, real* to,
+                                index pitch, int vectors, index rows, index columns) noexcept nogil:
+    """The same of a dilated convolution, in which every tile has all elements."""
+    cdef index ld = vectors * lanes(product), r, y, x
+    cdef index none[EDGE]
+    memset(none, 0, sizeof(none))
+    for y in range(s.dilation_row):
+        for x in range(s.dilation_column):
+            for r in range(rows):
+                transform_row_back(s, product, columns, vectors, bias, floor,
+                                   to + (r * s.m_row * s.dilation_row + y) * pitch + x * ld, s.dilation_row * pitch,
+                                   s.dilation_column * ld, none, none)
+                product += columns * ld
+
+
+cdef inline void transform_row_back(const Shape* s, const real* product, index columns, int vectors, const real* bias,
+                                    real floor, real* to, index row, index column, const index* above,
+                                    const index* wide) noexcept nogil:
+    """A row of tiles to pixels at distances ``row`` and ``column``; element xi follows above[i] * wide[j] others."""
+    cdef index ld = vectors * lanes(product)
+    if real is float:
+        winograd_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias, floor, to,
+                            row, column, above, wide)
+    else:
+        winograd_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias, floor, to,
+                            row, column, above, wide)

@@ -11,9 +11,9 @@ cdef extern from "winograd.h" nogil:
                             index plane) noexcept
     void winograd_input_f64(int m, int er, int ec, const double* x, index row, index column, index tiles, double* to,
                             index plane) noexcept
-    void winograd_strided_input_f32(int m, int er, int ec, const float* x, index row, index column, index step,
+    void winograd_places_input_f32(int m, int er, int ec, const float* x, index row, index column, index step,
                                     index tiles, float* to, index plane, const index* above, const index* wide) noexcept
-    void winograd_strided_input_f64(int m, int er, int ec, const double* x, index row, index column, index step,
+    void winograd_places_input_f64(int m, int er, int ec, const double* x, index row, index column, index step,
                                     index tiles, double* to, index plane, const index* above,
                                     const index* wide) noexcept
 
@@ -39,7 +39,7 @@ cdef struct Shape:
     index m_row, m_column, elements  # of one tile
     index weight_columns, weight_elements  # of the transformed weights: fewer at stride 2
     index stride_depth, stride_row, stride_column
-    bint strided  # a stride of 2 in height or width
+    bint dense  # no dilation: last tiles may leave elements out
     index kernel_slices, kernel_rows, kernel_columns
     index r_row, r_column  # taps of a piece
     index piece_rows, piece_columns, pieces  # slices are counted in the last
@@ -76,13 +76,13 @@ cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel
     s.m_row = 1 if s.r_row == 1 else m
     s.m_column = 1 if s.r_column == 1 else m
     three(stride, &s.stride_depth, &s.stride_row, &s.stride_column)
-    s.strided = s.stride_row > 1 or s.stride_column > 1
     s.edge_row = <int>edge_of(m, s.r_row, s.stride_row)
     s.edge_column = <int>edge_of(m, s.r_column, s.stride_column)
     s.elements = s.edge_row * s.edge_column
     s.weight_columns = weights_of(m, s.edge_column)
     s.weight_elements = weights_of(m, s.edge_row) * s.weight_columns
     three(dilation, &s.dilation_depth, &s.dilation_row, &s.dilation_column)
+    s.dense = s.dilation_row == s.dilation_column == 1
     three(first, &s.first_depth, &s.first_row, &s.first_column)
     three(block, &s.block_images, &s.block_rows, &s.block_columns)
     s.tile_rows = (s.out_height + s.m_row * s.dilation_row - 1) // (s.m_row * s.dilation_row)
@@ -130,16 +130,17 @@ cdef inline index copied_columns(const Shape* s, index tiles) noexcept nogil:
     return ((tiles * s.m_column - 1) * s.stride_column + s.r_column * s.piece_columns) * s.dilation_column
 
 
-cdef inline void count_places(int m, int edge, index tiles, index first, index size, index* counts) noexcept nogil:
+cdef inline void count_places(int m, int edge, bint dense, index tiles, index first, index size,
+                              index* counts) noexcept nogil:
     """How many of a block's tiles along an axis, the first one ``first``, need each element; ``size``: outputs.
 
-    At stride 2 the last tile leaves out what only outputs behind the last one would take: pixels at odd places, and
-    the point at infinity, which only the last output of a tile takes.
+    The last tile leaves out what only outputs behind the last one would take: the point at infinity, which only the
+    last output of a tile takes, and at stride 2 pixels at odd places.
     """
     cdef index have = size - (first + tiles - 1) * m, i
     for i in range(edge):
         counts[i] = tiles
-        if edge == 2 * m + 1 and have < m and (i == 2 * m or (i % 2 == 1 and i >= 2 * have)):
+        if dense and edge > 1 and have < m and (i == edge - 1 or (edge == 2 * m + 1 and i % 2 == 1 and i >= 2 * have)):
             counts[i] -= 1
 
 
@@ -256,9 +257,9 @@ cdef inline void transform_phases(const Shape* s, const real* corner, real* to, 
                 to += columns * width
 
 
-cdef inline void transform_strided(const Shape* s, const real* copy, real* v, index image, index slice, index rows,
+cdef inline void transform_dense(const Shape* s, const real* copy, real* v, index image, index slice, index rows,
                                    index columns, const index* high, const index* wide) noexcept nogil:
-    """The same at stride 2, of one vector of channels: element xi of image ``image`` of a block has high[i] rows of
+    """The same without dilation, of one vector of channels: element xi of image ``image`` of a block has high[i] rows of
     wide[j] tiles, one after the other and after those of the images before."""
     cdef index width = lanes(copy), i, j, r, row = s.m_row * s.stride_row * s.copy_pitch
     cdef index above[EDGE]
@@ -273,10 +274,10 @@ cdef inline void transform_strided(const Shape* s, const real* copy, real* v, in
                 corner = copy + i * s.r_row * s.copy_pitch + j * s.r_column * width + r * row
                 to = v + ((slice * s.piece_rows + i) * s.piece_columns + j) * s.in_vectors * s.tiles * width
                 if real is float:
-                    winograd_strided_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
+                    winograd_places_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
                                                s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
                                                wide)
                 else:
-                    winograd_strided_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
+                    winograd_places_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
                                                s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
                                                wide)

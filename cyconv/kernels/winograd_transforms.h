@@ -167,8 +167,8 @@ CYCONV_INLINE void NAME(input_tile)(const int er, const int ec, const T *from, p
 }
 
 /* One tile, one vector of channels: M[xi] to m x m pixels, with bias and, down to `floor`, a ReLU. */
-CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t plane,
-                                     const ptrdiff_t *places, VEC bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column)
+CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, const T *from, const ptrdiff_t *places,
+                                     VEC bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column)
 {
     const int mr = er > 1 ? m : 1, mc = ec > 1 ? m : 1;
     VEC y[81];
@@ -176,7 +176,7 @@ CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, co
     for (int j = 0; j < ec; j++) {
         CYCONV_UNROLL
         for (int i = 0; i < er; i++)
-            y[i * ec + j] = NAME(load)(from + (places ? places[i * ec + j] : (i * ec + j) * plane));
+            y[i * ec + j] = NAME(load)(from + places[i * ec + j]);
         if (er > 1)
             NAME(transform_output_line)(m, er, y + j, ec);
     }
@@ -339,8 +339,6 @@ CYCONV_INLINE void NAME(sums_tile)(const int m, const int er, const int ec, cons
 #define STRIDED_TILES(each)                                                                                             \
     each(2, 5, 5) each(2, 1, 5) each(2, 5, 1) each(2, 4, 5) each(2, 5, 4) each(4, 9, 9) each(4, 1, 9) each(4, 9, 1)     \
         each(4, 6, 9) each(4, 9, 6)
-/* Those whose one-tap axis may have a stride of 2 while the other has none. */
-#define STEPPED_TILES(each) each(2, 1, 4) each(2, 4, 1) each(4, 1, 6) each(4, 6, 1)
 
 /* All of them for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
 static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er, int ec, const T *from, ptrdiff_t row,
@@ -407,7 +405,7 @@ CYCONV_INLINE void NAME(find_places)(const int er, const int ec, ptrdiff_t plane
             places[i * ec + j] = (i * ec + j) * plane + above[i] * wide[j] * size;
 }
 
-static __attribute__((noinline, unused)) void NAME(winograd_strided_input)(int m, int er, int ec, const T *from,
+static __attribute__((noinline, unused)) void NAME(winograd_places_input)(int m, int er, int ec, const T *from,
                                                                            ptrdiff_t row, ptrdiff_t column,
                                                                            ptrdiff_t step, ptrdiff_t tiles, T *to,
                                                                            ptrdiff_t plane, const ptrdiff_t *above,
@@ -419,43 +417,27 @@ static __attribute__((noinline, unused)) void NAME(winograd_strided_input)(int m
     if (m == a && er == b && ec == c)                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
             NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane, places);
+    TILES(EACH)
     STRIDED_TILES(EACH)
-    STEPPED_TILES(EACH)
 #undef EACH
 }
 
 /* The last tile first: what of it lies behind the end of a row may fall on the first pixels of the next. */
-static __attribute__((noinline, unused)) void NAME(winograd_output)(int m, int er, int ec, const T *from, ptrdiff_t ld,
-                                                                    ptrdiff_t plane, ptrdiff_t tiles, int vectors,
-                                                                    const T *bias, T floor, T *to, ptrdiff_t row,
-                                                                    ptrdiff_t column)
-{
-    ptrdiff_t step = (ec > 1 ? m : 1) * column;
-#define EACH(a, b, c)                                                                                                   \
-    if (m == a && er == b && ec == c)                                                                                   \
-        for (ptrdiff_t t = tiles - 1; t >= 0; t--)                                                                      \
-            for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
-                NAME(output_tile)(a, b, c, from + t * ld + v, plane, NULL, NAME(load)(bias + v), floor,                 \
-                                  to + t * step + v, row, column);
-    TILES(EACH)
-#undef EACH
-}
-
 static __attribute__((noinline, unused)) void
-NAME(winograd_strided_output)(int m, int er, int ec, const T *from, ptrdiff_t ld, ptrdiff_t plane, ptrdiff_t tiles,
-                              int vectors, const T *bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column,
-                              const ptrdiff_t *above, const ptrdiff_t *wide)
+NAME(winograd_output)(int m, int er, int ec, const T *from, ptrdiff_t ld, ptrdiff_t plane, ptrdiff_t tiles, int vectors,
+                      const T *bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column, const ptrdiff_t *above,
+                      const ptrdiff_t *wide)
 {
     ptrdiff_t step = (ec > 1 ? m : 1) * column, places[81];
     NAME(find_places)(er, ec, plane, above, wide, ld, places);
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c)                                                                                   \
-        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+        for (ptrdiff_t t = tiles - 1; t >= 0; t--)                                                                      \
             for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
-                NAME(output_tile)(a, b, c, from + t * ld + v, plane, places, NAME(load)(bias + v), floor,               \
-                                  to + t * step + v, row, column);
+                NAME(output_tile)(a, b, c, from + t * ld + v, places, NAME(load)(bias + v), floor, to + t * step + v,   \
+                                  row, column);
+    TILES(EACH)
     STRIDED_TILES(EACH)
-    STEPPED_TILES(EACH)
 #undef EACH
 }
 
@@ -508,7 +490,6 @@ static __attribute__((noinline, unused)) void NAME(winograd_sums)(int m, int er,
 
 #undef TILES
 #undef STRIDED_TILES
-#undef STEPPED_TILES
 #undef NAME
 #undef VEC
 #undef LANES
