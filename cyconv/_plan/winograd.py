@@ -63,7 +63,7 @@ class Tiling:
         )
 
     def products(self, output: tuple[int, int]) -> int:
-        """Return the products of a whole map for each pair of channels; without dilation the last tiles leave some out."""
+        """Return the products of a map for each pair of channels; without dilation the last tiles leave some out."""
         found = 1
         for size, edge, r, half, d in zip(output, self.edges, self.piece, self.halved, self.dilation, strict=True):
             tiles = math.ceil(size / (edge * d))

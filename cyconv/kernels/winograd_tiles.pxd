@@ -12,10 +12,10 @@ cdef extern from "winograd.h" nogil:
     void winograd_input_f64(int m, int er, int ec, const double* x, index row, index column, index tiles, double* to,
                             index plane) noexcept
     void winograd_places_input_f32(int m, int er, int ec, const float* x, index row, index column, index step,
-                                    index tiles, float* to, index plane, const index* above, const index* wide) noexcept
+                                   index tiles, float* to, index plane, const index* above, const index* wide) noexcept
     void winograd_places_input_f64(int m, int er, int ec, const double* x, index row, index column, index step,
-                                    index tiles, double* to, index plane, const index* above,
-                                    const index* wide) noexcept
+                                   index tiles, double* to, index plane, const index* above,
+                                   const index* wide) noexcept
 
     void winograd_gather_f32(const float* x, const float* ahead, index plane, index rows, index columns, index first,
                              index last, index left, index width, float* to, index pitch) noexcept
@@ -258,9 +258,9 @@ cdef inline void transform_phases(const Shape* s, const real* corner, real* to, 
 
 
 cdef inline void transform_dense(const Shape* s, const real* copy, real* v, index image, index slice, index rows,
-                                   index columns, const index* high, const index* wide) noexcept nogil:
-    """The same without dilation, of one vector of channels: element xi of image ``image`` of a block has high[i] rows of
-    wide[j] tiles, one after the other and after those of the images before."""
+                                 index columns, const index* high, const index* wide) noexcept nogil:
+    """The same without dilation, of one vector of channels: element xi of image ``image`` of a block has high[i] rows
+    of wide[j] tiles, one after the other and after those of the images before."""
     cdef index width = lanes(copy), i, j, r, row = s.m_row * s.stride_row * s.copy_pitch
     cdef index above[EDGE]
     cdef const real* corner
@@ -275,9 +275,9 @@ cdef inline void transform_dense(const Shape* s, const real* copy, real* v, inde
                 to = v + ((slice * s.piece_rows + i) * s.piece_columns + j) * s.in_vectors * s.tiles * width
                 if real is float:
                     winograd_places_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
-                                               s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
-                                               wide)
+                                              s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
+                                              wide)
                 else:
                     winograd_places_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
-                                               s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
-                                               wide)
+                                              s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
+                                              wide)
