@@ -52,7 +52,8 @@ class Operation:
             return 3 * x if direction == "forward" else 5 * x
         if direction == "forward":
             return x + y
-        return x + y + {"max_pool": x, "avg_pool": 0, "relu": y, "softmax": y}[self.kind]
+        # Where maxima stand is a byte each.
+        return x + y + {"max_pool": y // 4, "avg_pool": 0, "relu": y, "softmax": y}[self.kind]
 
 
 GROUPS = ("pooling", "activation", "normalization")
