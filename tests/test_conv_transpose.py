@@ -155,8 +155,9 @@ def test_any_geometry(case, bias, dtype, order, algorithm):
     st.integers(1, 9),
     st.integers(1, 40),
     st.booleans(),
+    st.booleans(),
 )
-def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, over_pixels):
+def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, over_pixels, paired):
     """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_conv, "_engines", {})
@@ -165,6 +166,7 @@ def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, ov
         patch.setattr(_plan.direct, "STRETCH_TERMS", terms)
         patch.setattr(_plan.direct, "TASKS", tasks)
         patch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: over_pixels)
+        patch.setattr(_plan.direct, "_prefer_pairs", lambda *_: paired)
         patch.setattr(_settings, "SERIAL_WORK", 0)
         check(*case, dtype=dtype)
 

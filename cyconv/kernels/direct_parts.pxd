@@ -36,6 +36,7 @@ cdef struct Shape:
     index block_channels, channel_blocks, task_blocks, padded_channels
     bint tap_major  # one tap after the other, each only where it meets the image
     bint pixel_vectors  # vectors over pixels instead of over output channels
+    bint paired  # these, and two phases at once, whose pixels alternate in the rows of the output
     index scratch  # elements of the results of one block
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
     bint rectified
