@@ -188,11 +188,12 @@ def _walk(
     packed: bool,
     edges: Edges | None,
     tap_major: bool = False,
+    thin: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
     slices = math.ceil(depth[0] / depth[4])  # that meet one depth
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] / thin[1] * target.itemsize if packed else 0
     terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
     phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
     pixel_vectors = (
@@ -228,6 +229,7 @@ def _walk(
         "groups": groups,
         "channels_last": channels_last,
         "step": step,
+        "thin": thin,
         "out_step": out_step,
         "phases": phases,
         "block": block,
@@ -330,6 +332,8 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     batch, source, out = _shapes(geometry, channels_last)
     in_place = _read_in_place(geometry, source)
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
+    # Of strided pixels those that are read come into a block of their own, where they lie side by side.
+    thin = in_place and (sr > 1 or sc > 1)
     arguments = _walk(
         geometry,
         target,
@@ -337,13 +341,14 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         source=source,
         out=out,
         depth=(slices, sd, -front, dd, 1),
-        step=(sr, sc),
+        step=(1, 1) if thin else (sr, sc),
         out_step=(1, 1),
         phases=[(0, 0, taps)],
         batch=batch,
-        packed=not (in_place or tap_major),
+        packed=thin or not (in_place or tap_major),
         edges=geometry.edges,
         tap_major=tap_major,
+        thin=(sr, sc) if thin else (1, 1),
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)
