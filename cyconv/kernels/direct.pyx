@@ -17,7 +17,7 @@ from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, four, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, give
-from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, pack_block
+from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, count_inside, first_inside, pack_block
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -77,7 +77,7 @@ cdef class Walk(Convolution):
                  block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
                  bint paired, bint rectified, weight_strides, bint weight_rows, edges):
         """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
-        ``thin``: source rows and columns of which every so-manieth is taken, once there is one tap and no padding;
+        ``thin``: of one tap, the block of source pixels holds every so many rows and columns;
         ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each;
         ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
@@ -416,16 +416,6 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
             q += pixels * step
             o += pixels * ldo
         i += height
-
-
-cdef inline index first_inside(index start, index step) noexcept nogil:
-    """First i with start + i * step >= 0."""
-    return 0 if start >= 0 else (step - 1 - start) // step
-
-
-cdef inline index count_inside(index start, index step, index length, index most) noexcept nogil:
-    """Number of i with start + i * step < length, at most ``most``."""
-    return 0 if start >= length else min(most, (length - start + step - 1) // step)
 
 
 cdef void compute_taps(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* start,

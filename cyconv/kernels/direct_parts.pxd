@@ -51,6 +51,16 @@ cdef struct Weights:
     bint rows
 
 
+cdef inline index first_inside(index start, index step) noexcept nogil:
+    """First i with start + i * step >= 0."""
+    return 0 if start >= 0 else (step - 1 - start) // step
+
+
+cdef inline index count_inside(index start, index step, index length, index most) noexcept nogil:
+    """Number of i with start + i * step < length, at most ``most``."""
+    return 0 if start >= length else min(most, (length - start + step - 1) // step)
+
+
 cdef inline void pack_block(const Shape* s, const Phase* phases, const Weights* w, const real* weight, real* packed,
                             real* private, index block) noexcept nogil:
     """One block of output channels: [reduction][channel], missing channels zero."""
