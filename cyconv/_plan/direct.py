@@ -275,6 +275,11 @@ def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
 
 
+def _side_by_side(v: Volume) -> bool:
+    """Whether strided pixels of one tap come into a block of their own, where those that are read are neighbours."""
+    return max(v.stride[1:]) > 1
+
+
 def _mirrored(v: Volume) -> Volume:
     """Return the input gradient of a convolution of stride 1, which is a convolution of the gradient: of the same taps
     backwards, with as much padding as they had left."""
@@ -332,8 +337,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     batch, source, out = _shapes(geometry, channels_last)
     in_place = _read_in_place(geometry, source)
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
-    # Of strided pixels those that are read come into a block of their own, where they lie side by side.
-    thin = in_place and (sr > 1 or sc > 1)
+    thin = in_place and _side_by_side(v)
     arguments = _walk(
         geometry,
         target,

@@ -134,7 +134,8 @@ def _row(x: Array) -> Array:
 def one_pixel(geometry: ConvTransposeGeometry) -> bool:
     """Whether an output is a sum of kernels, which the channels of a single pixel scale."""
     return (
-        math.prod(geometry.input) == 1
+        geometry.batch > 0
+        and math.prod(geometry.input) == 1
         and geometry.output == geometry.kernel
         and all(pair == (0, 0) for pair in geometry.padding)
         and geometry.groups == 1
