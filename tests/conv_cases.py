@@ -141,7 +141,8 @@ def target(dtype: str) -> _plan.Target:
     """Return what plans must know of the loaded kernels."""
     kernel = kernels.load("direct")
     letter = np.dtype(dtype).char
-    return _plan.Target(letter, kernel.LANES[letter], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS)
+    sizes = kernel.LANES[letter], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS, kernel.MOST_PAIR_CHANNELS
+    return _plan.Target(letter, *sizes)
 
 
 def awkward(dtype: str) -> dict[str, Case]:

@@ -67,6 +67,17 @@ def _pixel_block(rows: int, columns: int, row_bytes: float, target: Target) -> t
     return even(rows, max(1, min(VECTOR_PIXELS // columns, int(BLOCK_BYTES // max(row_bytes, 1))))), columns
 
 
+def _pair_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float, target: Target) -> tuple[int, int]:
+    """Return (rows, columns) of the output blocks where vectors run over the pixels of two phases."""
+    if rows == 1:
+        # Whole tiles of three vectors of either phase.
+        tile = 6 * target.lanes
+        most = min(2 * FLAT_VECTOR_PIXELS, int(BLOCK_BYTES // max(row_bytes / columns, 1)))
+        return step[0], min(columns, max(1, most // tile) * tile)
+    block_rows, _ = _pixel_block(rows, columns, row_bytes, target)
+    return math.ceil(block_rows / step[0]) * step[0], columns
+
+
 def _prefer_pixel_vectors(
     channels: int, terms: int, rows: int, columns: int, target: Target, out_step: tuple[int, int] = (1, 1)
 ) -> bool:
@@ -90,6 +101,33 @@ def _prefer_pixel_vectors(
         over_pixels *= 0.92 * terms / (terms + 4)
     else:
         over_pixels *= 0.7 * terms / (terms + (10 if out_step[1] <= 2 else 60)) * rows / (rows + 2)
+    return over_pixels > over_channels
+
+
+def _pairs(
+    out: tuple[int, ...],
+    out_step: tuple[int, int],
+    phases: list[tuple[int, int, list[tuple[int, int, int]]]],
+    target: Target,
+) -> bool:
+    """Whether each row of the output has two phases of pixels, as many of both, and as many taps."""
+    taps = len(phases[0][2])
+    return (
+        target.pair_channels > 0
+        and out_step[1] == 2
+        and out[3] > 0
+        and out[3] % 2 == 0
+        and all(len(phase[2]) == taps for phase in phases)
+    )
+
+
+def _prefer_pairs(channels: int, terms: int, columns: int, target: Target) -> bool:
+    """Whether vectors over the pixels of two phases at once, of ``columns`` each, are faster than vectors over output
+    channels: estimates as in ``_prefer_pixel_vectors``, for AVX-512."""
+    over_channels = channels / (math.ceil(channels / target.lanes) * target.lanes)
+    over_channels *= (5 / 6 if channels <= target.lanes else 1) * 0.95 * terms / (terms + 20)
+    over_pixels = columns / (math.ceil(columns / target.lanes) * target.lanes)
+    over_pixels *= min(1.0, (3 + channels) / 7) * 0.93 * terms / (terms + 4)
     return over_pixels > over_channels
 
 
@@ -150,11 +188,12 @@ def _walk(
     packed: bool,
     edges: Edges | None,
     tap_major: bool = False,
+    thin: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
     slices = math.ceil(depth[0] / depth[4])  # that meet one depth
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] / thin[1] * target.itemsize if packed else 0
     terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
     phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
     pixel_vectors = (
@@ -163,13 +202,24 @@ def _walk(
         # A whole vector is read from a shorter row too: a private block has room behind it, an array has not.
         and (packed or out[3] >= target.lanes)
     )
+    paired = (
+        not channels_last
+        and packed
+        and _pairs(out, out_step, phases, target)
+        and _prefer_pairs(group_out, terms, phase[1], target)
+    )
+    pixel_vectors = pixel_vectors or paired
     # The phases of a stride, and of that of the depth, are brought together in a private block.
-    if pixel_vectors and out_step == (1, 1) and depth[4] == 1:
+    if paired:
+        block = _pair_block(out[2], out[3], out_step, row_bytes, target)
+    elif pixel_vectors and out_step == (1, 1) and depth[4] == 1:
         block = _pixel_block(out[2], out[3], row_bytes, target)
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
         block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
-    channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
+    channels = 2 * target.lanes
+    if pixel_vectors:
+        channels = target.pair_channels if paired else target.pixel_channels
     pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {
         "dtype": target.dtype,
@@ -179,11 +229,13 @@ def _walk(
         "groups": groups,
         "channels_last": channels_last,
         "step": step,
+        "thin": thin,
         "out_step": out_step,
         "phases": phases,
         "block": block,
         "task_blocks": _task_blocks(pixel_tasks, math.ceil(group_out / channels)),
         "pixel_vectors": pixel_vectors,
+        "paired": paired,
         "tap_major": tap_major,
         "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
         "packed": packed,
@@ -221,6 +273,11 @@ def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int
 def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
+
+
+def _side_by_side(v: Volume) -> bool:
+    """Whether strided pixels of one tap come into a block of their own, where those that are read are neighbours."""
+    return max(v.stride[1:]) > 1
 
 
 def _mirrored(v: Volume) -> Volume:
@@ -280,6 +337,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     batch, source, out = _shapes(geometry, channels_last)
     in_place = _read_in_place(geometry, source)
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
+    thin = in_place and _side_by_side(v)
     arguments = _walk(
         geometry,
         target,
@@ -287,13 +345,14 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         source=source,
         out=out,
         depth=(slices, sd, -front, dd, 1),
-        step=(sr, sc),
+        step=(1, 1) if thin else (sr, sc),
         out_step=(1, 1),
         phases=[(0, 0, taps)],
         batch=batch,
-        packed=not (in_place or tap_major),
+        packed=thin or not (in_place or tap_major),
         edges=geometry.edges,
         tap_major=tap_major,
+        thin=(sr, sc) if thin else (1, 1),
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)

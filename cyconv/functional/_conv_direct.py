@@ -28,7 +28,11 @@ class Direct:
         self.channels_last = channels_last
         kernel = kernels.load("direct")
         self._target = _plan.Target(
-            dtype.char, kernel.LANES[dtype.char], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS
+            dtype.char,
+            kernel.LANES[dtype.char],
+            kernel.TILE_PIXELS,
+            kernel.MOST_PIXEL_CHANNELS,
+            kernel.MOST_PAIR_CHANNELS,
         )
         self._work = 2 * geometry.macs
         self._forward: dict[bool, tuple[int, Any]] = {}
