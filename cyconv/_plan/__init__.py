@@ -14,7 +14,7 @@ from .depthwise import (
 )
 from .direct import edges_of_volume, flattened, forward, input_gradient, volume, weight_gradient
 from .tiled_gradient import winograd_gradient
-from .winograd import winograd, winograd_gradient_obstacle, winograd_obstacle
+from .winograd import winograd, winograd_gradient_obstacle, winograd_input_gradient_obstacle, winograd_obstacle
 
 __all__ = [
     "COMPARED",
@@ -38,5 +38,6 @@ __all__ = [
     "winograd",
     "winograd_gradient",
     "winograd_gradient_obstacle",
+    "winograd_input_gradient_obstacle",
     "winograd_obstacle",
 ]

@@ -57,7 +57,7 @@ class Winograd(TiledGradient):
 
     def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
         """Return (images, kernel) of the input gradient, which is the transposed convolution."""
-        if _plan.winograd_gradient_obstacle(self.geometry, self.m):
+        if _plan.winograd_input_gradient_obstacle(self.geometry, self.m):
             return super().transposed_walk(rectified)
         found = self._transposed.get(rectified)
         if found is None:
