@@ -20,6 +20,11 @@ CASES = [
     Case(2, 33, 20, (25, 31), (5, 5), padding=2),
     Case(3, 18, 35, (14, 40), (7, 4), padding=3),
     Case(2, 57, 105, (17, 30), padding=1, groups=3),
+    Case(5, 37, 70, (37, 43), stride=(2, 2), padding=1),
+    Case(3, 20, 40, (30, 47), (7, 4), (2, 2), 3),
+    Case(2, 57, 105, (33, 60), stride=(2, 2), padding=((0, 1), (2, 0)), groups=3),
+    Case(4, 20, 40, (1, 130), (1, 3), (1, 2), (0, 1)),
+    Case(1, 290, 200, (9, 10), padding=1),
 ]
 
 
@@ -109,6 +114,17 @@ def test_by_hand(by_tiles, m):
         assert db == grad.sum()
 
 
+def test_sums_of_one_chunk_take_no_more_than_a_part_of_a_cache():
+    """36 x 512 x 512 sums are 36 MB: a task has 4 MB of them at a time, and none are shared."""
+    for stride, few in ((1, 40), (2, 64)):
+        convolution = geometry(1, 512, 512, 28, stride=stride)
+        _, arguments = _plan.winograd_gradient(convolution, target("float32"), False, 4)
+        kernel = _conv.kernels.load("winograd_gradient").WinogradGradient(**arguments)
+        assert arguments["chunks"] == 1
+        assert kernel.shared_bytes < 8 << 10
+        assert kernel.thread_bytes < few << 20
+
+
 def test_sums_of_many_products_stay_within_the_bound():
     """64 channels of 4 x 56 x 56 pixels, against sums in float64."""
     rng = np.random.default_rng(0)
@@ -153,7 +169,7 @@ def test_auto_takes_it_for_many_tiles_and_direct_for_few():
     assert tile_of("auto", geometry(0, 64, 64, 28)) == 0
     assert tile_of("auto", geometry(4, 64, 64, 28, groups=2)) == 4
     assert tile_of("auto", geometry(4, 64, 64, 28, groups=64)) == 0
-    assert tile_of("auto", geometry(4, 64, 64, 28, stride=2)) == 0
+    assert tile_of("auto", geometry(4, 64, 64, 56, stride=2)) == 4
 
 
 def test_what_was_asked_for_by_name_is_kept():

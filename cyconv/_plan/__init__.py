@@ -4,7 +4,7 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 """
 
 from ._common import Target, even
-from .choice import COMPARED, choose, cost, obstacle, weight_gradient_tile
+from .choice import COMPARED, choose, cost, input_gradient_tile, obstacle, weight_gradient_tile
 from .depthwise import (
     depthwise,
     depthwise_obstacle,
@@ -29,6 +29,7 @@ __all__ = [
     "flattened",
     "forward",
     "input_gradient",
+    "input_gradient_tile",
     "mirrored_obstacle",
     "obstacle",
     "spread_obstacle",

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 
+from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from .depthwise import depthwise_obstacle, repeats
-from .direct import gradient_skipped, padding_skipped, volume
-from .winograd import TRANSFORM, tiling, winograd_gradient_obstacle, winograd_obstacle
+from .direct import gradient_skipped, input_gradient_skipped, padding_skipped, volume
+from .winograd import (
+    TRANSFORM,
+    Tiling,
+    tiling,
+    winograd_gradient_obstacle,
+    winograd_input_gradient_obstacle,
+    winograd_obstacle,
+)
 
 #: What costs as much as one multiply-add of the register tile, measured beside it (docs/performance.md): a transform
 #: step of one element of a tile (TRANSFORM), reading one weight once, from a cache that holds them all and from memory
@@ -63,17 +71,26 @@ def cost(name: str, geometry: AnyConvGeometry, lanes: int, itemsize: int, fresh:
         # Bound by memory: about 4 multiply-adds in the time of moving a byte.
         moved = math.prod(geometry.input_shape) + math.prod(geometry.output_shape)
         return max(geometry.macs, 4.0 * itemsize * moved)
-    m = TILE_EDGE[name]
+    m, v = TILE_EDGE[name], volume(geometry)
     c, k = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
-    padded = _round_up(k, lanes) if k > lanes // 2 or m > 1 else k
+    images = geometry.batch * v.output[0]
     if m > 1:
-        return _winograd_cost(name, geometry, c, padded, lanes, itemsize, fresh)
+        cut = tiling(geometry, m)
+        products = geometry.groups * images * cut.products((v.output[1], v.output[2]))
+        return _winograd_cost(name, cut, geometry.groups, products, c, _round_up(k, lanes), lanes, itemsize, fresh)
+    return _direct_cost(geometry, c, k, images, padding_skipped(geometry), lanes, itemsize, fresh)
+
+
+def _direct_cost(
+    geometry: AnyConvGeometry, c: int, k: int, images: int, skipped: float, lanes: int, itemsize: int, fresh: bool
+) -> float:
+    """Return the expected cost of direct summation from ``c`` to ``k`` channels of each group."""
+    padded = _round_up(k, lanes) if k > lanes // 2 else k
     weights = geometry.taps * c * padded * geometry.groups
     # A tile of one vector of output channels reaches 5/6 of the peak.
-    speed = (5 / 6 if k <= lanes else 1.0) / (1 - padding_skipped(geometry))
-    images = geometry.batch * volume(geometry).output[0]
+    speed = (5 / 6 if k <= lanes else 1.0) / (1 - skipped)
     again = WEIGHT_AGAIN * (images - 1) if weights * itemsize > NEAR_BYTES else 0.0
-    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + again + PACK[name] * fresh)
+    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + again + PACK["direct"] * fresh)
 
 
 def _read(nbytes: int) -> float:
@@ -81,12 +98,11 @@ def _read(nbytes: int) -> float:
 
 
 def _winograd_cost(
-    name: str, geometry: AnyConvGeometry, c: int, padded: int, lanes: int, itemsize: int, fresh: bool
+    name: str, cut: Tiling, groups: int, elements: int, c: int, padded: int, lanes: int, itemsize: int, fresh: bool
 ) -> float:
-    cut, v = tiling(geometry, TILE_EDGE[name]), volume(geometry)
+    """Return the expected cost of ``elements`` of tiles, each a product of ``c`` and ``padded`` channels."""
     phases, terms = math.prod(cut.dilation), math.prod(cut.pieces)
-    elements = geometry.batch * v.output[0] * cut.products((v.output[1], v.output[2])) * geometry.groups
-    weights = cut.weights * terms * c * padded * geometry.groups
+    weights = cut.weights * terms * c * padded * groups
     products, transforms = elements * terms * c * padded, TRANSFORM * elements * (terms * _round_up(c, lanes) + padded)
     # A block of transformed pixels that leaves the nearest caches halves the speed.
     speed = 0.5 if cut.elements * terms * c * itemsize * phases > PHASES_BYTES else 1.0
@@ -95,13 +111,11 @@ def _winograd_cost(
     return products / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
 
 
-def _accurate(geometry: AnyConvGeometry, m: int) -> bool:
-    """Whether the error stays within 1e-5: with six points it grows with the root of the number of terms; with five, at
-    stride 2, from a third of that."""
+def _accurate(geometry: AnyConvGeometry, m: int, channels: int) -> bool:
+    """Whether the error of sums over so many channels stays within 1e-5: with six points it grows with the root of the
+    number of terms; with five, at stride 2, from a third of that."""
     cut = tiling(geometry, m)
     edges = [1 if r == 1 else m + 1 if half else m + r - 1 for r, half in zip(cut.piece, cut.halved, strict=True)]
-    # The input gradient has as many terms as there are output channels.
-    channels = max(geometry.in_channels, geometry.out_channels)
     return max(edges) < 6 or channels // geometry.groups * math.prod(cut.pieces) <= F4_CHANNELS
 
 
@@ -122,11 +136,30 @@ def choose(
     itemsize = 4 if dtype == "f" else 8
     names = [name for name in TILE_EDGE if not obstacle(name, geometry, channels_last)]
     # Six points, many terms: all but F(2, 3) leave the bound on errors.
-    names = [name for name in names if TILE_EDGE[name] == 1 or _accurate(geometry, TILE_EDGE[name])]
+    names = [
+        name for name in names if TILE_EDGE[name] == 1 or _accurate(geometry, TILE_EDGE[name], geometry.in_channels)
+    ]
     costs = {name: cost(name, geometry, lanes, itemsize, fresh) for name in names}
     best = min(costs, key=lambda name: costs[name])
     listed = ", ".join(f"{name} {value / costs[best]:.2f}" for name, value in costs.items())
     return best, f"least expected cost of multiply-adds, transforms and weights read: {listed}"
+
+
+def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> int:
+    """Return the edge of the tiles by which Winograd's algorithm is expected to find the gradient of the input faster
+    than direct summation; 0 where it is not."""
+    groups, v = geometry.groups, volume(geometry)
+    # From output to input channels.
+    c, k = geometry.out_channels // groups, geometry.in_channels // groups
+    images = geometry.batch * v.input[0]
+    costs = {0: _direct_cost(geometry, c, k, images, input_gradient_skipped(geometry), lanes, itemsize, True)}
+    for m in (2, 4):
+        if not winograd_input_gradient_obstacle(geometry, m) and _accurate(geometry, m, geometry.out_channels):
+            cut = tiling(geometry, m, gradient=True)
+            products = groups * images * cut.products((v.input[1], v.input[2]))
+            name = f"winograd_f{m}"
+            costs[m] = _winograd_cost(name, cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, True)
+    return min(costs, key=lambda m: costs[m])
 
 
 def weight_gradient_tile(geometry: AnyConvGeometry, lanes: int, itemsize: int, most: int) -> int:
@@ -153,11 +186,12 @@ def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize
     groups, pieces = geometry.groups, math.prod(cut.pieces)
     c, k = geometry.in_channels // groups, _round_up(geometry.out_channels // groups, lanes)
     tiles = geometry.batch * v.output[0] * math.prod(cut.dilation) * math.prod(cut.tiles((v.output[1], v.output[2])))
-    sums = cut.elements * pieces * c * k
-    transforms = TRANSFORM * cut.elements * tiles * (pieces * _round_up(c, lanes) + k)
+    elements = geometry.batch * v.output[0] * cut.products((v.output[1], v.output[2]))
+    sums = cut.weights * pieces * c * k
+    transforms = TRANSFORM * elements * (pieces * _round_up(c, lanes) + k)
     fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
     # As in a forward pass.
     share *= 0.5 if cut.elements * (pieces * c + k) * itemsize * math.prod(cut.dilation) > PHASES_BYTES else 1.0
-    return groups * (sums * (tiles / share + fetched * (1 + blocks) / 2) + transforms)
+    return groups * (elements * pieces * c * k / share + sums * fetched * (1 + blocks) / 2 + transforms)
