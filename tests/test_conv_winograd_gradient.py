@@ -179,6 +179,32 @@ def test_what_was_asked_for_by_name_is_kept():
         assert tile_of("auto", convolution) == 0
 
 
+def test_explain_names_the_algorithms_of_the_gradients():
+    def names(layer, size, **how):
+        with cyconv.configure(**how):
+            found = cyconv.explain(layer, (16, layer.in_channels, size, size))
+        assert f"of the input by {found.gradients[0]}, of the weight by {found.gradients[1]}" in str(found)
+        return found.gradients
+
+    wide = cyconv.Conv2d(64, 64, 3, padding=1)
+    assert names(wide, 56) == ("winograd_f4", "winograd_f4")
+    assert names(cyconv.Conv2d(64, 64, 3, 2, 1), 56) == ("winograd_f4", "winograd_f4")
+    assert names(wide, 56, precision="strict") == names(wide, 56, algorithm="direct") == ("direct", "direct")
+    assert names(wide, 56, algorithm="im2col") == ("im2col", "im2col")
+    assert names(cyconv.Conv2d(64, 64, 1), 56) == ("direct", "direct")
+    assert names(cyconv.Conv2d(64, 64, 3, padding=1, groups=64), 56) == ("depthwise", "depthwise")
+    assert names(cyconv.ConvTranspose2d(64, 64, 3, padding=1), 56) == ("winograd_f4", "winograd_f4")
+
+
+def test_each_gradient_takes_what_is_fastest_for_it():
+    """From 2048 channels F(4, 3) errs too much, the way back from 64 has fewer terms; by name it goes as forward."""
+    convolution = geometry(16, 2048, 64, 28)
+    assert _conv.engine(convolution, np.dtype("f"), False).name == "winograd_f2"
+    assert _conv.engine(convolution, np.dtype("f"), False).gradient_names()[0] == "winograd_f4"
+    assert _conv.engine(convolution, np.dtype("f"), False, "winograd_f2").gradient_names()[0] == "winograd_f2"
+    assert _conv.engine(convolution, np.dtype("f"), False, "direct").gradient_names()[0] == "direct"
+
+
 def test_strict_precision_sums_directly():
     convolution = geometry(4, 64, 64, 28)
     with cyconv.configure(precision="strict"):

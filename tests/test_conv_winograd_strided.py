@@ -131,8 +131,37 @@ def test_input_gradients_go_the_same_way_where_they_can(m):
     want = ["Winograd", "Winograd", "Walk", "Winograd", "Walk", "Walk", "Winograd", "Winograd", "Winograd"]
     assert [kinds(case, m) for case in CASES] == want
     volume = geometry(1, 3, 4, (9, 15, 16), stride=(2, 2, 2))
-    assert _plan.winograd_input_gradient_obstacle(volume, m) == "the stride is (2, 2, 2), not 1 in depth"
-    assert _plan.winograd_gradient_obstacle(volume, m) == ""
+    assert _plan.winograd_input_gradient_obstacle(volume, m) == _plan.winograd_gradient_obstacle(volume, m) == ""
+    deep = geometry(1, 3, 4, (9, 15, 16), stride=(2, 1, 1))
+    wanted = "the stride is (2, 1, 1) and the dilation (1, 1, 1): not 2 in height and width, or both"
+    assert _plan.winograd_input_gradient_obstacle(deep, m) == wanted
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((3, 3, 3), 2, 1),
+        ((3, 3, 3), 2, (0, 2, 1)),
+        ((2, 3, 3), (1, 2, 2), (1, 0, 1)),
+        ((5, 3, 3), (3, 2, 2), (2, 1, 0)),
+    ],
+)
+def test_gradients_of_volumes(kernel, stride, padding, m, dtype):
+    """Each depth of the input meets some slices of the kernel only."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 19, 7, 13, 20)), rng.standard_normal((37, 19, *kernel))
+    grad = rng.standard_normal(reference.conv3d(x, weight, None, stride, padding).shape)
+    want = reference.conv3d_backward(grad, x, weight, None, stride, padding)
+    x, weight, grad = (v.astype(dtype) for v in (x, weight, grad))
+    algorithm = f"winograd_f{m}"
+    found = conv_geometry("conv3d", 3, x.shape, weight.shape, None, stride, padding, 1, 1, "zeros")
+    assert type(_conv.engine(found, x.dtype, False, algorithm).transposed_walk()[1]).__name__ == "Winograd"
+    for mine, theirs in zip(
+        F.conv3d_backward(grad, x, weight, None, stride, padding, algorithm=algorithm), want, strict=True
+    ):
+        assert_close(mine, theirs.astype(dtype), algorithm=algorithm)
 
 
 @pytest.mark.parametrize("m", [2, 4])

@@ -9,6 +9,8 @@ from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from .depthwise import depthwise_obstacle, repeats
 from .direct import gradient_skipped, input_gradient_skipped, padding_skipped, volume
 from .winograd import (
+    LARGE_WEIGHTS,
+    MANY_TILES,
     TRANSFORM,
     Tiling,
     tiling,
@@ -43,9 +45,13 @@ PACK = {"direct": 19.0, "winograd_f2": 31.0, "winograd_f4": 20.0}
 GRADIENT_DIRECT, GRADIENT_TILED = (0.85, 0.78, 1.4), (0.87, 0.8, 3.3)
 #: Fetching and storing one of its sums, from a cache that holds them all and from memory; each block of so many tiles
 #: after the first costs half of it again.
-SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 55.0, 100
+SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 18.0, 100
 #: Share of the peak that BLAS and the copying of columns reach together.
 BLAS_SHARE = 0.45
+
+#: A block of Winograd's tiles of an input gradient whose transformed pixels take more bytes than this is read from far
+#: away for every block of input channels: twice the time.
+FAR_BYTES = 12 << 20
 
 #: What ``cyconv.explain`` compares.
 COMPARED = ("direct", "winograd_f2", "winograd_f4", "depthwise", "im2col")
@@ -156,9 +162,13 @@ def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> in
     for m in (2, 4):
         if not winograd_input_gradient_obstacle(geometry, m) and _accurate(geometry, m, geometry.out_channels):
             cut = tiling(geometry, m, gradient=True)
-            products = groups * images * cut.products((v.input[1], v.input[2]))
+            # With a stride in depth each depth meets some of the slices.
+            products = groups * images * cut.products((v.input[1], v.input[2])) // v.stride[0]
             name = f"winograd_f{m}"
             costs[m] = _winograd_cost(name, cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, True)
+            terms = math.prod(cut.pieces) * c
+            large = cut.weights * terms * k * itemsize > LARGE_WEIGHTS
+            costs[m] *= 2 if large and MANY_TILES * cut.elements * terms * itemsize > FAR_BYTES else 1
     return min(costs, key=lambda m: costs[m])
 
 
@@ -192,6 +202,4 @@ def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize
     fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
-    # As in a forward pass.
-    share *= 0.5 if cut.elements * (pieces * c + k) * itemsize * math.prod(cut.dilation) > PHASES_BYTES else 1.0
     return groups * (elements * pieces * c * k / share + sums * fetched * (1 + blocks) / 2 + transforms)

@@ -169,6 +169,11 @@ def _walk(
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
         block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
+        if pixel_vectors and block[0] == 1:
+            # A long row, of few output channels: longer stretches of it, as far as its source stays near.
+            longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * out[3] // max(row_bytes, 1)))
+            stretch = math.ceil(even(out[3], longest) / out_step[1]) * out_step[1]
+            block = 1, max(block[1], stretch)
     channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
     pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {

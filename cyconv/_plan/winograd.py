@@ -130,8 +130,10 @@ def winograd_input_gradient_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why the input gradient of a convolution cannot go by Winograd's algorithm, or an empty string."""
     against = winograd_gradient_obstacle(geometry, m)
     v = volume(geometry)
-    if not against and v.stride[0] != 1:
-        return f"the stride is {geometry.stride}, not 1 in depth"
+    if not against and v.stride[0] != 1 and (max(v.stride[1:]) == 1 or v.dilation[0] > 1):
+        return (
+            f"the stride is {geometry.stride} and the dilation {geometry.dilation}: not 2 in height and width, or both"
+        )
     if not against and max(v.stride[1:]) == 2 and not {1, 3}.issuperset(v.kernel[1:]):
         return f"the stride is {geometry.stride} and the kernel {geometry.kernel}, not of 3 taps"
     return against
@@ -183,9 +185,14 @@ def winograd(
     if gradient:
         source, out = out, source
         # At stride 2 pixel h meets the taps i = h + P - 2 p of output pixels p: 0 and 2, or 1.
-        first = tuple(
-            (low + 1) // 2 - 1 if s == 2 else low - d * (r - 1)
-            for (low, _), s, d, r in zip(v.padding, v.stride, v.dilation, v.kernel, strict=True)
+        low_depth, *low = (low for low, _ in v.padding)
+        first = (
+            # Depth z meets the slices k that leave (z + P - k) / S whole.
+            low_depth if v.stride[0] > 1 else low_depth - v.dilation[0] * (v.kernel[0] - 1),
+            *(
+                (p + 1) // 2 - 1 if s == 2 else p - d * (r - 1)
+                for p, s, d, r in zip(low, v.stride[1:], v.dilation[1:], v.kernel[1:], strict=True)
+            ),
         )
     late = tuple(int(s == 2 and low % 2 == 0) for (low, _), s in zip(v.padding[1:], v.stride[1:], strict=True))
     images = geometry.batch * out[1]
@@ -197,7 +204,9 @@ def winograd(
     reload = next(tiles for limit, tiles in RELOAD if weights <= limit)
     phases = math.prod(cut.dilation)
     weighing = _Weighing(reload, tile_bytes, phases, out[0] // geometry.groups)
-    block = _block(images, rows, columns, max(1, most // phases), weighing)
+    # Depths that take other slices are never in one block.
+    together = 1 if gradient and v.stride[0] > 1 else images
+    block = _block(together, rows, columns, max(1, most // phases), weighing)
     return images, {
         "dtype": target.dtype,
         "source": source,

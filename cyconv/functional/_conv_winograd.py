@@ -21,6 +21,7 @@ class TiledGradient(Direct):
         super().__init__(geometry, dtype, channels_last)
         self._gradient: tuple[int, Any] | None = None
         self._gradient_known = False
+        self._input_m = self._weight_m = 0  # edges of the tiles of the gradients
 
     def transposed_tile(self) -> int:
         """Return the edge of the tiles of the input gradient; 0: by direct summation."""
@@ -37,8 +38,16 @@ class TiledGradient(Direct):
             kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
             if kernel.thread_bytes > _settings.max_workspace() and not self.fixed:
                 return super().transposed_walk(rectified)
+            self._input_m = m
             found = self._transposed[rectified] = (images, kernel)
         return found
+
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        self.transposed_walk()
+        self.weight_walk()
+        of_input, of_weight = (f"winograd_f{m}" if m else Direct.name for m in (self._input_m, self._weight_m))
+        return of_input, of_weight
 
     def gradient_walk(self) -> tuple[int, Any] | None:
         """Return (images, kernel) of the weight gradient; None where direct summation is faster, or takes less memory
@@ -50,7 +59,7 @@ class TiledGradient(Direct):
                 images, arguments = _plan.winograd_gradient(self.geometry, target, self.channels_last, m)
                 kernel = kernels.load("winograd_gradient").WinogradGradient(**arguments)
                 if kernel.shared_bytes + kernel.thread_bytes <= _settings.max_workspace():
-                    self._gradient = (images, kernel)
+                    self._gradient, self._weight_m = (images, kernel), m
             self._gradient_known = True
         return self._gradient
 

@@ -52,8 +52,11 @@ from cyconv.kernels.source cimport index
 from cyconv.kernels.winograd_tiles cimport (
     Shape,
     count_places,
+    first_slice,
     gather_source,
     lay_out,
+    slice_place,
+    slices_at,
     transform_input,
     transform_strided,
     weight_of,
@@ -188,7 +191,7 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     cdef index first = 2 * block * width
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
-    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, i, piece
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, i, piece, at
     cdef real* to = packed + group * group_weights(s, width) + s.weight_elements * (first * s.terms + block * width)
     cdef real* cut = ordered + WEIGHT_CHANNELS * taps * ld
     cdef bint whole = s.pieces == 1 and s.r_row == s.kernel_rows and s.r_column == s.kernel_columns
@@ -207,7 +210,10 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
         for piece in range(s.pieces):
             if not whole:
                 cut_piece(s, ordered, cut, piece, n, ld)
-            transform_piece(s, ordered if whole else cut, n, vectors, to + (piece * s.channels + c) * ld)
+            at = piece
+            if s.spread:  # a slice each, in reverse
+                at = slice_place(s, s.kernel_slices - 1 - piece)
+            transform_piece(s, ordered if whole else cut, n, vectors, to + (at * s.channels + c) * ld)
     restore_denormals(mode)
 
 
@@ -306,7 +312,7 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
         held[0] = block
     for b in range(task_group * s.task_blocks, last):
         multiply(s, table, order, v, packed + s.weight_elements * b * width * (2 * s.terms + 1),
-                 <int>min(2, s.vectors - 2 * b), product, images, high, wide)
+                 <int>min(2, s.vectors - 2 * b), product, image, images, high, wide)
         for i in range(images):
             write_block(s, product, out, image + i, i, start + 2 * b * width, scratch, b, row, column, rows, columns,
                         high, wide)
@@ -326,14 +332,18 @@ cdef void transform_block(const Shape* s, const real* source, real* copy, real* 
     # Four times the pixels of a block of stride 1: one vector of channels at a time, while they are near.
     for c in range(s.in_vectors):
         for i in range(images):
-            for k in range(s.kernel_slices):
+            for k in range(slices_at(s, image)):
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, c, c + 1)
                 transform_strided(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, const real* v, const real* weights,
-                   int vectors, real* product, index images, const index* high, const index* wide) noexcept nogil:
+                   int vectors, real* product, index image, index images, const index* high,
+                   const index* wide) noexcept nogil:
     """M[xi][tile][k] of one block of output channels."""
+    # All images of a block take the same slices.
+    cdef index first = slice_place(s, first_slice(s, image)) * s.channels if s.spread and s.stride_depth > 1 else 0
+    cdef index terms = s.terms // s.kernel_slices * slices_at(s, image)
     cdef index width = lanes(v), ld = vectors * width, e, xi, tiles, done, n, i, most = CYCONV_TILE_PIXELS, pieces
     cdef real zeros[32]
     for i in range(ld):
@@ -345,8 +355,8 @@ cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, c
         done = 0
         for i in range(pieces):
             n = (tiles - done + pieces - i - 1) // (pieces - i)
-            fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, s.terms,
-                          weights + weight_of(s, xi) * (s.terms * ld + width), ld, <const real*>zeros, 0,
+            fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, terms,
+                          weights + weight_of(s, xi) * (s.terms * ld + width) + first * ld, ld, <const real*>zeros, 0,
                           product + xi * s.m_plane + done * ld, ld, 0)
             done += n
 

@@ -145,6 +145,36 @@ cdef inline index copied_columns(const Shape* s, index tiles) noexcept nogil:
     return (tiles * s.from_column + s.over_column) * s.dilation_column
 
 
+cdef inline index source_depth(const Shape* s, index depth, index slice) noexcept nogil:
+    """Depth of the source that an output depth reads by its slice number ``slice``."""
+    if s.spread and s.stride_depth > 1:
+        return (depth + s.first_depth) // s.stride_depth - slice
+    return depth * s.stride_depth + s.first_depth + slice * s.dilation_depth
+
+
+cdef inline index slices_at(const Shape* s, index image) noexcept nogil:
+    """Slices of the kernel that an output depth takes: in an input gradient of stride S, from one on each S-th."""
+    if s.spread and s.stride_depth > 1:
+        return (s.kernel_slices - first_slice(s, image) + s.stride_depth - 1) // s.stride_depth
+    return s.kernel_slices
+
+
+cdef inline index first_slice(const Shape* s, index image) noexcept nogil:
+    """The first of them, which reads the depth furthest on."""
+    return (image % s.out_depth + s.first_depth) % s.stride_depth
+
+
+cdef inline index slice_place(const Shape* s, index slice) noexcept nogil:
+    """Where the weights of a slice of the kernel stand in an input gradient of stride 2: one after the other those that
+    the same depths take; with a stride of 1 in depth from the last one to the first."""
+    cdef index before = 0, i
+    if s.stride_depth == 1:
+        return s.kernel_slices - 1 - slice
+    for i in range(slice % s.stride_depth):
+        before += (s.kernel_slices - i + s.stride_depth - 1) // s.stride_depth
+    return before + slice // s.stride_depth
+
+
 cdef inline void count_places(const Shape* s, index tile_row, index tile_column, index tile_rows, index tile_columns,
                               index* high, index* wide) noexcept nogil:
     """How many rows of tiles of a block, of all phases, need each row of elements, and how many columns each column."""
@@ -187,8 +217,7 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
     cdef index row = tile_row * s.from_row * s.dilation_row + s.first_row
     cdef index column = tile_column * s.from_column * s.dilation_column + s.first_column
     cdef index rows = copied_rows(s, tile_rows), columns = copied_columns(s, tile_columns)
-    cdef index depth = place(&s.edges.depth,
-                             image % s.out_depth * s.stride_depth + s.first_depth + slice * s.dilation_depth, s.depth)
+    cdef index depth = place(&s.edges.depth, source_depth(s, image % s.out_depth, slice), s.depth)
     cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
     # Distances of neighbouring pixels and channels.
     cdef index pixel = channels if s.channels_last else 1, plane = 1 if s.channels_last else s.depth * area
