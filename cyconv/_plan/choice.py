@@ -8,6 +8,7 @@ from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from .depthwise import depthwise_obstacle, repeats
 from .direct import gradient_skipped, input_gradient_skipped, padding_skipped, volume
+from .tiled_gradient import FEW_TILES
 from .winograd import (
     LARGE_WEIGHTS,
     MANY_TILES,
@@ -49,8 +50,8 @@ SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 18.0, 100
 #: Share of the peak that BLAS and the copying of columns reach together.
 BLAS_SHARE = 0.45
 
-#: A block of Winograd's tiles of an input gradient whose transformed pixels take more bytes than this is read from far
-#: away for every block of input channels: twice the time.
+#: A block of Winograd's tiles of a gradient whose transformed pixels take more bytes than this is read from far away:
+#: for an input gradient, in which every block of input channels reads them, twice the time.
 FAR_BYTES = 12 << 20
 
 #: What ``cyconv.explain`` compares.
@@ -167,7 +168,7 @@ def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> in
             name = f"winograd_f{m}"
             costs[m] = _winograd_cost(name, cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, True)
             terms = math.prod(cut.pieces) * c
-            large = cut.weights * terms * k * itemsize > LARGE_WEIGHTS
+            large = any(cut.halved) or cut.weights * terms * k * itemsize > LARGE_WEIGHTS
             costs[m] *= 2 if large and MANY_TILES * cut.elements * terms * itemsize > FAR_BYTES else 1
     return min(costs, key=lambda m: costs[m])
 
@@ -202,4 +203,7 @@ def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize
     fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
+    # The 81 elements of a tile at stride 2, of so many channels that a block of tiles leaves all caches.
+    far = any(cut.halved) and cut.elements * (pieces * c + k) * itemsize * FEW_TILES > FAR_BYTES
+    share *= 0.7 if far else 1.0
     return groups * (elements * pieces * c * k / share + sums * fetched * (1 + blocks) / 2 + transforms)

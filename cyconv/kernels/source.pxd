@@ -124,7 +124,7 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         memset(to + (last - row) * s.pitch, 0, (row + s.rows - last) * s.pitch * sizeof(real))
         to += (first - row) * s.pitch
         for r in range(first, last):
-            fetch_ahead(source + r * s.width, s.width * sizeof(real))
+            fetch_ahead(source + r * s.width + column + left, (right - left) * sizeof(real))
             for c in range(left):
                 to[column_place(s, c)] = 0
             for c in range(right, s.pitch):
@@ -143,12 +143,12 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         # One call for all zeros: each costs as much as a short row.
         memset(to, 0, s.rows * s.pitch * sizeof(real))
         for r in range(first, last):
-            fetch_ahead(source + r * s.width, s.width * sizeof(real))
+            fetch_ahead(source + r * s.width + column + left, (right - left) * sizeof(real))
             copy_row(to + (r - row) * s.pitch + left, source + r * s.width + column + left, right - left)
         return
     for r in range(row, row + s.rows):
         if 0 <= r < s.height:
-            fetch_ahead(source + r * s.width, s.width * sizeof(real))
+            fetch_ahead(source + r * s.width + column + left, (right - left) * sizeof(real))
             memset(to, 0, left * sizeof(real))
             copy_row(to + left, source + r * s.width + column + left, right - left)
             memset(to + right, 0, (s.columns - right) * sizeof(real))
@@ -171,7 +171,7 @@ cdef inline void copy_plane_with_edges(const Source* s, const real* source, real
             memset(to, 0, s.columns * sizeof(real))
         else:
             line = source + at * s.width
-            fetch_ahead(line, s.width * sizeof(real))
+            fetch_ahead(line + column + left, (right - left) * sizeof(real))
             if s.split:
                 split_pairs(to + column_place(s, left), to + column_place(s, left + 1), line + column + left,
                             right - left)
