@@ -39,8 +39,10 @@ def _round_up(n: int, to: int) -> int:
     return math.ceil(n / to) * to
 
 
-#: bringing one element of the packed weights into order, on every call where weights are new;
+#: Bringing one element of the packed weights into order, on every call where weights are new;
 PACK = {"direct": 19.0, "winograd_f2": 31.0, "winograd_f4": 20.0}
+#: and for an input gradient, from their transposed order, by the edge of the tiles (0: direct summation).
+PACK_BACK = {0: 31.0, 2: 26.0, 4: 13.0}
 #: For the gradient of the weights, by direct summation and by tiles: share of the peak that is reached; that of a tile
 #: of one vector of output channels; input channels as many as which cost what is lost beside them.
 GRADIENT_DIRECT, GRADIENT_TILED = (0.85, 0.78, 1.4), (0.87, 0.8, 3.3)
@@ -84,12 +86,13 @@ def cost(name: str, geometry: AnyConvGeometry, lanes: int, itemsize: int, fresh:
     if m > 1:
         cut = tiling(geometry, m)
         products = geometry.groups * images * cut.products((v.output[1], v.output[2]))
-        return _winograd_cost(name, cut, geometry.groups, products, c, _round_up(k, lanes), lanes, itemsize, fresh)
-    return _direct_cost(geometry, c, k, images, padding_skipped(geometry), lanes, itemsize, fresh)
+        pack = PACK[name] * fresh
+        return _winograd_cost(cut, geometry.groups, products, c, _round_up(k, lanes), lanes, itemsize, pack)
+    return _direct_cost(geometry, c, k, images, padding_skipped(geometry), lanes, itemsize, PACK[name] * fresh)
 
 
 def _direct_cost(
-    geometry: AnyConvGeometry, c: int, k: int, images: int, skipped: float, lanes: int, itemsize: int, fresh: bool
+    geometry: AnyConvGeometry, c: int, k: int, images: int, skipped: float, lanes: int, itemsize: int, pack: float
 ) -> float:
     """Return the expected cost of direct summation from ``c`` to ``k`` channels of each group."""
     padded = _round_up(k, lanes) if k > lanes // 2 else k
@@ -97,7 +100,7 @@ def _direct_cost(
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed = (5 / 6 if k <= lanes else 1.0) / (1 - skipped)
     again = WEIGHT_AGAIN * (images - 1) if weights * itemsize > NEAR_BYTES else 0.0
-    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + again + PACK["direct"] * fresh)
+    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + again + pack)
 
 
 def _read(nbytes: int) -> float:
@@ -105,9 +108,10 @@ def _read(nbytes: int) -> float:
 
 
 def _winograd_cost(
-    name: str, cut: Tiling, groups: int, elements: int, c: int, padded: int, lanes: int, itemsize: int, fresh: bool
+    cut: Tiling, groups: int, elements: int, c: int, padded: int, lanes: int, itemsize: int, pack: float
 ) -> float:
-    """Return the expected cost of ``elements`` of tiles, each a product of ``c`` and ``padded`` channels."""
+    """Return the expected cost of ``elements`` of tiles, each a product of ``c`` and ``padded`` channels; ``pack``: of
+    bringing each weight into order."""
     phases, terms = math.prod(cut.dilation), math.prod(cut.pieces)
     weights = cut.weights * terms * c * padded * groups
     products, transforms = elements * terms * c * padded, TRANSFORM * elements * (terms * _round_up(c, lanes) + padded)
@@ -115,7 +119,7 @@ def _winograd_cost(
     speed = 0.5 if cut.elements * terms * c * itemsize * phases > PHASES_BYTES else 1.0
     # A tile of one vector of output channels reaches 5/6 of the peak.
     speed *= 5 / 6 if padded <= lanes else 1.0
-    return products / speed + transforms + weights * (_read(weights * itemsize) + PACK[name] * fresh)
+    return products / speed + transforms + weights * (_read(weights * itemsize) + pack)
 
 
 def _accurate(geometry: AnyConvGeometry, m: int, channels: int) -> bool:
@@ -159,14 +163,13 @@ def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> in
     # From output to input channels.
     c, k = geometry.out_channels // groups, geometry.in_channels // groups
     images = geometry.batch * v.input[0]
-    costs = {0: _direct_cost(geometry, c, k, images, input_gradient_skipped(geometry), lanes, itemsize, True)}
+    costs = {0: _direct_cost(geometry, c, k, images, input_gradient_skipped(geometry), lanes, itemsize, PACK_BACK[0])}
     for m in (2, 4):
         if not winograd_input_gradient_obstacle(geometry, m) and _accurate(geometry, m, geometry.out_channels):
             cut = tiling(geometry, m, gradient=True)
             # With a stride in depth each depth meets some of the slices.
             products = groups * images * cut.products((v.input[1], v.input[2])) // v.stride[0]
-            name = f"winograd_f{m}"
-            costs[m] = _winograd_cost(name, cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, True)
+            costs[m] = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, PACK_BACK[m])
             terms = math.prod(cut.pieces) * c
             large = any(cut.halved) or cut.weights * terms * k * itemsize > LARGE_WEIGHTS
             costs[m] *= 2 if large and MANY_TILES * cut.elements * terms * itemsize > FAR_BYTES else 1
