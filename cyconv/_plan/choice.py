@@ -31,8 +31,9 @@ NEAR_BYTES, WEIGHT_AGAIN = 1 << 20, 4.0
 #: One tile of every phase of a dilated convolution, transformed, must stay near: where it takes more bytes than this,
 #: Winograd is half as fast.
 PHASES_BYTES = 3 << 20
-#: Input channels up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 at 512).
-F4_CHANNELS = 1024
+#: Terms up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 of 512, 7e-6 of 1600, 1.05e-5
+#: of 2048).
+F4_CHANNELS = 1600
 
 
 def _round_up(n: int, to: int) -> int:

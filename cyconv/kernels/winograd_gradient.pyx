@@ -313,7 +313,7 @@ cdef inline real* sums_at(const Shape* s, const Part* part, real* sums, index bl
 cdef void bring_source(const Shape* s, const Part* part, const real* source, real* copy, real* v, index image,
                        index of_block, index row, index column, index rows, index columns, const index* high,
                        const index* wide) noexcept nogil:
-    """V of one image, number ``of_block`` of a block, vector by vector of the channels, so that the pixels stay near."""
+    """V of one image, number ``of_block`` of a block, vector by vector of channels, so that the pixels stay near."""
     cdef index width = lanes(source), k, c, done = of_block * rows * columns * s.dilation_row * s.dilation_column
     for k in range(s.kernel_slices):
         for c in range(part.first, part.last):
@@ -390,7 +390,8 @@ cdef void add_products(const Shape* s, const Cut* cut, const Part* part, const i
                        bint first_block) noexcept nogil:
     """S[xi][piece, c][k] of a part of the channels, plus the products of a block of tiles; of the first one, plus
     nothing."""
-    cdef index width = lanes(v), e, xi, b, p, c, ld, i, n, done, have, cuts, tiles, most = CYCONV_TILE_PIXELS, weight = -1
+    cdef index width = lanes(v), most = CYCONV_TILE_PIXELS, weight = -1
+    cdef index e, xi, b, p, c, ld, i, n, done, have, cuts, tiles
     cdef int vectors
     cdef bint fresh
     cdef real zeros[32]

@@ -91,7 +91,8 @@ cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel
         s.over_row, s.over_column = s.stride_row - 1, s.stride_column - 1
     else:
         s.from_row, s.from_column = s.m_row * s.stride_row, s.m_column * s.stride_column
-        s.over_row, s.over_column = s.r_row * s.piece_rows - s.stride_row, s.r_column * s.piece_columns - s.stride_column
+        s.over_row = s.r_row * s.piece_rows - s.stride_row
+        s.over_column = s.r_column * s.piece_columns - s.stride_column
     s.edge_row = <int>edge_of(m, s.r_row, s.stride_row)
     s.edge_column = <int>edge_of(m, s.r_column, s.stride_column)
     s.elements = s.edge_row * s.edge_column
@@ -177,7 +178,7 @@ cdef inline index slice_place(const Shape* s, index slice) noexcept nogil:
 
 cdef inline void count_places(const Shape* s, index tile_row, index tile_column, index tile_rows, index tile_columns,
                               index* high, index* wide) noexcept nogil:
-    """How many rows of tiles of a block, of all phases, need each row of elements, and how many columns each column."""
+    """How many rows of tiles of a block, of all phases, need each row of elements; how many columns each column."""
     cdef index i
     count_along(s, s.edge_row, s.m_row, s.late_row, tile_rows, s.out_height - tile_row * s.m_row, high)
     count_along(s, s.edge_column, s.m_column, s.late_column, tile_columns, s.out_width - tile_column * s.m_column, wide)
