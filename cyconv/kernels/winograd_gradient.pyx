@@ -44,7 +44,6 @@ from cyconv.kernels.winograd_tiles cimport (
     gather_source,
     lay_out,
     transform_input,
-    transform_strided,
     weight_of,
 )
 
@@ -53,6 +52,10 @@ cdef extern from "winograd.h" nogil:
                                float* to, index plane) noexcept
     void winograd_gradient_f64(int m, int er, int ec, const double* x, index row, index column, index tiles,
                                int vectors, double* to, index plane) noexcept
+    void winograd_even_input_f32(int m, int er, int ec, const float* x, index row, index column, index step,
+                                 index tiles, float* to, index plane, const index* above, const index* wide) noexcept
+    void winograd_even_input_f64(int m, int er, int ec, const double* x, index row, index column, index step,
+                                 index tiles, double* to, index plane, const index* above, const index* wide) noexcept
     void winograd_strided_gradient_f32(int m, int er, int ec, const float* x, index row, index column, index tiles,
                                        int vectors, float* to, index plane, const index* above,
                                        const index* wide) noexcept
@@ -322,6 +325,28 @@ cdef void bring_source(const Shape* s, const Part* part, const real* source, rea
                 transform_strided(s, copy, v + c * s.tiles * width, of_block, k, rows, columns, high, wide)
             else:
                 transform_input(s, copy, v + done * width, k, rows, columns, c, c + 1)
+
+
+cdef void transform_strided(const Shape* s, const real* copy, real* v, index image, index slice, index rows,
+                            index columns, const index* high, const index* wide) noexcept nogil:
+    """V of one vector of channels at stride 2, as in a forward pass (winograd_tiles.pxd)."""
+    cdef index width = lanes(copy), i, j, r, row = s.from_row * s.copy_pitch, step = s.from_column * width
+    cdef index above[EDGE]
+    cdef const real* corner
+    cdef real* to
+    for r in range(rows):
+        for i in range(s.edge_row):
+            above[i] = image * high[i] + r
+        for i in range(s.piece_rows):
+            for j in range(s.piece_columns):
+                corner = copy + i * s.r_row * s.copy_pitch + j * s.r_column * width + r * row
+                to = v + ((slice * s.piece_rows + i) * s.piece_columns + j) * s.in_vectors * s.tiles * width
+                if real is float:
+                    winograd_even_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width, step, columns,
+                                            to, s.v_plane, above, wide)
+                else:
+                    winograd_even_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width, step, columns,
+                                            to, s.v_plane, above, wide)
 
 
 cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index image, index block, index row,

@@ -484,6 +484,21 @@ static __attribute__((noinline, unused)) void NAME(winograd_strided_input)(int m
 #undef EACH
 }
 
+/* The same for the tiles that gradients have: a module holds what it calls only. */
+static __attribute__((noinline, unused)) void
+NAME(winograd_even_input)(int m, int er, int ec, const T *from, ptrdiff_t row, ptrdiff_t column, ptrdiff_t step,
+                          ptrdiff_t tiles, T *to, ptrdiff_t plane, const ptrdiff_t *above, const ptrdiff_t *wide)
+{
+    ptrdiff_t places[81];
+    NAME(find_places)(er, ec, plane, above, wide, LANES, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            NAME(input_tile)(0, b, c, from + t * step, row, column, 0, 0, to + t * LANES, plane, places);
+    EVENLY_STRIDED_TILES(EACH)
+#undef EACH
+}
+
 /* The same under the pixels of an input gradient, `late` of each axis 0 or the distance of its pixels. */
 static __attribute__((noinline, unused)) void
 NAME(winograd_spread_input)(int m, int er, int ec, const T *from, ptrdiff_t row, ptrdiff_t column, ptrdiff_t late_row,
