@@ -53,8 +53,8 @@ SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 18.0, 100
 #: Share of the peak that BLAS and the copying of columns reach together.
 BLAS_SHARE = 0.45
 
-#: A block of Winograd's tiles whose transformed pixels take more bytes than this is read from far away, and slower: in an
-#: input gradient, in which every block of channels reads them, and in a weight gradient at stride 2.
+#: A block of Winograd's tiles whose transformed pixels take more bytes than this is read from far away, and slower: in
+#: an input gradient, where every block of channels reads them, and in a weight gradient at stride 2.
 FAR_BYTES, GRADIENT_FAR_BYTES = 15 << 20, 12 << 20
 
 #: What ``cyconv.explain`` compares.
