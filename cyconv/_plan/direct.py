@@ -217,6 +217,11 @@ def _walk(
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
         block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
+        if pixel_vectors and block[0] == 1:
+            # A long row, of few output channels: longer stretches of it, as far as its source stays near.
+            longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * out[3] // max(row_bytes, 1)))
+            stretch = math.ceil(even(out[3], longest) / out_step[1]) * out_step[1]
+            block = 1, max(block[1], stretch)
     channels = 2 * target.lanes
     if pixel_vectors:
         channels = target.pair_channels if paired else target.pixel_channels
@@ -312,6 +317,14 @@ def padding_skipped(geometry: AnyConvGeometry) -> float:
     return _skipped(volume(geometry), geometry.in_channels // geometry.groups)
 
 
+def input_gradient_skipped(geometry: ConvGeometry) -> float:
+    """Return the same for the gradient of the input."""
+    v = volume(geometry)
+    if any(s != 1 for s in v.stride) or v.input[0] != 1 or v.output[0] != 1 or geometry.output_edges is not None:
+        return 0.0
+    return _skipped(_mirrored(v), geometry.out_channels // geometry.groups)
+
+
 def _skipped(v: Volume, channels: int) -> float:
     share = _padding_share(v)
     flat = v.input[0] == v.kernel[0] == 1 and v.padding[0] == (0, 0)
@@ -387,8 +400,9 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
     """
     v = volume(geometry)
     batch, out, source = _shapes(geometry, channels_last)
-    mirrors = all(s == 1 for s in v.stride) and v.input[0] == v.output[0] == 1 and geometry.output_edges is None
-    tap_major = mirrors and _skip_padding(_mirrored(v), source, out, geometry.groups, target)
+    tap_major = input_gradient_skipped(geometry) > 0 and _skip_padding(
+        _mirrored(v), source, out, geometry.groups, target
+    )
     in_place = flattened(geometry, channels_last) and _read_in_place(geometry, source)
     arguments = _walk(
         geometry,

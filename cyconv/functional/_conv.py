@@ -17,7 +17,7 @@ from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference, ReferenceTransposed
-from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4
+from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4, WinogradF4Auto
 from ._twins import gradient_of
 
 ENGINES: dict[str, Any] = {
@@ -28,8 +28,8 @@ ENGINES: dict[str, Any] = {
     "im2col": Im2col,
     "reference": Reference,
 }
-#: Where ``auto`` chose, and any algorithm may find the gradient of the weights.
-FREE_ENGINES = ENGINES | {"direct": TiledGradient, "winograd_f2": WinogradF2Auto}
+#: Where ``auto`` chose, and any algorithm may find the gradients.
+FREE_ENGINES = ENGINES | {"direct": TiledGradient, "winograd_f2": WinogradF2Auto, "winograd_f4": WinogradF4Auto}
 
 _engines: dict[tuple[Any, ...], Any] = {}
 # A table of engines larger than this is begun anew: each holds its tap tables.
@@ -95,7 +95,8 @@ def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_l
     back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
     return Transposed(
         geometry,
-        engines[name](convolution, dtype, channels_last),
+        # Its forward pass is the algorithm of that name.
+        ENGINES[name](convolution, dtype, channels_last),
         functools.partial(engine, convolution, dtype, channels_last, back),
         lambda part: Direct(part, dtype, channels_last),
     )

@@ -72,6 +72,11 @@ class Transposed:
         self._extension.add_to_weight(dw, grad, x)
         return dw, _channel_sums(grad, self.channels_last) if bias else None
 
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        back = self._back()
+        return back.name, back.gradient_names()[1]
+
     def workspace(self) -> int:
         """Return the private bytes of each thread in the forward pass."""
         return int(self._ahead.transposed_workspace())

@@ -114,6 +114,10 @@ class Direct:
         kernel.run(dw, db, grad, x, images, _settings.threads_for(self._work))
         return dw, db
 
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        return self.name, self.name
+
     def workspace(self) -> int:
         """Return the private bytes of each thread in the forward pass."""
         return int(self.forward_walk()[1].thread_bytes)
