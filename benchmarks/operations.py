@@ -66,7 +66,8 @@ class Operation:
             return x + y + (x if self.kind == "add_relu" else 0)
         if self.kind in (*MOVES, *RESIZES, "avg_pool"):
             return x + y
-        return x + y + (x if self.kind == "max_pool" else y)
+        # Where maxima stand is a byte each.
+        return x + y + (y // 4 if self.kind == "max_pool" else y)
 
 
 GROUPS = ("pooling", "activation", "normalization", "moving")

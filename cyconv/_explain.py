@@ -61,6 +61,8 @@ class Explanation:
         Of input, output and weights together.
     chosen, why : str
         The algorithm that will run, and the reason.
+    gradients : tuple of str
+        The algorithms of the gradients of input and weight, which are chosen apart.
     candidates : tuple of Candidate
     """
 
@@ -70,6 +72,7 @@ class Explanation:
     bytes: int
     chosen: str
     why: str
+    gradients: tuple[str, str]
     candidates: tuple[Candidate, ...]
 
     def __str__(self) -> str:
@@ -86,6 +89,7 @@ class Explanation:
         intensity = 2 * self.macs / max(self.bytes, 1)
         lines.append(f"  {'memory':<12} {_size(self.bytes)} read and written once: {intensity:.3g} FLOP for each byte")
         lines.append(f"  {'algorithm':<12} {self.chosen}: {self.why}")
+        lines.append(f"  {'gradients':<12} of the input by {self.gradients[0]}, of the weight by {self.gradients[1]}")
         measured = any(not math.isnan(c.measured) for c in self.candidates)
         header = f"  {'':<12} {'workspace':>10} {'weights':>10} {'expected':>10}"
         lines.append(header + (f" {'measured':>10}" if measured else ""))
@@ -194,5 +198,6 @@ def explain(
         arrays * dtype.itemsize,
         chosen,
         why,
+        conv_engine(geometry, dtype, channels_last, layer.algorithm).gradient_names(),
         tuple(_candidate(name, layer, geometry, channels_last, measure) for name in names),
     )

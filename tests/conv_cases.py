@@ -141,7 +141,8 @@ def target(dtype: str) -> _plan.Target:
     """Return what plans must know of the loaded kernels."""
     kernel = kernels.load("direct")
     letter = np.dtype(dtype).char
-    return _plan.Target(letter, kernel.LANES[letter], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS)
+    sizes = kernel.LANES[letter], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS, kernel.MOST_PAIR_CHANNELS
+    return _plan.Target(letter, *sizes)
 
 
 def awkward(dtype: str) -> dict[str, Case]:
@@ -188,6 +189,7 @@ def awkward(dtype: str) -> dict[str, Case]:
         "long rows": Case(1, 2, lanes + 1, (2, 2 * _plan.direct.BLOCK_PIXELS + 3), (1, 3)),
         "long rows, few outputs": Case(1, 2, 1, (2, 2 * _plan.direct.BLOCK_PIXELS + 3), (2, 3), padding=1),
         "long rows, stride": Case(1, 2, 3, (2, 4 * _plan.direct.BLOCK_PIXELS + 7), (2, 3), (1, 2)),
+        "a long row, stride, few inputs": Case(1, 2, 5, (1, 2 * _plan.direct.VECTOR_PIXELS + 7), (1, 4), (1, 3)),
         "several blocks of rows": Case(1, 3, 2 * lanes + 1, (3 * _plan.direct.BLOCK_PIXELS // 20, 23), padding=1),
         "several blocks of rows, few outputs": Case(1, 3, 2, (3 * _plan.direct.VECTOR_PIXELS // 60, 61), padding=1),
         "several blocks of rows, stride": Case(1, 3, lanes + 1, (71, 43), (3, 2), (2, 2), padding=1),

@@ -97,7 +97,8 @@ def protect_results(at_end: bool) -> None:
 def convolutions(algorithm: str, at_end: bool, cases: Any = awkward) -> None:
     """Run all awkward cases forward and backward, by Winograd the weight gradient too."""
     if algorithm.startswith("winograd"):
-        _plan.weight_gradient_tile = lambda *_: int(algorithm[-1])
+        m = int(algorithm[-1])
+        _plan.weight_gradient_tile = lambda g, *_: 0 if _plan.winograd_gradient_obstacle(g, m) else m
     for dtype in DTYPES:
         for name, case in cases(dtype).items():
             for order in (order for order in ORDERS if suits(case, algorithm, order)):

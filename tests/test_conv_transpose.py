@@ -155,8 +155,9 @@ def test_any_geometry(case, bias, dtype, order, algorithm):
     st.integers(1, 9),
     st.integers(1, 40),
     st.booleans(),
+    st.booleans(),
 )
-def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, over_pixels):
+def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, over_pixels, paired):
     """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_conv, "_engines", {})
@@ -165,6 +166,7 @@ def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, ov
         patch.setattr(_plan.direct, "STRETCH_TERMS", terms)
         patch.setattr(_plan.direct, "TASKS", tasks)
         patch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: over_pixels)
+        patch.setattr(_plan.direct, "_prefer_pairs", lambda *_: paired)
         patch.setattr(_settings, "SERIAL_WORK", 0)
         check(*case, dtype=dtype)
 
@@ -184,6 +186,56 @@ def test_the_table_reaches_every_form_of_the_walk(walks, dtype):
     assert reached == set(itertools.product([False, True], repeat=3))
     assert any(not phase[2] for plan in walks for phase in plan.phases)  # output pixels without a tap
     assert any(plan.pixel_vectors and len(plan.phases) > 1 and plan.out[2] > plan.block[0] for plan in walks)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_two_phases_of_a_row_at_once(walks, monkeypatch, dtype):
+    """Rows of a part of a vector, of vectors and of more; all numbers of channels that a tile has, and beyond."""
+    monkeypatch.setattr(_plan.direct, "_prefer_pairs", lambda *_: True)
+    monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
+    lanes = target(dtype).lanes
+    two, inside = {"stride": 2}, {"stride": 2, "padding": 1}
+    for x, weight, how in (
+        ((2, 3, 3, max(1, lanes // 2 - 1)), (3, 1, 2, 2), two),
+        ((1, 3, 3, lanes - 1), (3, 2, 4, 4), inside),
+        ((1, 3, 3, lanes), (3, 3, 4, 4), inside),
+        ((1, 3, 3, lanes + 1), (3, 4, 2, 2), two),
+        ((3, 2, 5, 4 * lanes + 3), (2, 9, 4, 4), inside),
+        ((1, 2, 3, lanes), (2, 2, 3, 2), {"stride": (3, 2)}),
+        ((1, 2, 4, lanes), (2, 3, 4, 4), {"stride": 2, "dilation": 3}),
+        ((1, 4, 3, lanes), (4, 6, 2, 2), {"stride": 2, "groups": 2}),
+        ((1, 2, 901), (2, 5, 4), inside),
+        ((1, 2, 3, 3, lanes + 2), (2, 3, 4, 4, 4), inside),
+    ):
+        with cyconv.threads(1):
+            check(x, weight, how, dtype=dtype)
+        name, given = f"conv_transpose{len(weight) - 2}d", arrays(x, weight, how.get("groups", 1), dtype=dtype)
+        bits = []
+        for n in (1, 2):
+            with cyconv.threads(n):
+                bits.append(getattr(F, name)(*given, **how, algorithm="direct"))
+        np.testing.assert_array_equal(*bits, strict=True)
+    assert {plan.paired for plan in walks if not plan.weight_rows} == {target(dtype).pair_channels > 0}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("x", "weight"),
+    [
+        ((5, 3, 1, 1), (3, 4, 4, 4)),
+        ((1, 3, 1, 1), (3, 40, 3, 2)),
+        ((0, 3, 1, 1), (3, 2, 2, 2)),
+        ((3, 1, 1), (3, 2, 4, 4)),
+        ((31, 2, 1), (2, 3, 5)),
+        ((2, 2, 1, 1, 1), (2, 3, 2, 3, 1)),
+    ],
+    ids=str,
+)
+def test_single_pixels_are_a_product_of_matrices(fresh_engines, x, weight, dtype):
+    for stride in (1, 3):
+        check(x, weight, {"stride": stride}, dtype=dtype)
+        work = _conv.engine(geometry_of(x, weight, stride), np.dtype(dtype), False, "direct")
+        assert type(work) is (_conv_adjoint.OnePixel if x[0] else _conv_adjoint.Transposed)
 
 
 @pytest.mark.parametrize("order", ORDERS)

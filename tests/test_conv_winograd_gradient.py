@@ -20,6 +20,11 @@ CASES = [
     Case(2, 33, 20, (25, 31), (5, 5), padding=2),
     Case(3, 18, 35, (14, 40), (7, 4), padding=3),
     Case(2, 57, 105, (17, 30), padding=1, groups=3),
+    Case(5, 37, 70, (37, 43), stride=(2, 2), padding=1),
+    Case(3, 20, 40, (30, 47), (7, 4), (2, 2), 3),
+    Case(2, 57, 105, (33, 60), stride=(2, 2), padding=((0, 1), (2, 0)), groups=3),
+    Case(4, 20, 40, (1, 130), (1, 3), (1, 2), (0, 1)),
+    Case(1, 290, 200, (9, 10), padding=1),
 ]
 
 
@@ -109,6 +114,17 @@ def test_by_hand(by_tiles, m):
         assert db == grad.sum()
 
 
+def test_sums_of_one_chunk_take_no_more_than_a_part_of_a_cache():
+    """36 x 512 x 512 sums are 36 MB: a task has 4 MB of them at a time, and none are shared."""
+    for stride, few in ((1, 40), (2, 64)):
+        convolution = geometry(1, 512, 512, 28, stride=stride)
+        _, arguments = _plan.winograd_gradient(convolution, target("float32"), False, 4)
+        kernel = _conv.kernels.load("winograd_gradient").WinogradGradient(**arguments)
+        assert arguments["chunks"] == 1
+        assert kernel.shared_bytes < 8 << 10
+        assert kernel.thread_bytes < few << 20
+
+
 def test_sums_of_many_products_stay_within_the_bound():
     """64 channels of 4 x 56 x 56 pixels, against sums in float64."""
     rng = np.random.default_rng(0)
@@ -153,7 +169,7 @@ def test_auto_takes_it_for_many_tiles_and_direct_for_few():
     assert tile_of("auto", geometry(0, 64, 64, 28)) == 0
     assert tile_of("auto", geometry(4, 64, 64, 28, groups=2)) == 4
     assert tile_of("auto", geometry(4, 64, 64, 28, groups=64)) == 0
-    assert tile_of("auto", geometry(4, 64, 64, 28, stride=2)) == 0
+    assert tile_of("auto", geometry(4, 64, 64, 56, stride=2)) == 4
 
 
 def test_what_was_asked_for_by_name_is_kept():
@@ -161,6 +177,32 @@ def test_what_was_asked_for_by_name_is_kept():
     assert [tile_of(name, convolution) for name in ("direct", "winograd_f2", "winograd_f4")] == [0, 2, 4]
     with cyconv.configure(algorithm="direct"):
         assert tile_of("auto", convolution) == 0
+
+
+def test_explain_names_the_algorithms_of_the_gradients():
+    def names(layer, size, **how):
+        with cyconv.configure(**how):
+            found = cyconv.explain(layer, (16, layer.in_channels, size, size))
+        assert f"of the input by {found.gradients[0]}, of the weight by {found.gradients[1]}" in str(found)
+        return found.gradients
+
+    wide = cyconv.Conv2d(64, 64, 3, padding=1)
+    assert names(wide, 56) == ("winograd_f4", "winograd_f4")
+    assert names(cyconv.Conv2d(64, 64, 3, 2, 1), 56) == ("winograd_f4", "winograd_f4")
+    assert names(wide, 56, precision="strict") == names(wide, 56, algorithm="direct") == ("direct", "direct")
+    assert names(wide, 56, algorithm="im2col") == ("im2col", "im2col")
+    assert names(cyconv.Conv2d(64, 64, 1), 56) == ("direct", "direct")
+    assert names(cyconv.Conv2d(64, 64, 3, padding=1, groups=64), 56) == ("depthwise", "depthwise")
+    assert names(cyconv.ConvTranspose2d(64, 64, 3, padding=1), 56) == ("winograd_f4", "winograd_f4")
+
+
+def test_each_gradient_takes_what_is_fastest_for_it():
+    """From 2048 channels F(4, 3) errs too much, the way back from 64 has fewer terms; by name it goes as forward."""
+    convolution = geometry(16, 2048, 64, 28)
+    assert _conv.engine(convolution, np.dtype("f"), False).name == "winograd_f2"
+    assert _conv.engine(convolution, np.dtype("f"), False).gradient_names()[0] == "winograd_f4"
+    assert _conv.engine(convolution, np.dtype("f"), False, "winograd_f2").gradient_names()[0] == "winograd_f2"
+    assert _conv.engine(convolution, np.dtype("f"), False, "direct").gradient_names()[0] == "direct"
 
 
 def test_strict_precision_sums_directly():

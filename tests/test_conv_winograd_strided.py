@@ -8,11 +8,13 @@ import pytest
 from conv_cases import DTYPES, ORDERS, Case, check, expected, in_order, target
 from tolerances import TOLERANCES, assert_close
 
-from cyconv import _plan, reference
+import cyconv
+from cyconv import _plan, _settings, reference
 from cyconv import functional as F
 from cyconv._geometry import conv_geometry
 from cyconv._plan.winograd import tiling
 from cyconv.functional import _conv
+from cyconv.kernels import _threads
 
 #: Several blocks of tiles, vectors of input channels and blocks of output channels, and remainders of each.
 CASES = [
@@ -22,6 +24,9 @@ CASES = [
     Case(2, 57, 105, (33, 60), stride=(2, 2), padding=1, groups=3),
     Case(2, 20, 40, (21, 50), stride=(1, 2), padding=1),
     Case(2, 20, 40, (50, 21), (5, 3), (2, 1), 2),
+    Case(2, 20, 40, (1, 77), (1, 3), (1, 2), (0, 2)),
+    Case(2, 20, 40, (76, 3), (3, 1), (2, 1), (1, 0)),
+    Case(3, 17, 9, (8, 9), stride=(2, 2)),
 ]
 
 
@@ -152,18 +157,106 @@ def test_whole_rows_agree_with_the_oracle(case, m, dtype, order):
     check(case, dtype, order, f"winograd_f{m}")
 
 
+def kinds(case, m):
+    """Return what computes the gradient of the input."""
+    return type(_conv.engine(case.geometry(), np.dtype("f"), False, f"winograd_f{m}").transposed_walk()[1]).__name__
+
+
 @pytest.mark.parametrize("m", [2, 4])
-def test_gradients_go_by_direct_summation(m):
-    case = Case(2, 5, 7, (13, 12), stride=(2, 2), padding=1)
-    work = _conv.engine(case.geometry(), np.dtype("f"), False, f"winograd_f{m}")
-    assert type(work.forward_walk()[1]).__name__ == "Winograd"
-    assert type(work.transposed_walk()[1]).__name__ == "Walk"
-    assert work.gradient_walk() is None
-    x, weight, bias, grad = case.arrays("float32")
-    mine = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=f"winograd_f{m}")
-    theirs = F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm="direct")
-    for one, other in zip(mine, theirs, strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_input_gradients_go_the_same_way_where_they_can(m):
+    want = ["Winograd", "Winograd", "Walk", "Winograd", "Walk", "Walk", "Winograd", "Winograd", "Winograd"]
+    assert [kinds(case, m) for case in CASES] == want
+    volume = geometry(1, 3, 4, (9, 15, 16), stride=(2, 2, 2))
+    assert _plan.winograd_input_gradient_obstacle(volume, m) == _plan.winograd_gradient_obstacle(volume, m) == ""
+    deep = geometry(1, 3, 4, (9, 15, 16), stride=(2, 1, 1))
+    wanted = "the stride is (2, 1, 1) and the dilation (1, 1, 1): not 2 in height and width, or both"
+    assert _plan.winograd_input_gradient_obstacle(deep, m) == wanted
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((3, 3, 3), 2, 1),
+        ((3, 3, 3), 2, (0, 2, 1)),
+        ((2, 3, 3), (1, 2, 2), (1, 0, 1)),
+        ((5, 3, 3), (3, 2, 2), (2, 1, 0)),
+    ],
+)
+def test_gradients_of_volumes(kernel, stride, padding, m, dtype):
+    """Each depth of the input meets some slices of the kernel only."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 19, 7, 13, 20)), rng.standard_normal((37, 19, *kernel))
+    grad = rng.standard_normal(reference.conv3d(x, weight, None, stride, padding).shape)
+    want = reference.conv3d_backward(grad, x, weight, None, stride, padding)
+    x, weight, grad = (v.astype(dtype) for v in (x, weight, grad))
+    algorithm = f"winograd_f{m}"
+    found = conv_geometry("conv3d", 3, x.shape, weight.shape, None, stride, padding, 1, 1, "zeros")
+    assert type(_conv.engine(found, x.dtype, False, algorithm).transposed_walk()[1]).__name__ == "Winograd"
+    for mine, theirs in zip(
+        F.conv3d_backward(grad, x, weight, None, stride, padding, algorithm=algorithm), want, strict=True
+    ):
+        assert_close(mine, theirs.astype(dtype), algorithm=algorithm)
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(("size", "padding"), [(9, 1), (10, 1), (11, 0), (12, 0), (3, 0), (9, 2), (20, 3), (1, 1)])
+def test_an_input_gradient_by_hand(m, size, padding):
+    """Each output hands its number to three pixels, by a kernel of powers of ten."""
+    outputs = (size + 2 * padding - 3) // 2 + 1
+    ramp, taps = np.arange(1.0, outputs + 1), np.array([1.0, 100.0, 10000.0])
+    padded = np.zeros(size + 2 * padding)
+    for p in range(outputs):
+        padded[2 * p : 2 * p + 3] += ramp[p] * taps
+    want = padded[padding : padding + size]
+    for shape, strides, pads in (((1, -1), (1, 2), (0, padding)), ((-1, 1), (2, 1), (padding, 0))):
+        x, weight = np.zeros((1, 1, *want.reshape(shape).shape)), taps.reshape(1, 1, *shape)
+        dx, _ = F.conv2d_backward(
+            ramp.reshape(1, 1, *shape), x, weight, None, strides, pads, algorithm=f"winograd_f{m}"
+        )
+        np.testing.assert_allclose(dx.ravel(), want, rtol=1e-12, atol=1e-10)
+    grad, weight = np.multiply.outer(ramp, ramp)[None, None], np.multiply.outer(taps, taps)[None, None]
+    x = np.zeros((1, 1, size, size))
+    dx, _ = F.conv2d_backward(grad, x, weight, None, 2, padding, algorithm=f"winograd_f{m}")
+    np.testing.assert_allclose(dx[0, 0], np.multiply.outer(want, want), rtol=1e-11, atol=1e-6)
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_products_of_an_input_gradient(m):
+    """A tile of 2 m pixels takes as many products as one of m outputs; the last leaves out what lies behind the end."""
+    for size, tiles, left_out in ((56, 28 // m, 0), (54, -(-27 // m), {2: 2, 4: 2}[m]), (55, -(-28 // m), 2)):
+        cut = tiling(geometry(1, 4, 4, (size, size)), m, gradient=True)
+        assert cut.elements == (2 * m + 1) ** 2
+        assert cut.tiles((size, size)) == (tiles, tiles)
+        assert cut.products((size, size)) == (tiles * (2 * m + 1) - left_out) ** 2
+
+
+@pytest.mark.skipif(not _threads.OPENMP, reason="built without OpenMP")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [2, 4])
+def test_any_number_of_threads_gives_the_same_input_gradient(monkeypatch, m, dtype):
+    monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
+    for case in CASES:
+        x, weight, bias, grad = case.arrays(dtype)
+        found = []
+        for threads in (1, 2, 3, 5):
+            with cyconv.threads(threads):
+                found.append(F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=f"winograd_f{m}")[0])
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0], other, err_msg=str(case))
+
+
+def test_what_a_last_tile_of_a_gradient_leaves_out_is_never_seen():
+    for size in ((13, 13), (11, 18), (14, 12), (3, 29)):
+        x, weight, bias, grad = Case(3, 40, 20, size, stride=(2, 2), padding=1).arrays("float32")
+        for m in (2, 4):
+            first = F.conv2d_backward(grad, x, weight, bias, 2, 1, algorithm=f"winograd_f{m}")
+            nan = np.full_like(grad, np.nan)
+            F.conv2d_backward(nan, np.full_like(x, np.nan), weight, bias, 2, 1, algorithm=f"winograd_f{m}")
+            again = F.conv2d_backward(grad, x, weight, bias, 2, 1, algorithm=f"winograd_f{m}")
+            for one, other in zip(first, again, strict=True):
+                np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +274,15 @@ def test_what_it_can_compute(arguments, reason):
     found = geometry(1, 3, 4, (15, 16), **arguments)
     for m in (2, 4):
         assert _plan.winograd_obstacle(found, m) == reason
-        wanted = reason if found.stride == (1, 1) else f"the stride is {found.stride}, not 1"
+        mixed = f"the stride is {found.stride}, and not 2 wherever the kernel has more than one tap"
+        wanted = reason if reason or found.stride == (2, 2) else mixed
         assert _plan.winograd_gradient_obstacle(found, m) == wanted
+        assert _plan.winograd_input_gradient_obstacle(found, m) == wanted
+    wide = geometry(1, 3, 4, (15, 16), kernel=5)
+    assert _plan.winograd_gradient_obstacle(wide, 2) == ""
+    assert (
+        _plan.winograd_input_gradient_obstacle(wide, 2) == "the stride is (2, 2) and the kernel (5, 5), not of 3 taps"
+    )
     assert _plan.winograd_obstacle(geometry(1, 3, 4, (9, 15, 16), stride=(3, 2, 2)), 4) == ""
 
 

@@ -76,9 +76,21 @@ CEIL = [
 CASES = [*PAIRS, *WINDOWS, *DILATED, *CEIL]
 #: Channels-last: vectors of channels, one short of, exactly and one more than some vectors; two blocks of channels.
 CHANNELS = [Case((2, c, 5, 6), 3, 2, 1) for c in (1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 70, 130)]
+#: Planes with few windows in a row are turned, a vector or four of them at a time, or fewer than a vector: windows that
+#: touch, overlap, leave gaps, reach into the padding; many pixels for each window.
+TURNED = [
+    Case((2, 9, 9, 8), 2),
+    Case((3, 11, 4, 4), 2),
+    Case((1, 37, 7, 6), 3, 2, 1),
+    Case((2, 70, 6, 5), 3, 1, 1),
+    Case((1, 33, 11, 13), (3, 2), (4, 5), 1),
+    Case((1, 9, 20, 20), 5, 4),
+    Case((5, 17, 5, 9), 2, 2, 0, 2),
+]
 #: Several tasks for the threads, with one image and with many.
 TASKS = [
     Case((5, 11, 40, 40), 2),
+    Case((40, 70, 6, 6), 3, 2, 1),
     Case((1, 70, 60, 60), 3, 2, 1),
     Case((20, 7, 31, 33), 3, 1, 1),
     Case((3, 5, 90, 70), 5, 3),
@@ -114,8 +126,13 @@ def check_maximum(case: Case, dtype: str, order: str, values: str = "normal") ->
     grad = in_order(array_of(wanted.shape, dtype, seed=1), order)
     (dx,) = reference.max_pool2d_backward(grad, x, *case[1:])
     scale = max(1.0, float(np.abs(dx).max(initial=0)))
-    for kept in (None, indices):
-        (ours,) = F.max_pool2d_backward(grad, x, *case[1:], indices=kept)
+    again, kept = F.keep_maxima("max_pool2d", x, *case[1:])
+    assert_close(again, wanted, algorithm="exact")
+    for ours in (
+        *F.max_pool2d_backward(grad, x, *case[1:]),
+        *F.max_pool2d_backward(grad, x, *case[1:], indices=indices),
+        kept.backward(grad),
+    ):
         assert_close(ours, dx, algorithm="sum", scale=scale)
         if x.size:
             assert memory_order(ours) == memory_order(x)
@@ -144,7 +161,7 @@ def check_average(case: Case, dtype: str, order: str, **how: Any) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [*CASES, *CHANNELS, *TASKS], ids=str)
+@pytest.mark.parametrize("case", [*CASES, *CHANNELS, *TURNED, *TASKS], ids=str)
 def test_maximum(case, dtype, order):
     check_maximum(case, dtype, order)
 
@@ -152,14 +169,14 @@ def test_maximum(case, dtype, order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("values", ["ties", "nan", "inf"])
-@pytest.mark.parametrize("case", [*PAIRS, *WINDOWS[:6], *DILATED, *CEIL[:3], *CHANNELS[-3:]], ids=str)
+@pytest.mark.parametrize("case", [*PAIRS, *WINDOWS[:6], *DILATED, *CEIL[:3], *CHANNELS[-3:], *TURNED], ids=str)
 def test_maximum_of_equals_nan_and_infinities(case, values, dtype, order):
     check_maximum(case, dtype, order, values)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [*PAIRS, *WINDOWS, *CEIL[:-1], *CHANNELS, *TASKS], ids=str)
+@pytest.mark.parametrize("case", [*PAIRS, *WINDOWS, *CEIL[:-1], *CHANNELS, *TURNED[:-1], *TASKS], ids=str)
 def test_average(case, dtype, order):
     check_average(case, dtype, order)
 
@@ -181,6 +198,32 @@ def test_average_reaches_only_its_windows():
     wanted = reference.avg_pool2d(x, 3, 1, 1)
     assert_close(got, wanted, algorithm="sum")
     assert np.isfinite(got).sum() == got.size - 18
+
+
+def test_what_is_kept_is_a_byte_a_window():
+    """Taps are counted in row-major order, from where the window begins, be it in the padding; places of large ones."""
+    x = np.array([[[[1.0, 5, 5], [5, 2, 7], [3, 8, 6]]]])
+    _, kept = F.keep_maxima("max_pool2d", x, 2, 1)
+    assert kept._indices is None
+    assert kept._codes.dtype == np.uint8
+    assert kept._codes.tolist() == [1, 3, 3, 2]
+    assert kept.backward(np.array([[[[1.0, 2], [3, 4]]]])).tolist() == [[[[0, 1, 0], [0, 0, 2], [0, 7, 0]]]]
+    _, kept = F.keep_maxima("max_pool2d", x, 3, 2, 1)
+    assert kept._codes.tolist() == [5, 7, 5, 3]
+    for order in ORDERS:
+        _, kept = F.keep_maxima("adaptive_max_pool2d", in_order(x, order), (1, 2))
+        assert kept._codes.tolist() == [5, 4]
+        _, kept = F.keep_maxima("max_pool2d", in_order(np.arange(324.0).reshape(1, 1, 18, 18), order), 16)
+        assert kept._codes is None
+        assert kept._indices.tolist() == [[[[285]]]]
+
+
+def test_what_is_kept_checks_the_gradient():
+    _, kept = F.keep_maxima("max_pool2d", np.ones((1, 2, 4, 4), np.float32), 2)
+    with pytest.raises(TypeError, match=r"max_pool2d_backward: mixed dtypes: grad_output float64, input float32"):
+        kept.backward(np.ones((1, 2, 2, 2)))
+    with pytest.raises(ValueError, match=r"max_pool2d_backward: grad_output"):
+        kept.backward(np.ones((1, 2, 2, 3), np.float32))
 
 
 def test_maximum_by_hand():
@@ -263,7 +306,10 @@ def results(case: Case, dtype: str, order: str) -> list[np.ndarray]:
     y, indices = F.max_pool2d(x, *case[1:], True)
     grad = in_order(array_of(y.shape, dtype, seed=1), order)
     average = average_of(case)
+    again, kept = F.keep_maxima("max_pool2d", x, *case[1:])
     return [
+        again,
+        kept.backward(grad),
         y,
         indices,
         F.max_pool2d(x, *case[1:]),
@@ -377,13 +423,14 @@ def run_guarded(at_end: bool) -> None:
 
     for module in (_pool, _pool_fractional, _pool_unpool):
         module.empty = empty  # type: ignore[attr-defined]
-    for case, dtype, order in itertools.product([*CASES, *CHANNELS], DTYPES, ORDERS):
+    for case, dtype, order in itertools.product([*CASES, *CHANNELS, *TURNED], DTYPES, ORDERS):
         print(case, dtype, order, flush=True)
         x = guarded.copy(in_order(array_of(case.shape, dtype), order), at_end)
         y, indices = F.max_pool2d(x, *case[1:], True)
         F.max_pool2d(x, *case[1:])
         F.max_pool2d_backward(y, x, *case[1:])
         F.max_pool2d_backward(y, x, *case[1:], indices=indices)
+        F.keep_maxima("max_pool2d", x, *case[1:])[1].backward(y)
         if case.dilation == 1:
             F.avg_pool2d_backward(F.avg_pool2d(x, *average_of(case)), x, *average_of(case))
     print("done")

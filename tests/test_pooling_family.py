@@ -43,6 +43,9 @@ MAXIMA = [
     ("adaptive_max_pool1d", (2, 3, 6), (13,)),
     ("adaptive_max_pool2d", (2, 17, 13, 14), ((6, None),)),
     ("adaptive_max_pool2d", (3, 14, 14), ([7, 2],)),
+    ("adaptive_max_pool2d", (2, 37, 7, 9), ((7, 9),)),
+    ("adaptive_max_pool2d", (2, 40, 11, 13), ((4, 6),)),
+    ("adaptive_max_pool2d", (1, 3, 150, 170), ((7, 9),)),
     ("adaptive_max_pool3d", (2, 3, 5, 9, 18), ((2, 4, 7),)),
     ("global_max_pool1d", (2, 33, 101), ()),
     ("global_max_pool2d", (3, 7, 7, 7), ()),
@@ -113,8 +116,13 @@ def check_maxima(name: str, shape: tuple[int, ...], how: tuple[Any, ...], dtype:
     np.testing.assert_array_equal(getattr(F, name)(x, *how), wanted, strict=True)
     grad = in_order(values_of(wanted.shape, dtype, seed=1), order, batched(name, x))
     (dx,) = getattr(reference, f"{name}_backward")(grad, x, *how)
-    for kept in (None, indices):
-        (ours,) = getattr(F, f"{name}_backward")(grad, x, *how, indices=kept)
+    again, kept = F.keep_maxima(name, x, *how)
+    np.testing.assert_array_equal(again, wanted, strict=True)
+    for ours in (
+        *getattr(F, f"{name}_backward")(grad, x, *how),
+        *getattr(F, f"{name}_backward")(grad, x, *how, indices=indices),
+        kept.backward(grad),
+    ):
         assert_close(ours, dx, algorithm="sum", scale=max(1.0, float(np.abs(dx).max(initial=0))))
 
 
@@ -371,6 +379,7 @@ def everything(name: str, shape: tuple[int, ...], how: tuple[Any, ...], dtype: s
     if "max" in name:
         _, indices = getattr(F, name)(x, *how, return_indices=True)
         results += [indices, *getattr(F, f"{name}_backward")(y, x, *how, indices=indices)]
+        results.append(F.keep_maxima(name, x, *how)[1].backward(y))
     return results
 
 
@@ -385,6 +394,8 @@ def everything(name: str, shape: tuple[int, ...], how: tuple[Any, ...], dtype: s
         ("avg_pool1d", (9, 5, 2000), (5, 2)),
         ("max_pool1d", (9, 5, 2000), (5, 2)),
         ("adaptive_avg_pool2d", (5, 33, 31, 30), (7,)),
+        ("adaptive_avg_pool2d", (9, 330, 9, 10), (5,)),
+        ("adaptive_max_pool2d", (9, 330, 9, 10), (5,)),
         ("adaptive_max_pool2d", (5, 33, 31, 30), (7,)),
         ("global_max_pool2d", (1, 700, 9, 9), ()),
         ("global_avg_pool2d", (1, 700, 9, 9), ()),
@@ -461,6 +472,7 @@ def run_guarded(at_end: bool) -> None:
         if "max" in name:
             _, indices = getattr(F, name)(x, *how, return_indices=True)
             getattr(F, f"{name}_backward")(y, x, *how, indices=indices)
+            F.keep_maxima(name, x, *how)[1].backward(y)
     print("done")
 
 

@@ -102,6 +102,9 @@ def _call(operation: Operation, direction: str, data: Arrays) -> Any:
         sizes = (operation.window, operation.stride, operation.padding)
         if direction == "forward":
             return functools.partial(getattr(functional, f"{operation.kind}2d"), x, *sizes)
+        if operation.kind == "max_pool":
+            kept = functional.keep_maxima("max_pool2d", x, *sizes)[1]
+            return lambda: (kept.backward(dy),)
         return functools.partial(getattr(functional, f"{operation.kind}2d_backward"), dy, x, *sizes)
     if operation.kind == "batch_norm":
         running = [np.zeros_like(data.weight), np.ones_like(data.weight)]

@@ -4,7 +4,7 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 """
 
 from ._common import Target, even
-from .choice import COMPARED, choose, cost, obstacle, weight_gradient_tile
+from .choice import COMPARED, choose, cost, input_gradient_tile, obstacle, weight_gradient_tile
 from .depthwise import (
     depthwise,
     depthwise_obstacle,
@@ -14,7 +14,7 @@ from .depthwise import (
 )
 from .direct import edges_of_volume, flattened, forward, input_gradient, volume, weight_gradient
 from .tiled_gradient import winograd_gradient
-from .winograd import winograd, winograd_gradient_obstacle, winograd_obstacle
+from .winograd import winograd, winograd_gradient_obstacle, winograd_input_gradient_obstacle, winograd_obstacle
 
 __all__ = [
     "COMPARED",
@@ -29,6 +29,7 @@ __all__ = [
     "flattened",
     "forward",
     "input_gradient",
+    "input_gradient_tile",
     "mirrored_obstacle",
     "obstacle",
     "spread_obstacle",
@@ -38,5 +39,6 @@ __all__ = [
     "winograd",
     "winograd_gradient",
     "winograd_gradient_obstacle",
+    "winograd_input_gradient_obstacle",
     "winograd_obstacle",
 ]

@@ -17,6 +17,7 @@ class Target:
     lanes: int  #: elements of a vector
     pixels: int  #: scalars of a register tile of two vectors
     pixel_channels: int  #: channels of a register tile with vectors over pixels
+    pair_channels: int = 0  #: of one with two phases of pixels that alternate in the output; 0: there is none
 
     @property
     def itemsize(self) -> int:

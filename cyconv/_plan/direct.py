@@ -60,16 +60,28 @@ def _out_block(
     return (math.ceil(block_rows / step[0]) * step[0], math.ceil(block_columns / step[1]) * step[1])
 
 
-def _pixel_block(rows: int, columns: int, row_bytes: float, maps: int, target: Target) -> tuple[int, int]:
+def _pixel_block(
+    rows: int, columns: int, row_bytes: float, target: Target, most: int = VECTOR_PIXELS
+) -> tuple[int, int]:
     """Return (rows, columns) of the output blocks where vectors run over pixels: results go straight to the output.
 
-    ``maps``: images times groups.
+    ``most``: pixels of a block of several rows.
     """
     if rows == 1:
         # Whole tiles of three or four vectors.
         return 1, min(columns, FLAT_VECTOR_PIXELS // (12 * target.lanes) * 12 * target.lanes)
-    most = MANY_VECTOR_PIXELS if maps >= TASKS else VECTOR_PIXELS
     return even(rows, max(1, min(most // columns, int(BLOCK_BYTES // max(row_bytes, 1))))), columns
+
+
+def _pair_block(rows: int, columns: int, step: tuple[int, int], row_bytes: float, target: Target) -> tuple[int, int]:
+    """Return (rows, columns) of the output blocks where vectors run over the pixels of two phases."""
+    if rows == 1:
+        # Whole tiles of three vectors of either phase.
+        tile = 6 * target.lanes
+        most = min(2 * FLAT_VECTOR_PIXELS, int(BLOCK_BYTES // max(row_bytes / columns, 1)))
+        return step[0], min(columns, max(1, most // tile) * tile)
+    block_rows, _ = _pixel_block(rows, columns, row_bytes, target)
+    return math.ceil(block_rows / step[0]) * step[0], columns
 
 
 def _prefer_pixel_vectors(
@@ -95,6 +107,33 @@ def _prefer_pixel_vectors(
         over_pixels *= 0.92 * terms / (terms + 4)
     else:
         over_pixels *= 0.7 * terms / (terms + (10 if out_step[1] <= 2 else 60)) * rows / (rows + 2)
+    return over_pixels > over_channels
+
+
+def _pairs(
+    out: tuple[int, ...],
+    out_step: tuple[int, int],
+    phases: list[tuple[int, int, list[tuple[int, int, int]]]],
+    target: Target,
+) -> bool:
+    """Whether each row of the output has two phases of pixels, as many of both, and as many taps."""
+    taps = len(phases[0][2])
+    return (
+        target.pair_channels > 0
+        and out_step[1] == 2
+        and out[3] > 0
+        and out[3] % 2 == 0
+        and all(len(phase[2]) == taps for phase in phases)
+    )
+
+
+def _prefer_pairs(channels: int, terms: int, columns: int, target: Target) -> bool:
+    """Whether vectors over the pixels of two phases at once, of ``columns`` each, are faster than vectors over output
+    channels: estimates as in ``_prefer_pixel_vectors``, for AVX-512."""
+    over_channels = channels / (math.ceil(channels / target.lanes) * target.lanes)
+    over_channels *= (5 / 6 if channels <= target.lanes else 1) * 0.95 * terms / (terms + 20)
+    over_pixels = columns / (math.ceil(columns / target.lanes) * target.lanes)
+    over_pixels *= min(1.0, (3 + channels) / 7) * 0.93 * terms / (terms + 4)
     return over_pixels > over_channels
 
 
@@ -156,6 +195,7 @@ def _walk(
     edges: Edges | None,
     may_copy: bool = False,
     tap_major: bool = False,
+    thin: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     """``may_copy``: a source that could be read where it lies is copied where vectors over pixels ask for it."""
     groups = geometry.groups
@@ -171,14 +211,31 @@ def _walk(
     lying = step[1] == 1 and out[3] >= target.lanes
     packed = packed or (may_copy and over_pixels and not lying)
     pixel_vectors = over_pixels and (packed or lying)
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] / thin[1] * target.itemsize if packed else 0
+    paired = (
+        not channels_last
+        and packed
+        and _pairs(out, out_step, phases, target)
+        and _prefer_pairs(group_out, terms, phase[1], target)
+    )
+    pixel_vectors = pixel_vectors or paired
     # The phases of a stride, and of that of the depth, are brought together in a private block.
-    if pixel_vectors and out_step == (1, 1) and depth[4] == 1:
-        block = _pixel_block(out[2], out[3], row_bytes, batch * out[1] * groups, target)
+    if paired:
+        block = _pair_block(out[2], out[3], out_step, row_bytes, target)
+    elif pixel_vectors and out_step == (1, 1) and depth[4] == 1:
+        most = MANY_VECTOR_PIXELS if batch * out[1] * groups >= TASKS else VECTOR_PIXELS
+        block = _pixel_block(out[2], out[3], row_bytes, target, most)
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
         block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
-    channels = target.pixel_channels if pixel_vectors else 2 * target.lanes
+        if pixel_vectors and block[0] == 1:
+            # A long row, of few output channels: longer stretches of it, as far as its source stays near.
+            longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * out[3] // max(row_bytes, 1)))
+            stretch = math.ceil(even(out[3], longest) / out_step[1]) * out_step[1]
+            block = 1, max(block[1], stretch)
+    channels = 2 * target.lanes
+    if pixel_vectors:
+        channels = target.pair_channels if paired else target.pixel_channels
     pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {
         "dtype": target.dtype,
@@ -188,11 +245,13 @@ def _walk(
         "groups": groups,
         "channels_last": channels_last,
         "step": step,
+        "thin": thin,
         "out_step": out_step,
         "phases": phases,
         "block": block,
         "task_blocks": _task_blocks(pixel_tasks, math.ceil(group_out / channels)),
         "pixel_vectors": pixel_vectors,
+        "paired": paired,
         "tap_major": tap_major,
         "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
         "packed": packed,
@@ -232,6 +291,11 @@ def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
 
 
+def _side_by_side(v: Volume) -> bool:
+    """Whether strided pixels of one tap come into a block of their own, where those that are read are neighbours."""
+    return max(v.stride[1:]) > 1
+
+
 def _mirrored(v: Volume) -> Volume:
     """Return the input gradient of a convolution of stride 1, which is a convolution of the gradient: of the same taps
     backwards, with as much padding as they had left."""
@@ -264,6 +328,14 @@ def padding_skipped(geometry: AnyConvGeometry) -> float:
     return _skipped(volume(geometry), geometry.in_channels // geometry.groups)
 
 
+def input_gradient_skipped(geometry: ConvGeometry) -> float:
+    """Return the same for the gradient of the input."""
+    v = volume(geometry)
+    if any(s != 1 for s in v.stride) or v.input[0] != 1 or v.output[0] != 1 or geometry.output_edges is not None:
+        return 0.0
+    return _skipped(_mirrored(v), geometry.out_channels // geometry.groups)
+
+
 def _skipped(v: Volume, channels: int) -> float:
     share = _padding_share(v)
     flat = v.input[0] == v.kernel[0] == 1 and v.padding[0] == (0, 0)
@@ -290,6 +362,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     # Windows that meet no padding may be read where they lie, those of one slice: all images share a table of taps.
     in_place = v.kernel[0] == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
+    thin = _read_in_place(geometry, source) and _side_by_side(v)
     arguments = _walk(
         geometry,
         target,
@@ -297,14 +370,15 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         source=source,
         out=out,
         depth=(slices, sd, -front, dd, 1),
-        step=(sr, sc),
+        step=(1, 1) if thin else (sr, sc),
         out_step=(1, 1),
         phases=[(0, 0, taps)],
         batch=batch,
-        packed=not (in_place or tap_major),
+        packed=thin or not (in_place or tap_major),
         may_copy=geometry.taps > 1 and not tap_major,
         edges=geometry.edges,
         tap_major=tap_major,
+        thin=(sr, sc) if thin else (1, 1),
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)
@@ -339,8 +413,9 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
     """
     v = volume(geometry)
     batch, out, source = _shapes(geometry, channels_last)
-    mirrors = all(s == 1 for s in v.stride) and v.input[0] == v.output[0] == 1 and geometry.output_edges is None
-    tap_major = mirrors and _skip_padding(_mirrored(v), source, out, geometry.groups, target)
+    tap_major = input_gradient_skipped(geometry) > 0 and _skip_padding(
+        _mirrored(v), source, out, geometry.groups, target
+    )
     in_place = flattened(geometry, channels_last) and _read_in_place(geometry, source)
     arguments = _walk(
         geometry,

@@ -37,7 +37,7 @@ def winograd_gradient(
         block = (even(max(images, 1), most // (rows * columns)), rows, columns)
     blocks = math.ceil(images / block[0]) * math.ceil(rows / block[1]) * math.ceil(columns / block[2])
     sums = groups * cut.elements * terms * outputs * target.itemsize
-    del arguments["swapped"], arguments["stride"]
+    del arguments["swapped"], arguments["late"]
     return images, {
         **arguments,
         "block": block,

@@ -35,11 +35,16 @@ class Tiling:
     pieces: tuple[int, int, int]  #: slices, rows and columns of pieces
     stride: tuple[int, int]  #: 1 or 2
     dilation: tuple[int, int]
+    spread: bool = False  #: at stride 2 the input gradient: its tiles have twice as many rows and columns
 
     @property
     def edges(self) -> tuple[int, int]:
         """Output rows and columns of a tile."""
-        return self.m if self.piece[0] > 1 else 1, self.m if self.piece[1] > 1 else 1
+        rows, columns = (
+            1 if r == 1 else 2 * self.m if half and self.spread else self.m
+            for r, half in zip(self.piece, self.halved, strict=True)
+        )
+        return rows, columns
 
     @property
     def halved(self) -> tuple[bool, bool]:
@@ -49,25 +54,28 @@ class Tiling:
     @property
     def elements(self) -> int:
         """Products of a tile for each pair of channels: at stride 2 one for each output, and as many and one more."""
-        return math.prod(
-            2 * edge + 1 if half else edge + r - 1
-            for edge, r, half in zip(self.edges, self.piece, self.halved, strict=True)
-        )
+        return math.prod(self._along(2 * self.m + 1))
 
     @property
     def weights(self) -> int:
         """Transformed weights for each pair of channels: at stride 2 a tile's outputs share one of them."""
-        return math.prod(
-            edge + 2 if half else edge + r - 1
-            for edge, r, half in zip(self.edges, self.piece, self.halved, strict=True)
-        )
+        return math.prod(self._along(self.m + 2))
+
+    def _along(self, at_stride_2: int) -> list[int]:
+        return [
+            at_stride_2 if half else 1 if r == 1 else self.m + r - 1
+            for r, half in zip(self.piece, self.halved, strict=True)
+        ]
 
     def products(self, output: tuple[int, int]) -> int:
         """Return the products of a map for each pair of channels; without dilation the last tiles leave some out."""
         found = 1
         for size, edge, r, half, d in zip(output, self.edges, self.piece, self.halved, self.dilation, strict=True):
             tiles = math.ceil(size / (edge * d))
-            every = size + (edge + 1) * tiles if half else d * tiles * (edge + r - 1)
+            # At stride 2 one for each output, in a gradient for each that meets one tap; and those of two taps, or even
+            # places.
+            single = size // 2 if self.spread else size
+            every = single + (self.m + 1) * tiles if half else d * tiles * (edge + r - 1)
             found *= every - (d == 1 and size % edge > 0)
         return found
 
@@ -79,15 +87,16 @@ class Tiling:
         return rows, columns
 
 
-def tiling(geometry: AnyConvGeometry, m: int) -> Tiling:
-    """Return how a convolution is cut for m x m tiles: into 3 x 3 taps, or for m = 2 into 5 x 5 where they fit."""
+def tiling(geometry: AnyConvGeometry, m: int, gradient: bool = False) -> Tiling:
+    """Return how a convolution, or its input gradient, is cut for m x m tiles: into 3 x 3 taps, or for m = 2 into 5 x 5
+    where they fit."""
     v = volume(geometry)
     rows, columns = v.kernel[1:]
     r = 5 if m == 2 and {rows, columns} <= {1, 5} and v.stride[1:] == (1, 1) else 3
     piece = (r if rows > 1 else 1, r if columns > 1 else 1)
     pieces = (v.kernel[0], math.ceil(rows / piece[0]), math.ceil(columns / piece[1]))
     dilation = v.dilation[1] if rows > 1 else 1, v.dilation[2] if columns > 1 else 1
-    return Tiling(m, piece, pieces, (v.stride[1], v.stride[2]), dilation)
+    return Tiling(m, piece, pieces, (v.stride[1], v.stride[2]), dilation, gradient)
 
 
 def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
@@ -108,10 +117,26 @@ def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
 
 
 def winograd_gradient_obstacle(geometry: AnyConvGeometry, m: int) -> str:
-    """Return why the gradients of a convolution cannot go by Winograd's algorithm, or an empty string."""
-    if any(s != 1 for s in geometry.stride):
-        return f"the stride is {geometry.stride}, not 1"
-    return winograd_obstacle(geometry, m)
+    """Return why the weight gradient of a convolution cannot go by Winograd's algorithm, or an empty string."""
+    against = winograd_obstacle(geometry, m)
+    v = volume(geometry)
+    for size, stride in zip(v.kernel[1:], v.stride[1:], strict=True):
+        if not against and max(v.stride[1:]) == 2 and (size > 1) != (stride == 2):
+            against = f"the stride is {geometry.stride}, and not 2 wherever the kernel has more than one tap"
+    return against
+
+
+def winograd_input_gradient_obstacle(geometry: AnyConvGeometry, m: int) -> str:
+    """Return why the input gradient of a convolution cannot go by Winograd's algorithm, or an empty string."""
+    against = winograd_gradient_obstacle(geometry, m)
+    v = volume(geometry)
+    if not against and v.stride[0] != 1 and (max(v.stride[1:]) == 1 or v.dilation[0] > 1):
+        return (
+            f"the stride is {geometry.stride} and the dilation {geometry.dilation}: not 2 in height and width, or both"
+        )
+    if not against and max(v.stride[1:]) == 2 and not {1, 3}.issuperset(v.kernel[1:]):
+        return f"the stride is {geometry.stride} and the kernel {geometry.kernel}, not of 3 taps"
+    return against
 
 
 @dataclass(frozen=True)
@@ -153,13 +178,23 @@ def winograd(
     The input gradient is the same convolution with the taps in reverse, channels swapped, and D (R - 1) - P rows of
     padding.
     """
-    v, cut = volume(geometry), tiling(geometry, m)
+    v, cut = volume(geometry), tiling(geometry, m, gradient)
     source, out = (geometry.in_channels, *v.input), (geometry.out_channels, *v.output)
     first = tuple(-low for low, _ in v.padding)
     edges = geometry.output_edges if gradient else geometry.edges
     if gradient:
         source, out = out, source
-        first = tuple(low - d * (r - 1) for (low, _), d, r in zip(v.padding, v.dilation, v.kernel, strict=True))
+        # At stride 2 pixel h meets the taps i = h + P - 2 p of output pixels p: 0 and 2, or 1.
+        low_depth, *low = (low for low, _ in v.padding)
+        first = (
+            # Depth z meets the slices k that leave (z + P - k) / S whole.
+            low_depth if v.stride[0] > 1 else low_depth - v.dilation[0] * (v.kernel[0] - 1),
+            *(
+                (p + 1) // 2 - 1 if s == 2 else p - d * (r - 1)
+                for p, s, d, r in zip(low, v.stride[1:], v.dilation[1:], v.kernel[1:], strict=True)
+            ),
+        )
+    late = tuple(int(s == 2 and low % 2 == 0) for (low, _), s in zip(v.padding[1:], v.stride[1:], strict=True))
     images = geometry.batch * out[1]
     rows, columns = cut.tiles((out[2], out[3]))
     terms = source[0] // geometry.groups * math.prod(cut.pieces)
@@ -169,7 +204,9 @@ def winograd(
     reload = next(tiles for limit, tiles in RELOAD if weights <= limit)
     phases = math.prod(cut.dilation)
     weighing = _Weighing(reload, tile_bytes, phases, out[0] // geometry.groups)
-    block = _block(images, rows, columns, max(1, most // phases), weighing)
+    # Depths that take other slices are never in one block.
+    together = 1 if gradient and v.stride[0] > 1 else images
+    block = _block(together, rows, columns, max(1, most // phases), weighing)
     return images, {
         "dtype": target.dtype,
         "source": source,
@@ -186,4 +223,5 @@ def winograd(
         "block": block,
         "edges": edges_of_volume(edges),
         "swapped": gradient,
+        "late": late if gradient and max(v.stride[1:]) == 2 else None,
     }

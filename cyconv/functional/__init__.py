@@ -67,6 +67,7 @@ from ._normalization import (
     instance_norm_backward,
 )
 from ._padding import pad, pad_backward
+from ._pool import Maxima, keep_maxima
 from ._pool_adaptive import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -189,6 +190,8 @@ __all__ = [
     "multiply",
     "multiply_backward",
     "ConvLayer",
+    "Maxima",
+    "keep_maxima",
     "conv1d",
     "conv1d_backward",
     "conv2d",

@@ -76,18 +76,9 @@ def same_dtype(operation: str, **arrays: Array | None) -> np.dtype[Any]:
     return first
 
 
-# Axes of channels-last memory seen as (N, *spatial, C), and the way back, by number of axes. np.moveaxis takes
-# microseconds, as long as a small layer.
-_TO_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
-_FROM_LAST = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
-
-
 def channels_last(x: Array) -> bool:
     """Whether (N, C, *spatial) ``x`` lies in memory as (N, *spatial, C), and not also as a C-contiguous array."""
-    if x.flags.c_contiguous or x.ndim < 3:
-        return False
-    axes = _TO_LAST.get(x.ndim)
-    return (np.moveaxis(x, 1, -1) if axes is None else x.transpose(axes)).flags.c_contiguous
+    return _workspace.is_channels_last(x)
 
 
 def ordered(x: Array) -> tuple[Array, bool]:
@@ -123,12 +114,8 @@ def in_order(x: Array, last: bool) -> Array:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any], last: bool = False) -> Array:
-    """Return a new (N, C, *spatial) array of float32, float64 or int64 in the memory order asked for."""
-    if not last:
-        return _workspace.empty(shape, dtype.char)
-    memory = _workspace.empty((shape[0], *shape[2:], shape[1]), dtype.char)
-    axes = _FROM_LAST.get(len(shape))
-    return np.moveaxis(memory, -1, 1) if axes is None else memory.transpose(axes)
+    """Return a new (N, C, *spatial) array of float32, float64, int64 or uint8 in the memory order asked for."""
+    return _workspace.empty_last(shape, dtype.char) if last else _workspace.empty(shape, dtype.char)
 
 
 def empty_like(x: Array) -> Array:

@@ -12,12 +12,12 @@ from .. import _plan, _settings, kernels
 from .._geometry import check_algorithm, check_gradient, conv_geometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._arrays import Array, array, in_order, ordered, same_dtype
-from ._conv_adjoint import Transposed
+from ._conv_adjoint import OnePixel, Transposed, one_pixel
 from ._conv_depthwise import Depthwise
 from ._conv_direct import Direct
 from ._conv_im2col import Im2col
 from ._conv_reference import Reference, ReferenceTransposed
-from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4
+from ._conv_winograd import TiledGradient, WinogradF2, WinogradF2Auto, WinogradF4, WinogradF4Auto
 from ._twins import gradient_of
 
 ENGINES: dict[str, Any] = {
@@ -28,8 +28,8 @@ ENGINES: dict[str, Any] = {
     "im2col": Im2col,
     "reference": Reference,
 }
-#: Where ``auto`` chose, and any algorithm may find the gradient of the weights.
-FREE_ENGINES = ENGINES | {"direct": TiledGradient, "winograd_f2": WinogradF2Auto}
+#: Where ``auto`` chose, and any algorithm may find the gradients.
+FREE_ENGINES = ENGINES | {"direct": TiledGradient, "winograd_f2": WinogradF2Auto, "winograd_f4": WinogradF4Auto}
 
 _engines: dict[tuple[Any, ...], Any] = {}
 # A table of engines larger than this is begun anew: each holds its tap tables.
@@ -85,12 +85,18 @@ def _made(name: str, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_l
         return engines[name](geometry, dtype, channels_last)
     if name == "reference":
         return ReferenceTransposed(geometry, channels_last)
+    if name == "direct" and not channels_last and one_pixel(geometry):
+        outputs = geometry.out_channels * geometry.taps
+        shapes = (geometry.batch, outputs, 1, 1), (geometry.in_channels, outputs, 1, 1)
+        product = conv_geometry("conv2d", 2, *shapes, None, 1, 0, 1, 1, "zeros")
+        return OnePixel(geometry, engines[name](product, dtype, channels_last=True))
     # Its gradients are a convolution's forward pass and weight gradient, which may want another algorithm.
     convolution = geometry.convolution
     back = "auto" if not asked else "direct" if _plan.obstacle(name, convolution, channels_last) else name
     return Transposed(
         geometry,
-        engines[name](convolution, dtype, channels_last),
+        # Its forward pass is the algorithm of that name.
+        ENGINES[name](convolution, dtype, channels_last),
         functools.partial(engine, convolution, dtype, channels_last, back),
         lambda part: Direct(part, dtype, channels_last),
     )

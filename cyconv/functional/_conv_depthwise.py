@@ -56,6 +56,10 @@ class Depthwise(Direct):
             found = self._transposed[rectified] = self._walk(rectified, True)
         return found
 
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        return self.name if self._own else Direct.name, self.name
+
     def pack_transposed(self, weight: Array) -> Array:
         """Return ``weight`` in the order in which the input gradient streams it."""
         return super().pack_transposed(np.ascontiguousarray(weight[..., ::-1, ::-1]) if self.mirrored else weight)

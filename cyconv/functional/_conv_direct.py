@@ -28,7 +28,11 @@ class Direct:
         self.channels_last = channels_last
         kernel = kernels.load("direct")
         self._target = _plan.Target(
-            dtype.char, kernel.LANES[dtype.char], kernel.TILE_PIXELS, kernel.MOST_PIXEL_CHANNELS
+            dtype.char,
+            kernel.LANES[dtype.char],
+            kernel.TILE_PIXELS,
+            kernel.MOST_PIXEL_CHANNELS,
+            kernel.MOST_PAIR_CHANNELS,
         )
         self._work = 2 * geometry.macs
         self._forward: dict[bool, tuple[int, Any]] = {}
@@ -109,6 +113,10 @@ class Direct:
         db = np.empty(self.geometry.out_channels, self.dtype) if bias else None
         kernel.run(dw, db, grad, x, images, _settings.threads_for(self._work))
         return dw, db
+
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        return self.name, self.name
 
     def workspace(self) -> int:
         """Return the private bytes of each thread in the forward pass."""

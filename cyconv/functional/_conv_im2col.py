@@ -89,6 +89,10 @@ class Im2col:
         self._weights.run(dw, db, grad, x, self.geometry.batch, _settings.threads_for(self._work))
         return dw, db
 
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        return self.name, self.name
+
     def workspace(self) -> int:
         """Return the private bytes of each thread."""
         return int(self._ahead.thread_bytes)

@@ -67,6 +67,10 @@ class Reference:
         dw: Any = self._backward(grad, x, weight, None, *self._how, self._mode, input_grad=False)[1]
         return dw, grad.sum((0, *range(2, grad.ndim)), dtype=np.float64).astype(x.dtype) if bias else None
 
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        return self.name, self.name
+
     def workspace(self) -> int:
         """Return 0: NumPy's temporaries are not counted."""
         return 0
@@ -115,6 +119,10 @@ class ReferenceTransposed:
         db = np.zeros(self.geometry.out_channels, x.dtype) if bias else None
         _, dw, *rest = self._backward(grad, x, weight, db, *self._how, input_grad=False)
         return dw, rest[0] if bias else None
+
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        return self.name, self.name
 
     def workspace(self) -> int:
         """Return 0: NumPy's temporaries are not counted."""

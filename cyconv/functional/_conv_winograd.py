@@ -12,14 +12,42 @@ from ._conv_direct import Direct
 
 
 class TiledGradient(Direct):
-    """One convolution by direct summation; its weight gradient by Winograd's algorithm where that is faster."""
+    """One convolution by direct summation; its gradients by Winograd's algorithm where that is faster."""
 
     gradient_m = 4  #: edge of the output tiles of the weight gradient at most
+    fixed = False  #: whether the input gradient goes as the forward pass, if it can
 
     def __init__(self, geometry: ConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> None:
         super().__init__(geometry, dtype, channels_last)
         self._gradient: tuple[int, Any] | None = None
         self._gradient_known = False
+        self._input_m = self._weight_m = 0  # edges of the tiles of the gradients
+
+    def transposed_tile(self) -> int:
+        """Return the edge of the tiles of the input gradient; 0: by direct summation."""
+        return _plan.input_gradient_tile(self.geometry, self._target.lanes, self._target.itemsize)
+
+    def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
+        """Return (images, kernel) of the input gradient, which is the transposed convolution."""
+        found = self._transposed.get(rectified)
+        if found is None:
+            m = self.transposed_tile()
+            if m == 0:
+                return super().transposed_walk(rectified)
+            images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, m, gradient=True)
+            kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
+            if kernel.thread_bytes > _settings.max_workspace() and not self.fixed:
+                return super().transposed_walk(rectified)
+            self._input_m = m
+            found = self._transposed[rectified] = (images, kernel)
+        return found
+
+    def gradient_names(self) -> tuple[str, str]:
+        """Return the names of the algorithms of the gradients of input and weight."""
+        self.transposed_walk()
+        self.weight_walk()
+        of_input, of_weight = (f"winograd_f{m}" if m else Direct.name for m in (self._input_m, self._weight_m))
+        return of_input, of_weight
 
     def gradient_walk(self) -> tuple[int, Any] | None:
         """Return (images, kernel) of the weight gradient; None where direct summation is faster, or takes less memory
@@ -31,7 +59,7 @@ class TiledGradient(Direct):
                 images, arguments = _plan.winograd_gradient(self.geometry, target, self.channels_last, m)
                 kernel = kernels.load("winograd_gradient").WinogradGradient(**arguments)
                 if kernel.shared_bytes + kernel.thread_bytes <= _settings.max_workspace():
-                    self._gradient = (images, kernel)
+                    self._gradient, self._weight_m = (images, kernel), m
             self._gradient_known = True
         return self._gradient
 
@@ -41,9 +69,10 @@ class TiledGradient(Direct):
 
 
 class Winograd(TiledGradient):
-    """One convolution of stride 1 or 2 by Winograd's algorithm; the gradients at stride 2 by direct summation."""
+    """One convolution of stride 1 or 2 by Winograd's algorithm."""
 
     m = 4
+    fixed = True
     _pack_work = 16
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
@@ -55,16 +84,11 @@ class Winograd(TiledGradient):
             found = self._forward[rectified] = (images, kernel)
         return found
 
-    def transposed_walk(self, rectified: bool = False) -> tuple[int, Any]:
-        """Return (images, kernel) of the input gradient, which is the transposed convolution."""
-        if _plan.winograd_gradient_obstacle(self.geometry, self.m):
-            return super().transposed_walk(rectified)
-        found = self._transposed.get(rectified)
-        if found is None:
-            images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m, gradient=True)
-            kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
-            found = self._transposed[rectified] = (images, kernel)
-        return found
+    def transposed_tile(self) -> int:
+        """Return the edge of the tiles of the input gradient; 0: by direct summation."""
+        if not self.fixed:
+            return super().transposed_tile()
+        return 0 if _plan.winograd_input_gradient_obstacle(self.geometry, self.m) else self.m
 
 
 class WinogradF2(Winograd):
@@ -76,9 +100,10 @@ class WinogradF2(Winograd):
 
 
 class WinogradF2Auto(WinogradF2):
-    """The same where nobody asked for its accuracy: the weight gradient may go by F(4 x 4, 3 x 3)."""
+    """The same where nobody asked for its accuracy: the gradients may go by F(4 x 4, 3 x 3)."""
 
     gradient_m = 4
+    fixed = False
 
 
 class WinogradF4(Winograd):
@@ -86,3 +111,9 @@ class WinogradF4(Winograd):
 
     name = "winograd_f4"
     m = 4
+
+
+class WinogradF4Auto(WinogradF4):
+    """The same where nobody asked for it: the gradients go by what is fastest."""
+
+    fixed = False

@@ -25,6 +25,7 @@ _kernel = load("pooling")
 _gradient = load("pooling_gradient")
 _places = load("pooling_places")
 INT64 = np.dtype(np.int64)
+UINT8 = np.dtype(np.uint8)
 #: What reading or writing an element is worth in floating-point operations when the number of threads is chosen.
 WORK = 8
 #: Plans have tables as long as an axis: of longer ones fewer are kept.
@@ -54,12 +55,17 @@ class Plan:
     @functools.cached_property
     def gradient(self) -> Any:
         """The kernel of the gradient."""
-        return _gradient.PoolGradient(*self._windows, self._average)
+        finder = self.forward if self._average is None else None
+        return _gradient.PoolGradient(*self._windows, self._average, finder)
 
     @functools.cached_property
     def places(self) -> Any:
-        """The kernel that finds maxima of windows of any kind and their places."""
-        return _places.Windows(*self._windows)
+        """The kernel that finds maxima of windows of any kind and their places, and goes back by places."""
+        return _places.Windows(*self._windows, self.forward if self.forward.finds_places(False) else None)
+
+    def finder(self, last: bool) -> Any:
+        """Return the kernel that finds places fastest."""
+        return self.forward if self.forward.finds_places(last) else self.places
 
 
 def _windows_plan(
@@ -100,11 +106,13 @@ def plan(
     """Return the plan of a pool whose windows are a kernel; the same object for the same arguments."""
     if ceil_mode is not False and ceil_mode is not True:
         flag(operation, "ceil_mode", ceil_mode)
-    try:
-        how = (frozen(kernel_size), frozen(stride), frozen(padding), frozen(dilation))
-    except TypeError:
-        # Integers of other kinds become ints; what is no integer is told so.
-        how = frozen_windows(operation, rank, kernel_size, stride, padding, dilation)
+    how = (kernel_size, stride, padding, dilation)
+    if type(kernel_size) is not int or type(stride) is not int or type(padding) is not int or type(dilation) is not int:
+        try:
+            how = (frozen(kernel_size), frozen(stride), frozen(padding), frozen(dilation))
+        except TypeError:
+            # Integers of other kinds become ints; what is no integer is told so.
+            how = frozen_windows(operation, rank, kernel_size, stride, padding, dilation)
     keep = _cached if max(shape, default=0) < LONG_AXIS else _cached_long
     return keep(operation, rank, shape, *how, ceil_mode, average)
 
@@ -130,8 +138,7 @@ def maximum(plan: Plan, x: Array, return_indices: bool) -> Any:
         plan.forward.maximum(out, None, x, plan.batch, plan.channels, last, threads)
         return out if plan.batched else out[0]
     indices = empty(plan.output_shape, INT64, last)
-    finder = plan.forward if plan.forward.finds_places(last) else plan.places
-    finder.maximum(out, indices, x, plan.batch, plan.channels, last, threads)
+    plan.finder(last).maximum(out, indices, x, plan.batch, plan.channels, last, threads)
     return (out, indices) if plan.batched else (out[0], indices[0])
 
 
@@ -145,16 +152,96 @@ def maximum_backward(operation: str, plan: Plan, x: Array, grad_output: Any, ind
     if not plan.batched:
         x, dy = x[np.newaxis], dy[np.newaxis]
     x, last = ordered(x)
-    if not plan.forward.finds_places(last):
-        indices = empty(plan.output_shape, INT64, last)
-        threads = _settings.threads_for(plan.work)
-        plan.places.maximum(empty(dy.shape, x.dtype, last), indices, x, plan.batch, plan.channels, last, threads)
-        (dx,) = scatter(operation, x, dy, indices, plan.geometry.input)
-        return (dx if plan.batched else dx[0],)
     dy = in_order(dy, last)
     dx = empty(plan.input_shape, x.dtype, last)
-    plan.gradient.maximum_backward(dx, dy, x, None, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
+    back = plan.gradient if plan.forward.goes_back(last) else plan.places
+    back.maximum_backward(dx, dy, x, None, plan.batch, plan.channels, last, _settings.threads_for(plan.work))
     return (dx if plan.batched else dx[0],)
+
+
+#: stride, padding, dilation, ceil_mode
+_DEFAULTS = (None, 0, 1, False)
+
+
+class Maxima:
+    """What the gradient of maxima needs of the forward pass: by which tap (a byte each) or at which place they are."""
+
+    __slots__ = ("_codes", "_dtype", "_indices", "_last", "_name", "_plan")
+
+    def __init__(self, name: str, plan: Plan, dtype: Any, last: bool) -> None:
+        self._name, self._plan, self._dtype, self._last = f"{name}_backward", plan, dtype, last
+        self._codes: Array | None = None
+        self._indices: Array | None = None
+
+    def find(self, x: Array) -> Array:
+        """Return the maxima of ``x``, batched and in order, and remember where they stand."""
+        plan, last = self._plan, self._last
+        out = empty(plan.output_shape, x.dtype, last)
+        threads = _settings.threads_for(plan.work)
+        if plan.forward.finds_codes(last):
+            self._codes = empty((out.size,), UINT8)
+            plan.forward.coded(out, self._codes, x, plan.batch, plan.channels, last, threads)
+        else:
+            self._indices = empty(plan.output_shape, INT64, last)
+            plan.finder(last).maximum(out, self._indices, x, plan.batch, plan.channels, last, threads)
+        return out if plan.batched else out[0]
+
+    def backward(self, grad_output: Any) -> Array:
+        """Return the gradient of the input."""
+        plan, last = self._plan, self._last
+        dy = array(grad_output, self._name, "grad_output")
+        if dy.dtype != self._dtype:
+            same_dtype(self._name, grad_output=dy, input=np.empty(0, self._dtype))
+        check_gradient(self._name, dy.shape, plan.grad_shape)
+        dy = in_order(dy if plan.batched else dy[np.newaxis], last)
+        dx = empty(plan.input_shape, dy.dtype, last)
+        threads = _settings.threads_for(plan.work)
+        if self._codes is not None:
+            plan.gradient.coded_backward(dx, dy, self._codes, plan.batch, plan.channels, last, threads)
+        else:
+            plan.places.maximum_backward(dx, dy, None, self._indices, plan.batch, plan.channels, last, threads)
+        return dx if plan.batched else dx[0]
+
+
+def keep_maxima(name: str, input: Any, *arguments: Any) -> tuple[Array, Maxima]:
+    """
+    Return what the function ``name`` returns, without indices, and what its gradient needs.
+
+    Parameters
+    ----------
+    name : str
+        Of a function that takes maxima: max_pool2d, adaptive_max_pool2d, global_max_pool2d, ...
+    input, *arguments
+        As that function takes them, up to ``ceil_mode`` or ``output_size``.
+
+    Returns
+    -------
+    output : ndarray
+    kept : Maxima
+        ``kept.backward(grad_output)`` is the gradient of the input, which need not be at hand any more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As that function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyconv.functional import keep_maxima
+    >>> y, kept = keep_maxima("max_pool1d", np.array([[1.0, 5, 2, 3]]), 2)
+    >>> y, kept.backward(np.array([[10.0, 20]]))
+    (array([[5., 3.]]), array([[ 0., 10.,  0., 20.]]))
+    """
+    x = array(input, name, "input")
+    rank = int(name[-2])
+    if name.startswith("max_pool"):
+        pool = plan(name, rank, x.shape, *arguments, *_DEFAULTS[len(arguments) - 1 :])
+    else:
+        pool = plan_adaptive(name, rank, x.shape, *(arguments or (1,)))
+    x, last = ordered(x if pool.batched else x[np.newaxis])
+    kept = Maxima(name, pool, x.dtype, last)
+    return kept.find(x), kept
 
 
 def average(plan: Plan, x: Array) -> Array:

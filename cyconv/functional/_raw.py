@@ -208,8 +208,7 @@ def _planned(
     plan = _pool.plan(operation, rank, (*outer, *input), kernel, stride, padding, dilation, ceil_mode, average)
     if average is not None:
         kernels = (plan.forward, plan.forward, plan.gradient, plan.gradient)
-    elif plan.forward.finds_places(last):
-        kernels = (plan.forward, plan.forward, plan.gradient, plan.places)
     else:
-        kernels = (plan.forward, plan.places, plan.places, plan.places)
+        back = plan.gradient if plan.forward.goes_back(last) else plan.places
+        kernels = (plan.forward, plan.finder(last), back, plan.places)
     return PoolWalk(plan.geometry, kernels, plan.work)

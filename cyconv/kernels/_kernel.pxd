@@ -4,7 +4,7 @@ A caller that holds a kernel of any instruction set calls it through these, with
 pointers to C-contiguous or channels-last arrays. They check nothing and return 0, or NO_MEMORY.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 ctypedef Py_ssize_t index
 
@@ -63,3 +63,8 @@ cdef class Pooling:
                                  index images, index channels, bint last, int threads) noexcept nogil
     cdef int average_backward_at(self, bint single, void* dx, const void* dy, index images, index channels, bint last,
                                  int threads) noexcept nogil
+    # Codes of taps: see pool_shape.
+    cdef int coded_at(self, bint single, void* out, uint8_t* codes, const void* x, index images, index channels,
+                      bint last, int threads) noexcept nogil
+    cdef int coded_backward_at(self, bint single, void* dx, const void* dy, const uint8_t* codes, index images,
+                               index channels, bint last, int threads) noexcept nogil

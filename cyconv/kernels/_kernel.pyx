@@ -1,6 +1,6 @@
 """The same functions for Python: arrays instead of pointers, MemoryError instead of a number."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -128,6 +128,14 @@ cdef class Pooling:
                                  int threads) noexcept nogil:
         return NO_MEMORY
 
+    cdef int coded_at(self, bint single, void* out, uint8_t* codes, const void* x, index images, index channels,
+                      bint last, int threads) noexcept nogil:
+        return NO_MEMORY
+
+    cdef int coded_backward_at(self, bint single, void* dx, const void* dy, const uint8_t* codes, index images,
+                               index channels, bint last, int threads) noexcept nogil:
+        return NO_MEMORY
+
     def maximum(self, cnp.ndarray out, indices, cnp.ndarray x, index images, index channels, bint last, int threads):
         """out = maxima of x's windows; indices: None, or an int64 array for where they stand; last: channels-last."""
         cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
@@ -137,6 +145,18 @@ cdef class Pooling:
         cdef int status
         with nogil:
             status = self.maximum_at(single, to, <int64_t*>places, source, images, channels, last, threads)
+        check(status)
+
+    def coded(self, cnp.ndarray out, cnp.ndarray codes, cnp.ndarray x, index images, index channels, bint last,
+              int threads):
+        """out = maxima of x's windows; codes: a uint8 array for the taps where they stand."""
+        cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+        cdef void* to = cnp.PyArray_DATA(out)
+        cdef void* taps = cnp.PyArray_DATA(codes)
+        cdef const void* source = cnp.PyArray_DATA(x)
+        cdef int status
+        with nogil:
+            status = self.coded_at(single, to, <uint8_t*>taps, source, images, channels, last, threads)
         check(status)
 
     def average(self, cnp.ndarray out, cnp.ndarray x, index images, index channels, bint last, int threads):
@@ -165,6 +185,18 @@ cdef class Pooling:
             status = self.maximum_backward_at(single, to, grad, source, <const int64_t*>places, images, channels, last,
                                               threads)
         return check(status)
+
+    def coded_backward(self, cnp.ndarray dx, cnp.ndarray dy, cnp.ndarray codes, index images, index channels, bint last,
+                       int threads):
+        """dx = dy added up where the maxima stood, by the codes of ``coded``."""
+        cdef bint single = cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT
+        cdef void* to = cnp.PyArray_DATA(dx)
+        cdef const void* grad = cnp.PyArray_DATA(dy)
+        cdef const void* taps = cnp.PyArray_DATA(codes)
+        cdef int status
+        with nogil:
+            status = self.coded_backward_at(single, to, grad, <const uint8_t*>taps, images, channels, last, threads)
+        check(status)
 
     def average_backward(self, cnp.ndarray dx, cnp.ndarray dy, index images, index channels, bint last, int threads):
         """dx = dy times its window's factors, added to all pixels of the window."""

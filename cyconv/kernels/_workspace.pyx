@@ -211,7 +211,7 @@ def array(cnp.npy_intp length, str dtype):
 
 
 def empty(tuple shape, str dtype):
-    """Return a new C-contiguous array that begins at a cache line; ``dtype``: "f", "d" or "l" (int64).
+    """Return a new C-contiguous array that begins at a cache line; ``dtype``: "f", "d", "l" (int64) or "B" (uint8).
 
     Large ones come from the pool: the C library would give and take fresh pages for them on every call, which the
     system fills with zeros first.
@@ -219,13 +219,17 @@ def empty(tuple shape, str dtype):
     global stagger
     cdef cnp.npy_intp dims[MOST_AXES]
     cdef int ndim = len(shape), i
-    cdef int typenum = cnp.NPY_FLOAT if dtype == "f" else cnp.NPY_DOUBLE if dtype == "d" else cnp.NPY_INT64
-    cdef Py_ssize_t nbytes = 4 if dtype == "f" else 8
+    cdef int typenum = cnp.NPY_FLOAT
+    cdef Py_ssize_t nbytes = 4
     cdef Workspace block
     cdef Block memory
     cdef char* data
     if ndim > MOST_AXES:
         raise ValueError(f"an array has at most {MOST_AXES} dimensions, not {ndim}")
+    if dtype == "B":
+        typenum, nbytes = cnp.NPY_UINT8, 1
+    elif dtype != "f":
+        typenum, nbytes = cnp.NPY_DOUBLE if dtype == "d" else cnp.NPY_INT64, 8
     for i in range(ndim):
         dims[i] = shape[i]
         nbytes *= dims[i]
@@ -252,6 +256,35 @@ def empty(tuple shape, str dtype):
     cdef cnp.ndarray result = cnp.PyArray_SimpleNewFromData(ndim, dims, typenum, data)
     cnp.set_array_base(result, block)
     return result
+
+
+def empty_last(tuple shape, str dtype):
+    """Return a new (N, C, *spatial) array in channels-last memory; otherwise as ``empty``."""
+    cdef cnp.ndarray result = empty(shape, dtype)
+    cdef cnp.npy_intp* strides = cnp.PyArray_STRIDES(result)
+    cdef cnp.npy_intp step = cnp.PyArray_ITEMSIZE(result)
+    cdef int i, axis, ndim = cnp.PyArray_NDIM(result)
+    for i in range(ndim):
+        axis = 1 if i == 0 else 0 if i == ndim - 1 else ndim - i
+        strides[axis] = step
+        step *= max(cnp.PyArray_DIM(result, axis), 1)
+    cnp.PyArray_UpdateFlags(result, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
+    return result
+
+
+def is_channels_last(cnp.ndarray x):
+    """Whether (N, C, *spatial) ``x`` lies in memory as (N, *spatial, C), and not also as a C-contiguous array."""
+    cdef int i, axis, ndim = cnp.PyArray_NDIM(x)
+    cdef cnp.npy_intp step = cnp.PyArray_ITEMSIZE(x)
+    if ndim < 3 or cnp.PyArray_IS_C_CONTIGUOUS(x):
+        return False
+    for i in range(ndim):
+        axis = 1 if i == 0 else 0 if i == ndim - 1 else ndim - i
+        # The step along an axis of one place means nothing.
+        if cnp.PyArray_DIM(x, axis) != 1 and cnp.PyArray_STRIDE(x, axis) != step:
+            return False
+        step *= cnp.PyArray_DIM(x, axis)
+    return True
 
 
 def release_kept():

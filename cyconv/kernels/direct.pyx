@@ -16,17 +16,20 @@ from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, four, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
-from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, pack_block
+from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, count_inside, first_inside, pack_block
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
     LANES_f64,
+    PAIR_CHANNELS,
+    PAIR_VECTORS,
     PIXEL_CHANNELS,
     PIXEL_VECTORS,
     cold,
     fetching_tile,
     flush_denormals,
     lanes,
+    pair_tile,
     pixel_tile,
     real,
     rectify,
@@ -52,6 +55,7 @@ from cyconv.kernels.source cimport (
 TILE_PIXELS = CYCONV_TILE_PIXELS
 LANES = {"f": LANES_f32, "d": LANES_f64}
 MOST_PIXEL_CHANNELS = PIXEL_CHANNELS
+MOST_PAIR_CHANNELS = PAIR_CHANNELS
 
 
 cdef class Walk(Convolution):
@@ -68,15 +72,16 @@ cdef class Walk(Convolution):
         self.shape.depth_phases = NULL
         self.shape.source.edges.places = NULL
 
-    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases,
+    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, thin, out_step, phases,
                  block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
-                 bint rectified, weight_strides, bint weight_rows, edges):
+                 bint paired, bint rectified, weight_strides, bint weight_rows, edges):
         """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
+        ``thin``: of one tap, the block of source pixels holds every so many rows and columns;
         ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each;
         ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
-        cdef index itemsize = 4 if dtype == "f" else 8
+        cdef index itemsize = 4 if dtype == "f" else 8, most
         cold()
         self.single = dtype == "f"
         four(source, &s.source.channels, &s.source.depth, &s.source.height, &s.source.width)
@@ -89,12 +94,14 @@ cdef class Walk(Convolution):
         s.source.group_channels, s.group_out = s.source.channels // groups, s.out_channels // groups
         s.group_in = s.source.group_channels * s.source.slices
         two(step, &s.step_row, &s.step_column)
+        two(thin, &s.source.thin_row, &s.source.thin_column)
         two(out_step, &s.out_step_row, &s.out_step_column)
         two(block, &s.block_rows, &s.block_columns)
         s.reduction = reduction
-        s.pixel_vectors, s.tap_major = pixel_vectors, tap_major
+        s.pixel_vectors, s.paired, s.tap_major = pixel_vectors, paired, tap_major
         if pixel_vectors:
-            s.channel_blocks = (s.group_out + PIXEL_CHANNELS - 1) // PIXEL_CHANNELS
+            most = PAIR_CHANNELS if paired else PIXEL_CHANNELS
+            s.channel_blocks = (s.group_out + most - 1) // most
             s.block_channels = (s.group_out + s.channel_blocks - 1) // s.channel_blocks
             s.padded_channels = s.group_out
         else:
@@ -112,8 +119,8 @@ cdef class Walk(Convolution):
         self.lay_out_source(phases, itemsize)
         self.fill_tables(phases)
         self.packed_size = groups * s.padded_channels * s.taps * s.group_in
-        # Vectors over pixels go straight to the output where there is one phase.
-        straight = pixel_vectors and s.phases == 1 and s.source.depth_divisor == 1
+        # Vectors over pixels go straight to the output where there is one phase, or two are brought together.
+        straight = paired or (pixel_vectors and s.phases == 1 and s.source.depth_divisor == 1)
         s.scratch = 0 if straight else s.block_rows * s.block_columns * s.block_channels
         # A vector of pixels may begin in the last row of the block and end behind it.
         self.thread_bytes = ((s.scratch + block_size(&s.source) + 2 * width) * itemsize + 4095) // 4096 * 4096
@@ -274,8 +281,8 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     cdef index column = block // s.groups % s.column_blocks * s.block_columns
     cdef index row = block // s.groups // s.column_blocks % s.row_blocks * s.block_rows
     cdef index image = block // s.groups // s.column_blocks // s.row_blocks
-    cdef index source_row = row // s.out_step_row * s.step_row + s.first_row
-    cdef index source_column = column // s.out_step_column * s.step_column + s.first_column
+    cdef index source_row = row // s.out_step_row * s.step_row * s.source.thin_row + s.first_row
+    cdef index source_column = column // s.out_step_column * s.step_column * s.source.thin_column + s.first_column
     cdef index rows = min(s.block_rows, s.out_height - row), columns = min(s.block_columns, s.out_width - column)
     cdef index b, first, have, channels, last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
     cdef const real* weights
@@ -297,7 +304,13 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         if held[0] != block:
             copy_block(&s.source, source, s.source.group_channels, copy, depth, source_row, source_column)
             held[0] = block
-    if s.pixel_vectors and s.scratch == 0:
+    if s.paired:
+        first = task_group * s.task_blocks * s.block_channels
+        compute_pairs(s, phases, origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
+                      start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
+                      out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, depth,
+                      rows, columns)
+    elif s.pixel_vectors and s.scratch == 0:
         first = task_group * s.task_blocks * s.block_channels
         compute_rows(s, &phases[0], origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
                      start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
@@ -351,6 +364,9 @@ cdef void compute_block(const Shape* s, const Phase* phases, const real* origin,
         if s.tap_major:
             compute_taps(s, phase, origin, weights, start, vectors, scratch, row, column, rows, columns)
             continue
+        if s.phases == 1 and s.step_row == s.step_column == 1 and s.source.pitch == columns * s.source.pixel:
+            # Neither a stride nor pixels beside the window: all rows are one.
+            phase_rows, phase_columns = 1, rows * columns
         to = scratch + (phase.row * columns + phase.column) * channels
         t = 0
         while True:
@@ -399,16 +415,6 @@ cdef void compute_phase(const Shape* s, const real* origin, const int32_t* table
             q += pixels * step
             o += pixels * ldo
         i += height
-
-
-cdef inline index first_inside(index start, index step) noexcept nogil:
-    """First i with start + i * step >= 0."""
-    return 0 if start >= 0 else (step - 1 - start) // step
-
-
-cdef inline index count_inside(index start, index step, index length, index most) noexcept nogil:
-    """Number of i with start + i * step < length, at most ``most``."""
-    return 0 if start >= length else min(most, (length - start + step - 1) // step)
 
 
 cdef void compute_taps(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* start,
@@ -480,6 +486,50 @@ cdef void compute_vectors(const Shape* s, const Phase* phase, const real* origin
                    out + k * plane, plane, to, stored)
         k += some
         ahead += width
+
+
+cdef void compute_pairs(const Shape* s, const Phase* phases, const real* origin, const real* weights, const real* bias,
+                        index channels, real* out, index depth, index rows, index columns) noexcept nogil:
+    """A block of output pixels, vectors over pixels, two phases of each row together: straight into the output.
+
+    All channels of one tile of pixels first, as in compute_rows; an even number of ``columns``.
+    """
+    cdef index width = lanes(origin), half = columns // 2, stored = min(width, half), p, i, j, k, count
+    cdef index start[PAIR_VECTORS]
+    cdef index to[PAIR_VECTORS]
+    cdef Phase even, odd
+    for p in range(s.out_step_row):
+        even, odd = at_depth(s, &phases[2 * p], depth), at_depth(s, &phases[2 * p + 1], depth)
+        i = j = 0
+        while p + i * s.out_step_row < rows:
+            count = 0
+            while count < PAIR_VECTORS and p + i * s.out_step_row < rows:
+                # As there, the last vector of a row ends with the row.
+                k = min(j, half - stored)
+                start[count] = i * s.source.pitch + k
+                to[count] = (p + i * s.out_step_row) * s.out_width + 2 * k
+                count += 1
+                j += width
+                if j >= half:
+                    i, j = i + 1, 0
+            for k in range(count, PAIR_VECTORS):
+                start[k], to[k] = start[count - 1], to[count - 1]
+            compute_pair_vectors(s, &even, &odd, origin, start, weights, bias, channels, out, to, stored)
+
+
+cdef void compute_pair_vectors(const Shape* s, const Phase* even, const Phase* odd, const real* origin,
+                               const index* start, const real* weights, const real* bias, index channels, real* out,
+                               const index* to, index stored) noexcept nogil:
+    """One tile of pixels of two phases."""
+    cdef index plane = s.out_depth * s.out_height * s.out_width, k = 0
+    cdef real floor = 0 if s.rectified else -INFINITY
+    cdef int some
+    while k < channels:
+        some = <int>min(s.block_channels, channels - k)
+        pair_tile(some, origin, start, even.table, odd.table, even.taps, weights + even.weights * some,
+                  weights + odd.weights * some, bias + k, floor, out + k * plane, plane, to, stored)
+        weights += some * s.taps * s.group_in
+        k += some
 
 
 cdef void compute_phase_rows(const Shape* s, const Phase* phases, const real* origin, const real* weights,

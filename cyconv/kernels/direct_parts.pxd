@@ -36,6 +36,7 @@ cdef struct Shape:
     index block_channels, channel_blocks, task_blocks, padded_channels
     bint tap_major  # one tap after the other, each only where it meets the image
     bint pixel_vectors  # vectors over pixels instead of over output channels
+    bint paired  # these, and two phases at once, whose pixels alternate in the rows of the output
     index scratch  # elements of the results of one block
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
     bint rectified
@@ -48,6 +49,16 @@ cdef struct Shape:
 cdef struct Weights:
     index out, into, group  # from an output channel, an input channel, a group to the next
     bint rows
+
+
+cdef inline index first_inside(index start, index step) noexcept nogil:
+    """First i with start + i * step >= 0."""
+    return 0 if start >= 0 else (step - 1 - start) // step
+
+
+cdef inline index count_inside(index start, index step, index length, index most) noexcept nogil:
+    """Number of i with start + i * step < length, at most ``most``."""
+    return 0 if start >= length else min(most, (length - start + step - 1) // step)
 
 
 cdef inline void pack_block(const Shape* s, const Phase* phases, const Weights* w, const real* weight, real* packed,

@@ -270,36 +270,40 @@ static __attribute__((noinline, unused)) void NAME(sum_planes)(T *out, const T *
     NAME(join_planes)(CYCONV_SUM, out, x, x_end, area, n, factor);
 }
 
+/* Two neighbouring vectors (or what there is of them, `left` elements) of a row, and below them of the next one. */
+CYCONV_INLINE void NAME(load_pairs)(VEC *v, const T *top, ptrdiff_t pitch, const T *x_end, ptrdiff_t left)
+{
+    const T *bottom = top + pitch;
+    if (bottom + 2 * LANES <= x_end) {
+        /* A row of one vector: whatever the second one is, nobody reads it. */
+        v[0] = NAME(load)(top);
+        v[1] = left <= LANES ? v[0] : NAME(load)(top + LANES);
+        v[2] = NAME(load)(bottom);
+        v[3] = left <= LANES ? v[2] : NAME(load)(bottom + LANES);
+    } else {
+        ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
+        v[0] = NAME(load_part)(top, first);
+        v[1] = NAME(load_part)(top + first, rest);
+        v[2] = NAME(load_part)(bottom, first);
+        v[3] = NAME(load_part)(bottom + first, rest);
+    }
+}
+
 /* One row of 2 x 2 windows at stride 2: joined down the columns first, then the even with the odd columns. */
 CYCONV_INLINE void NAME(join_pairs)(const int op, T *out, const T *out_end, const T *x, const T *x_end, ptrdiff_t pitch,
                                     ptrdiff_t n, T factor)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t q = NAME(step_back)(i, n);
-        const T *a = x + 2 * q, *b = a + pitch;
-        ptrdiff_t left = 2 * NAME(least)(n - q, LANES);
-        VEC v[4];
-        if (b + 2 * LANES <= x_end) {
-            v[0] = NAME(load)(a);
-            v[1] = NAME(load)(b);
-            /* A row of one vector: whatever the upper half is, nobody reads it. */
-            v[2] = left <= LANES ? v[0] : NAME(load)(a + LANES);
-            v[3] = left <= LANES ? v[1] : NAME(load)(b + LANES);
-        } else {
-            ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
-            v[0] = NAME(load_part)(a, first);
-            v[1] = NAME(load_part)(b, first);
-            v[2] = NAME(load_part)(a + first, rest);
-            v[3] = NAME(load_part)(b + first, rest);
-        }
-        VEC low, high;
+        VEC v[4], low, high;
+        NAME(load_pairs)(v, x + 2 * q, pitch, x_end, 2 * NAME(least)(n - q, LANES));
         if (op == CYCONV_SUM) {
-            low = v[0] + v[1];
-            high = v[2] + v[3];
+            low = v[0] + v[2];
+            high = v[1] + v[3];
             low = (NAME(every_second)(low, high, 0) + NAME(every_second)(low, high, 1)) * factor;
         } else {
-            low = NAME(maximum_or_nan)(v[0], v[1]);
-            high = NAME(maximum_or_nan)(v[2], v[3]);
+            low = NAME(maximum_or_nan)(v[0], v[2]);
+            high = NAME(maximum_or_nan)(v[1], v[3]);
             low = NAME(maximum_or_nan)(NAME(every_second)(low, high, 0), NAME(every_second)(low, high, 1));
         }
         NAME(store_below)(out + q, out_end, low, n - q);
@@ -318,6 +322,79 @@ static __attribute__((noinline, unused)) void NAME(sum_pairs)(T *out, const T *o
 {
     for (ptrdiff_t p = 0; p < rows; p++)
         NAME(join_pairs)(CYCONV_SUM, out + p * n, out_end, x + 2 * p * pitch, x_end, pitch, n, factor);
+}
+
+/* Tap codes are bytes in memory, integers as wide as T in registers. n: how many of a vector there are. */
+CYCONV_INLINE void NAME(store_codes)(uint8_t *p, IVEC code, ptrdiff_t n)
+{
+#if defined(__AVX512F__)
+    if (sizeof(T) == 4)
+        _mm512_mask_cvtepi32_storeu_epi8(p, n >= LANES ? 0xffff : (1u << n) - 1, (__m512i)code);
+    else
+        _mm512_mask_cvtepi64_storeu_epi8(p, n >= LANES ? 0xff : (1u << n) - 1, (__m512i)code);
+#else
+    for (int k = 0; k < LANES && k < n; k++)
+        p[k] = (uint8_t)code[k];
+#endif
+}
+CYCONV_INLINE IVEC NAME(load_codes)(const uint8_t *p, ptrdiff_t n)
+{
+#if defined(__AVX512BW__)
+    __m128i bytes = _mm_maskz_loadu_epi8(n >= LANES ? (1u << LANES) - 1 : (1u << n) - 1, p);
+    return (IVEC)(sizeof(T) == 4 ? _mm512_cvtepu8_epi32(bytes) : _mm512_cvtepu8_epi64(bytes));
+#else
+    uint8_t part[16];
+    if (n < LANES) {
+        for (int k = 0; k < LANES; k++)
+            part[k] = k < n ? p[k] : 255;
+        p = part;
+    }
+#if defined(__AVX2__)
+    int32_t four;
+    memcpy(&four, p, 4);
+    return (IVEC)(sizeof(T) == 4 ? _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))
+                                 : _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four)));
+#else
+    IVEC code;
+    CYCONV_UNROLL
+    for (int k = 0; k < LANES; k++)
+        code[k] = p[k];
+    return code;
+#endif
+#endif
+}
+
+/* n names of taps as bytes. */
+static __attribute__((noinline, unused)) void NAME(narrow)(uint8_t *to, const BITS *name, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES)
+        NAME(store_codes)(to + i, *(const NAME(uivec) *)(name + i), n - i);
+}
+
+/* Maxima of `rows` rows of 2 x 2 windows at stride 2, and which of the four they are; arrays as of max_pairs. */
+static __attribute__((noinline, unused)) void NAME(coded_pairs)(T *out, const T *out_end, uint8_t *code, const T *x,
+                                                                const T *x_end, ptrdiff_t pitch, ptrdiff_t rows,
+                                                                ptrdiff_t n)
+{
+    for (ptrdiff_t p = 0; p < rows; p++, out += n, code += n, x += 2 * pitch)
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            ptrdiff_t q = NAME(step_back)(i, n);
+            VEC v[4], best, next;
+            NAME(load_pairs)(v, x + 2 * q, pitch, x_end, 2 * NAME(least)(n - q, LANES));
+            best = NAME(every_second)(v[0], v[1], 0);
+            next = NAME(every_second)(v[0], v[1], 1);
+            IVEC larger = NAME(better)(best, next), which = larger & 1;
+            best = NAME(pick)(larger, next, best);
+            CYCONV_UNROLL
+            for (int k = 2; k < 4; k++) {
+                next = NAME(every_second)(v[2], v[3], k - 2);
+                larger = NAME(better)(best, next);
+                which = (larger & k) | (~larger & which);
+                best = NAME(pick)(larger, next, best);
+            }
+            NAME(store_below)(out + q, out_end, best, n - q);
+            NAME(store_codes)(code + q, which, n - q);
+        }
 }
 
 /* One row of a plane into `stride` rows of every stride-th element, so that each tap of neighbouring windows is a
@@ -410,12 +487,13 @@ CYCONV_INLINE int NAME(any)(IVEC mask)
 }
 
 /* Maximum and its tap for a row of windows over n split rows: row k at row[k], its tap s at tap[s] behind that, called
- * name[k] + s * step. first_column[q] is what the first tap of window q that meets a column adds to a name, or -1: the
- * first pixel wins where nothing is larger than -inf. best, name and first_column have room for whole vectors. */
-CYCONV_INLINE IVEC NAME(first_tap)(const BITS *first_column, const ptrdiff_t *name, ptrdiff_t n)
+ * name[k] + s * step. first_column[q] is the first tap of window q that meets a column, or -1: the first pixel wins
+ * where nothing is larger than -inf. best, name and first_column have room for whole vectors. */
+CYCONV_INLINE IVEC NAME(first_tap)(const BITS *first_column, const ptrdiff_t *name, ptrdiff_t n, ptrdiff_t step)
 {
     IVEC which = *(const NAME(uivec) *)first_column;
-    return n > 0 ? which + ((which >= 0) & (BITS)name[0]) : which | -1;
+    IVEC named = which * (BITS)step + (BITS)(n > 0 ? name[0] : 0);
+    return n > 0 ? named | (which < 0) : which | -1;
 }
 static __attribute__((noinline, unused)) void NAME(best_taps_or_nan)(T *best, BITS *to, const T *base,
                                                                      const BITS *first_column, const ptrdiff_t *row,
@@ -424,7 +502,7 @@ static __attribute__((noinline, unused)) void NAME(best_taps_or_nan)(T *best, BI
                                                                      ptrdiff_t step, ptrdiff_t windows)
 {
     for (ptrdiff_t q = 0; q < windows; q += LANES) {
-        NAME(choice) c = NAME(choose_from)(NAME(first_tap)(first_column + q, name, n));
+        NAME(choice) c = NAME(choose_from)(NAME(first_tap)(first_column + q, name, n, step));
         for (ptrdiff_t k = 0; k < n; k++)
             for (ptrdiff_t s = 0; s < taps; s++)
                 NAME(choose)(&c, NAME(load)(base + row[k] + q + tap[s]), (BITS)(name[k] + s * step));
@@ -439,7 +517,8 @@ CYCONV_INLINE void NAME(best_taps_of)(T *best, BITS *to, const T *base, const BI
 {
     IVEC nan = {0};
     for (ptrdiff_t q = 0; q < windows; q += LANES) {
-        NAME(quick) c = {(VEC){0} + NEUTRAL(CYCONV_MAXIMUM), (VEC){0}, NAME(first_tap)(first_column + q, name, n)};
+        NAME(quick) c = {(VEC){0} + NEUTRAL(CYCONV_MAXIMUM), (VEC){0},
+                         NAME(first_tap)(first_column + q, name, n, step)};
         for (ptrdiff_t k = 0; k < n; k++) {
             const T *p = base + row[k] + q;
             for (ptrdiff_t s = 0; s < taps; s++)
@@ -471,16 +550,24 @@ static __attribute__((noinline, unused)) void NAME(best_taps)(T *best, BITS *to,
 static __attribute__((noinline, unused)) ptrdiff_t NAME(best_in_run)(const T *p, const T *x_end, ptrdiff_t n, T *best)
 {
     VEC v = NAME(join_run)(CYCONV_MAXIMUM, p, x_end, n);
-    T top = v[0];
+    T top;
     ptrdiff_t i = 0;
-    for (int k = 1; k < LANES; k++)
-        top = NAME(join_one)(CYCONV_MAXIMUM, top, v[k]);
+    CYCONV_UNROLL
+    for (int half = LANES / 2; half; half /= 2)
+        v = NAME(maximum_or_nan)(NAME(every_second)(v, v, 0), NAME(every_second)(v, v, 1));
+    top = v[0];
     if (top != top) {
         for (i = n - 1; p[i] == p[i]; i--)
             ;
     } else {
         for (; i + LANES <= n && !NAME(any)(NAME(load)(p + i) == top); i += LANES)
             ;
+#if defined(__AVX512DQ__)
+        if (i + LANES <= n) {
+            __m512i here = (__m512i)(NAME(load)(p + i) == top);
+            i += __builtin_ctz(sizeof(T) == 4 ? _mm512_movepi32_mask(here) : _mm512_movepi64_mask(here));
+        }
+#endif
         for (; p[i] != top; i++)
             ;
     }

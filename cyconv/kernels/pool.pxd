@@ -1,6 +1,6 @@
 """What the pooling kernels take from pool.h and pool_pixels.h; integers beside reals have their size, go by type."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from cyconv.kernels.pool_axis cimport index
 from cyconv.kernels.simd cimport real
@@ -39,6 +39,12 @@ cdef extern from "pool_pixels.h" nogil:
                        index n) noexcept
     void max_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
                        index rows, index n) noexcept
+    void coded_pairs_f32(float* out, const float* out_end, uint8_t* code, const float* x, const float* x_end,
+                         index pitch, index rows, index n) noexcept
+    void coded_pairs_f64(double* out, const double* out_end, uint8_t* code, const double* x, const double* x_end,
+                         index pitch, index rows, index n) noexcept
+    void narrow_f32(uint8_t* to, const int32_t* name, index n) noexcept
+    void narrow_f64(uint8_t* to, const int64_t* name, index n) noexcept
     void sum_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
                        index n, float factor) noexcept
     void sum_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
@@ -150,6 +156,21 @@ cdef inline void max_pairs(real* out, const real* out_end, const real* x, const 
         max_pairs_f32(out, out_end, x, x_end, pitch, rows, n)
     else:
         max_pairs_f64(out, out_end, x, x_end, pitch, rows, n)
+
+
+cdef inline void coded_pairs(real* out, const real* out_end, uint8_t* code, const real* x, const real* x_end,
+                             index pitch, index rows, index n) noexcept nogil:
+    if real is float:
+        coded_pairs_f32(out, out_end, code, x, x_end, pitch, rows, n)
+    else:
+        coded_pairs_f64(out, out_end, code, x, x_end, pitch, rows, n)
+
+
+cdef inline void narrow(uint8_t* to, const real* name, index n) noexcept nogil:
+    if real is float:
+        narrow_f32(to, <const int32_t*>name, n)
+    else:
+        narrow_f64(to, <const int64_t*>name, n)
 
 
 cdef inline void sum_pairs(real* out, const real* out_end, const real* x, const real* x_end, index pitch, index rows,

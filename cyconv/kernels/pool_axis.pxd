@@ -15,17 +15,22 @@ ctypedef Py_ssize_t index
 cdef struct Axis:
     index length, windows  # pixels, windows
     index taps, stride, low, dilation
-    # Of each window: its first pixel inside the input, how many there are (dilation apart), which tap meets the first
+    # Of each window: its first pixel inside the input, how many there are (dilation apart), which tap meets the first,
+    # and where tap 0 stands, inside the input or not
     int32_t* first
     int32_t* count
     int32_t* tap
-    # Of each pixel: the first window that it belongs to, how many there are (window_step apart), and the tap by which
-    # it meets the first one (less tap_step for each further one)
+    int32_t* start
+    # Of each pixel: the first window that it belongs to, how many there are (window_step apart), and where in `met` the
+    # taps begin by which it meets them
     int32_t* window
     int32_t* belongs
-    int32_t* by_tap
-    index window_step, tap_step
+    int32_t* meets
+    int32_t* met
+    index window_step
     index most  # pixels of the largest window
+    index reach  # taps of the largest window, whether they meet a pixel or not
+    index meetings  # pixels of all windows
     # Averages: one over the places of each window
     double* factor
     float* factor32
@@ -34,20 +39,38 @@ cdef struct Axis:
 cdef inline void free_axis(Axis* a) noexcept:
     discard(a.first)
     discard(a.window)
+    discard(a.met)
     discard(a.factor)
     discard(a.factor32)
 
 
 cdef inline int allocate_axis(Axis* a) except -1:
-    a.first = <int32_t*>zeroed(3 * a.windows, sizeof(int32_t))
+    a.first = <int32_t*>zeroed(4 * a.windows, sizeof(int32_t))
     a.window = <int32_t*>zeroed(3 * a.length, sizeof(int32_t))
     a.factor = <double*>zeroed(a.windows, sizeof(double))
     # Whole vectors of them are read.
     a.factor32 = <float*>zeroed(a.windows, sizeof(float))
     if a.first == NULL or a.window == NULL or a.factor == NULL or a.factor32 == NULL:
         raise MemoryError("cyconv: no memory for the tables of a pooling layer")
-    a.count, a.tap = a.first + a.windows, a.first + 2 * a.windows
-    a.belongs, a.by_tap = a.window + a.length, a.window + 2 * a.length
+    a.count, a.tap, a.start = a.first + a.windows, a.first + 2 * a.windows, a.first + 3 * a.windows
+    a.belongs, a.meets = a.window + a.length, a.window + 2 * a.length
+    return 0
+
+
+cdef inline int find_met(Axis* a) except -1:
+    """By which taps the pixels meet their windows: for gradients that are gathered by taps."""
+    cdef index i, m, p, n = 0
+    for i in range(a.length):
+        a.meets[i] = <int32_t>n
+        n += a.belongs[i]
+    a.met = <int32_t*>zeroed(n + 1, sizeof(int32_t))
+    if a.met == NULL:
+        raise MemoryError("cyconv: no memory for the tables of a pooling layer")
+    for i in range(a.length):
+        p = a.window[i]
+        for m in range(a.belongs[i]):
+            a.met[a.meets[i] + m] = <int32_t>((i - a.start[p]) // a.dilation)
+            p += a.window_step
     return 0
 
 
@@ -75,7 +98,7 @@ cdef inline index inverse(index a, index n) noexcept nogil:
 
 cdef inline int regular_axis(Axis* a, index high, bint include_pad) except -1:
     """Tables of a kernel at every stride; ``length`` to ``dilation`` are set. Averages count the padding or do not."""
-    cdef index p, i, tap, start, count, lowest, highest, g, r, factor, residue
+    cdef index p, i, tap, start, count, lowest, highest, g, r, factor, residue, tap_step
     if a.windows == 1:
         a.stride = 1
     if a.taps == 1:
@@ -87,7 +110,9 @@ cdef inline int regular_axis(Axis* a, index high, bint include_pad) except -1:
         a.count[p] = <int32_t>count
         a.tap[p] = <int32_t>(tap if count else 0)
         a.first[p] = <int32_t>(start + tap * a.dilation if count else 0)
+        a.start[p] = <int32_t>(start if count else 0)
         a.most = max(a.most, count)
+        a.meetings += count
         if include_pad:
             count = inside(start, -a.low, a.length + high, a.taps, a.dilation, &tap)
         a.factor[p] = 1.0 / count if count else 0
@@ -95,8 +120,8 @@ cdef inline int regular_axis(Axis* a, index high, bint include_pad) except -1:
     g, r = a.stride, a.dilation
     while r:
         g, r = r, g % r
-    a.window_step, a.tap_step = a.dilation // g, a.stride // g
-    factor = inverse(a.tap_step, a.window_step) if a.window_step > 1 else 0
+    a.window_step, tap_step = a.dilation // g, a.stride // g
+    factor = inverse(tap_step, a.window_step) if a.window_step > 1 else 0
     for i in range(a.length):
         start = i + a.low
         highest = min(start // a.stride, a.windows - 1)
@@ -110,7 +135,7 @@ cdef inline int regular_axis(Axis* a, index high, bint include_pad) except -1:
         if lowest <= highest:
             a.window[i] = <int32_t>lowest
             a.belongs[i] = <int32_t>((highest - lowest) // a.window_step + 1)
-            a.by_tap[i] = <int32_t>((start - lowest * a.stride) // a.dilation)
+    a.reach = a.taps
     return 0
 
 
@@ -120,13 +145,15 @@ cdef inline int adaptive_axis(Axis* a) except -1:
     a.taps = a.stride = a.dilation = a.window_step = 1
     allocate_axis(a)
     for p in range(n):
-        a.first[p] = <int32_t>(p * h // n)
+        a.first[p] = a.start[p] = <int32_t>(p * h // n)
         a.count[p] = <int32_t>(((p + 1) * h + n - 1) // n - p * h // n)
         a.most = max(a.most, <index>a.count[p])
+        a.meetings += a.count[p]
         a.factor[p] = 1.0 / a.count[p]
     for i in range(h):
         a.window[i] = <int32_t>(i * n // h)
         a.belongs[i] = <int32_t>(((i + 1) * n + h - 1) // h - i * n // h)
+    a.reach = a.most
     return 0
 
 

@@ -1,8 +1,8 @@
 /* The vector parts of the gradients of pooling: what each pixel takes from the windows that it belongs to.
  *
- * Gradients of averages, and channels-last those of maxima whose windows overlap, are gathered: a pixel adds up
- * what it takes from its windows, and is written once. Other gradients of maxima are scattered, window by window. As in pool.h, a vector may be written beyond the
- * end of its row, where what follows is written afterwards, but not beyond `dx_end`.
+ * Gradients of averages, and channels-last those of maxima, are gathered: a pixel adds up what it takes from its
+ * windows, and is written once. Other gradients of maxima are scattered, window by window. As in pool.h, a vector may be
+ * written beyond the end of its row, where what follows is written afterwards, but not beyond `dx_end`.
  */
 #ifndef T /* the first time: once for each element type */
 #ifndef CYCONV_POOL_GRADIENT_H
@@ -16,11 +16,11 @@ typedef struct {
     ptrdiff_t taps;
 } pool_phase;
 
-/* Channels-last: the windows of one pixel, `rows` x `columns`, of a gradient and of the places of its maxima. */
+/* Channels-last: the windows of one pixel, how far apart they are, and by which taps it meets them. */
 typedef struct {
-    const ptrdiff_t *dy, *place; /* of each row: where it begins */
-    ptrdiff_t rows, columns, dy_step, place_step;
-} pool_windows;
+    ptrdiff_t slices, rows, columns, slice_step, row_step, column_step, slice_code, row_code;
+    const int32_t *slice_tap, *row_tap, *column_tap;
+} pool_meeting;
 
 #define T float
 #define BITS int32_t
@@ -60,20 +60,8 @@ CYCONV_INLINE void NAME(pair_row_backward)(T *dx, const T *dx_end, const T *dy, 
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
-        const T *top = x + 2 * q, *bottom = top + width;
         VEC v[4], best, g = NAME(load_below)(dy + q, dy_end, n - q, 0);
-        if (bottom + 2 * LANES <= x_end) {
-            v[0] = NAME(load)(top);
-            v[1] = left <= LANES ? v[0] : NAME(load)(top + LANES);
-            v[2] = NAME(load)(bottom);
-            v[3] = left <= LANES ? v[2] : NAME(load)(bottom + LANES);
-        } else {
-            ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
-            v[0] = NAME(load_part)(top, first);
-            v[1] = NAME(load_part)(top + first, rest);
-            v[2] = NAME(load_part)(bottom, first);
-            v[3] = NAME(load_part)(bottom + first, rest);
-        }
+        NAME(load_pairs)(v, x + 2 * q, width, x_end, left);
         VEC a = NAME(every_second)(v[0], v[1], 0), b = NAME(every_second)(v[0], v[1], 1);
         VEC c = NAME(every_second)(v[2], v[3], 0), d = NAME(every_second)(v[2], v[3], 1);
         IVEC second = NAME(better)(a, b);
@@ -102,6 +90,22 @@ static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, co
         NAME(pair_row_backward)(dx + 2 * p * width, dx_end, dy + p * n, dy_end, x + 2 * p * width, x_end, width, n);
 }
 
+/* The same by tap codes. */
+static __attribute__((noinline, unused)) void NAME(coded_pairs_backward)(T *dx, const T *dx_end, const T *dy,
+                                                                         const T *dy_end, const uint8_t *code,
+                                                                         ptrdiff_t width, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t p = 0; p < rows; p++, dx += 2 * width, dy += n, code += n) {
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
+            IVEC which = NAME(load_codes)(code + q, n - q), g = (IVEC)NAME(load_below)(dy + q, dy_end, n - q, 0);
+            NAME(store_pairs)(dx + 2 * q, dx_end, (VEC)(g & (which == 0)), (VEC)(g & (which == 1)), left);
+            NAME(store_pairs)(dx + width + 2 * q, dx_end, (VEC)(g & (which == 2)), (VEC)(g & (which == 3)), left);
+        }
+        for (ptrdiff_t j = 2 * n; j < width; j++)
+            dx[j] = dx[width + j] = 0;
+    }
+}
 
 /* The gradient of means of 2 x 2 windows at stride 2: each pixel takes its share of one. */
 static __attribute__((noinline, unused)) void NAME(mean_pairs_backward)(T *dx, const T *dx_end, const T *dy,
@@ -166,6 +170,17 @@ CYCONV_INLINE void NAME(take_phase)(T *to, const T *end, const T *g, const pool_
         NAME(take_phase_of)(to, end, g, f, f->taps, width);
 }
 
+/* Two phases of a row of n pixels, in lines `length` apart, alternately. */
+CYCONV_INLINE void NAME(join_phases)(T *to, const T *end, const T *line, ptrdiff_t length, ptrdiff_t n)
+{
+    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
+        VEC a = NAME(load)(line + j / 2), b = NAME(load)(line + length + j / 2);
+        NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j);
+        if (n - j > LANES)
+            NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES);
+    }
+}
+
 /* A row of n pixels of `stride` phases, phase k of them at places start[k], start[k] + 1, ... with the taps f[k]; `line`
  * has room for two phases, `line_length` apart. */
 static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *end, const T *g, const ptrdiff_t *start,
@@ -177,12 +192,7 @@ static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *en
     } else if (stride == 2) {
         for (int k = 0; k < 2; k++)
             NAME(take_phase)(line + k * line_length, line + (k + 1) * line_length, g + start[k], f + k, (n + 1) / 2);
-        for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-            VEC a = NAME(load)(line + j / 2), b = NAME(load)(line + line_length + j / 2);
-            NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j);
-            if (n - j > LANES)
-                NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES);
-        }
+        NAME(join_phases)(to, end, line, line_length, n);
     } else {
         for (ptrdiff_t k = 0; k < stride && k < n; k++) {
             ptrdiff_t many = (n - k + stride - 1) / stride;
@@ -193,14 +203,114 @@ static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *en
     }
 }
 
-/* dx[q * stride + place[q]] += dy[q], unless place[q] is negative. */
-static __attribute__((noinline, unused)) void NAME(scatter_row)(T *restrict dx, const T *restrict dy,
-                                                                const BITS *restrict place, ptrdiff_t stride,
-                                                                ptrdiff_t n)
+/* sum + g in the lanes where code is `mine` */
+CYCONV_INLINE VEC NAME(add_chosen)(VEC sum, VEC g, IVEC code, IVEC mine)
 {
-    for (ptrdiff_t q = 0; q < n; q++, dx += stride)
-        if (place[q] >= 0)
-            dx[place[q]] += dy[q];
+#if defined(__AVX512F__)
+    if (sizeof(T) == 4)
+        return (VEC)_mm512_mask_add_ps((__m512)sum, _mm512_cmpeq_epi32_mask((__m512i)code, (__m512i)mine), (__m512)sum,
+                                       (__m512)g);
+    return (VEC)_mm512_mask_add_pd((__m512d)sum, _mm512_cmpeq_epi64_mask((__m512i)code, (__m512i)mine), (__m512d)sum,
+                                   (__m512d)g);
+#else
+    return sum + (VEC)((code == mine) & (IVEC)g);
+#endif
+}
+
+/* to[i] = sum over n windows e of g[at[e] + i] where code[at[e] + i] is name[e] */
+CYCONV_INLINE void NAME(take_chosen_block)(const int vectors, T *to, const T *end, const BITS *code, const T *g,
+                                           const ptrdiff_t *at, const ptrdiff_t *name, ptrdiff_t n, ptrdiff_t width)
+{
+    VEC sum[2] = {{0}, {0}};
+    for (ptrdiff_t e = 0; e < n; e++) {
+        IVEC mine = (IVEC){0} + (BITS)name[e];
+        CYCONV_UNROLL
+        for (int k = 0; k < vectors; k++)
+            sum[k] = NAME(add_chosen)(sum[k], NAME(load)(g + at[e] + k * LANES),
+                                      *(const NAME(uivec) *)(code + at[e] + k * LANES), mine);
+    }
+    CYCONV_UNROLL
+    for (int k = 0; k < vectors; k++)
+        NAME(put)(to + k * LANES, end, sum[k], width - k * LANES);
+}
+CYCONV_INLINE void NAME(take_chosen)(T *to, const T *end, const BITS *code, const T *g, const ptrdiff_t *at,
+                                     const ptrdiff_t *name, ptrdiff_t n, ptrdiff_t width)
+{
+    ptrdiff_t i = 0;
+    for (; i + LANES < width; i += 2 * LANES)
+        NAME(take_chosen_block)(2, to + i, end, code + i, g + i, at, name, n, width - i);
+    if (i < width)
+        NAME(take_chosen_block)(1, to + i, end, code + i, g + i, at, name, n, width - i);
+}
+
+/* The gradient of maxima of a row of n pixels: phase k takes from the windows begin[k] to begin[k + 1]; see take_sums. */
+static __attribute__((noinline, unused)) void NAME(take_maxima)(T *to, const T *end, const BITS *code, const T *g,
+                                                                const ptrdiff_t *begin, ptrdiff_t stride,
+                                                                const ptrdiff_t *at, const ptrdiff_t *name, T *line,
+                                                                ptrdiff_t line_length, ptrdiff_t n)
+{
+    if (stride == 1) {
+        NAME(take_chosen)(to, end, code, g, at, name, begin[1], n);
+        return;
+    }
+    for (ptrdiff_t k = 0; k < stride && k < n; k++) {
+        ptrdiff_t many = (n - k + stride - 1) / stride, e = begin[k];
+        T *phase = stride == 2 ? line + k * line_length : line;
+        NAME(take_chosen)(phase, phase + line_length, code, g, at + e, name + e, begin[k + 1] - e, many);
+        if (stride > 2)
+            for (ptrdiff_t i = 0; i < many; i++)
+                to[k + i * stride] = line[i];
+    }
+    if (stride == 2)
+        NAME(join_phases)(to, end, line, line_length, n);
+}
+
+/* n tap codes, as wide as T. */
+static __attribute__((noinline, unused)) void NAME(widen)(BITS *to, const uint8_t *code, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i += LANES)
+        *(NAME(uivec) *)(to + i) = NAME(load_codes)(code + i, n - i);
+}
+
+/* For n windows that begin at the pixels start[q], and `many` of `channels` channels of each: dx at the tap, which
+ * stands place[code] pixels behind that, += dy, where there is a tap (NO_CODE: 255). */
+static __attribute__((noinline, unused)) void NAME(scatter_row)(T *restrict dx, const T *restrict dy,
+                                                                const uint8_t *restrict code,
+                                                                const int32_t *restrict start,
+                                                                const int32_t *restrict place, ptrdiff_t channels,
+                                                                ptrdiff_t many, ptrdiff_t n)
+{
+    if (channels == 1) {
+        for (ptrdiff_t q = 0; q < n; q++)
+            if (code[q] != 255)
+                dx[(ptrdiff_t)start[q] + place[code[q]]] += dy[q];
+        return;
+    }
+    for (ptrdiff_t q = 0; q < n; q++, dy += channels, code += channels) {
+        T *to = dx + start[q] * channels;
+        for (ptrdiff_t c = 0; c < many; c++)
+            if (code[c] != 255)
+                to[place[code[c]] * channels + c] += dy[c];
+    }
+}
+
+/* The same for planes of `area` pixels and n windows each, one after the other, which are cleared first: few at a time,
+ * so that they are at hand. */
+static __attribute__((noinline, unused)) void NAME(scatter_planes)(T *restrict dx, const T *restrict dy,
+                                                                   const uint8_t *restrict code,
+                                                                   const int32_t *restrict start,
+                                                                   const int32_t *restrict place, ptrdiff_t area,
+                                                                   ptrdiff_t n, ptrdiff_t planes)
+{
+    const ptrdiff_t some = area < 4096 ? 4096 / area : 1;
+    for (ptrdiff_t first = 0; first < planes; first += some) {
+        ptrdiff_t many = NAME(least)(some, planes - first);
+        memset(dx, 0, many * area * sizeof(T));
+        for (; many; many--, dx += area, dy += n, code += n)
+            for (ptrdiff_t q = 0; q < n; q++)
+                if (code[q] != 255)
+                    dx[(ptrdiff_t)start[q] + place[code[q]]] += dy[q];
+    }
 }
 
 /* to[i] = sum over rows of g[row[k] + i] */
@@ -291,82 +401,48 @@ static __attribute__((noinline, unused)) void NAME(mean_pixels)(T *dx, const T *
     NAME(store_part)(dx + c, sum, n - c);
 }
 
-/* One pixel's n channels of the gradient of maxima: those of its windows whose maximum is in place `mine`. */
-CYCONV_INLINE void NAME(chosen_block)(const int vectors, T *dx, int add, const T *dy, const BITS *place,
-                                      const pool_windows *w, BITS mine)
+/* One pixel's channels of the gradient of maxima: those of its windows whose tap it is. `vectors` whole vectors, or one
+ * of n elements. */
+CYCONV_INLINE void NAME(chosen_block)(const int vectors, T *dx, const T *dy, const uint8_t *code, const pool_meeting *m,
+                                      ptrdiff_t n)
 {
     VEC sum[4];
     CYCONV_UNROLL
     for (int k = 0; k < vectors; k++)
-        sum[k] = add ? NAME(load)(dx + k * LANES) : (VEC){0};
-    for (ptrdiff_t r = 0; r < w->rows; r++) {
-        const T *g = dy + w->dy[r];
-        const BITS *c = place + w->place[r];
-        for (ptrdiff_t s = 0; s < w->columns; s++, g += w->dy_step, c += w->place_step) {
-            CYCONV_UNROLL
-            for (int k = 0; k < vectors; k++) {
-                IVEC here = *(const NAME(uivec) *)(c + k * LANES) == mine;
-                sum[k] += (VEC)(here & (IVEC)NAME(load)(g + k * LANES));
+        sum[k] = (VEC){0};
+    for (ptrdiff_t t = 0; t < m->slices; t++)
+        for (ptrdiff_t r = 0; r < m->rows; r++) {
+            ptrdiff_t at = t * m->slice_step + r * m->row_step;
+            BITS first = (BITS)(m->slice_tap[t] * m->slice_code + m->row_tap[r] * m->row_code);
+            for (ptrdiff_t s = 0; s < m->columns; s++, at += m->column_step) {
+                IVEC mine = (IVEC){0} + (first + m->column_tap[s]);
+                CYCONV_UNROLL
+                for (int k = 0; k < vectors; k++) {
+                    const T *p = dy + at + k * LANES;
+                    sum[k] = NAME(add_chosen)(sum[k], n < LANES ? NAME(load_part)(p, n) : NAME(load)(p),
+                                              NAME(load_codes)(code + at + k * LANES, n), mine);
+                }
             }
         }
-    }
     CYCONV_UNROLL
     for (int k = 0; k < vectors; k++)
-        NAME(store)(dx + k * LANES, sum[k]);
+        if (n < LANES)
+            NAME(store_part)(dx, sum[k], n);
+        else
+            NAME(store)(dx + k * LANES, sum[k]);
 }
-static __attribute__((noinline, unused)) void NAME(chosen_pixels)(T *dx, int add, const T *dy, const BITS *place,
-                                                                  const pool_windows *w, ptrdiff_t mine, ptrdiff_t n)
+static __attribute__((noinline, unused)) void NAME(chosen_pixels)(T *dx, const T *dy, const uint8_t *code,
+                                                                  const pool_meeting *m, ptrdiff_t n)
 {
     ptrdiff_t c = 0;
     for (; c + 4 * LANES <= n; c += 4 * LANES)
-        NAME(chosen_block)(4, dx + c, add, dy + c, place + c, w, (BITS)mine);
+        NAME(chosen_block)(4, dx + c, dy + c, code + c, m, LANES);
+    for (; c + 2 * LANES <= n; c += 2 * LANES)
+        NAME(chosen_block)(2, dx + c, dy + c, code + c, m, LANES);
     for (; c + LANES <= n; c += LANES)
-        NAME(chosen_block)(1, dx + c, add, dy + c, place + c, w, (BITS)mine);
-    if (c == n)
-        return;
-    VEC sum = {0};
-    if (add)
-        sum = NAME(load_part)(dx + c, n - c);
-    for (ptrdiff_t r = 0; r < w->rows; r++)
-        for (ptrdiff_t s = 0; s < w->columns; s++) {
-            IVEC here = *(const NAME(uivec) *)(place + w->place[r] + s * w->place_step + c) == (BITS)mine;
-            sum += (VEC)(here & (IVEC)NAME(load_part)(dy + w->dy[r] + s * w->dy_step + c, n - c));
-        }
-    NAME(store_part)(dx + c, sum, n - c);
-}
-
-/* The gradient of one window whose first pixel is x: find the tap of each channel, add its gradient there. */
-CYCONV_INLINE void NAME(scatter_vector)(T *dx, const T *dy, const T *x, const pool_block *b, ptrdiff_t part)
-{
-    VEC g = part == LANES ? NAME(load)(dy) : NAME(load_part)(dy, part);
-    NAME(choice) c = NAME(choose_from)((IVEC){0});
-    BITS tap = 0;
-    BLOCK_PIXELS(b, x, p)
-    {
-        NAME(choose)(&c, part == LANES ? NAME(load)(p) : NAME(load_part)(p, part), tap);
-        tap++;
-    }
-    NAME(chosen)(&c);
-    tap = 0;
-    BLOCK_PIXELS(b, x, p)
-    {
-        T *to = dx + (p - x);
-        VEC share = (VEC)((c.tap == tap) & (IVEC)g);
-        if (part == LANES)
-            NAME(store)(to, NAME(load)(to) + share);
-        else
-            NAME(store_part)(to, NAME(load_part)(to, part) + share, part);
-        tap++;
-    }
-}
-static __attribute__((noinline, unused)) void NAME(scatter_pixels)(T *dx, const T *dy, const T *x, const pool_block *b,
-                                                                   ptrdiff_t n)
-{
-    ptrdiff_t c = 0;
-    for (; c + LANES <= n; c += LANES)
-        NAME(scatter_vector)(dx + c, dy + c, x + c, b, LANES);
+        NAME(chosen_block)(1, dx + c, dy + c, code + c, m, LANES);
     if (c < n)
-        NAME(scatter_vector)(dx + c, dy + c, x + c, b, n - c);
+        NAME(chosen_block)(1, dx + c, dy + c, code + c, m, n - c);
 }
 
 #undef NAME

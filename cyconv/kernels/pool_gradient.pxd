@@ -1,6 +1,6 @@
 """What the gradients of pooling take from pool_gradient.h; integers beside real numbers as in pool.pxd."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from cyconv.kernels.pool cimport pool_block
 from cyconv.kernels.pool_axis cimport index
@@ -11,15 +11,20 @@ cdef extern from "pool_gradient.h" nogil:
         const index* shift
         index taps
 
-    ctypedef struct pool_windows:
-        const index* dy
-        const index* place
-        index rows, columns, dy_step, place_step
+    ctypedef struct pool_meeting:
+        index slices, rows, columns, slice_step, row_step, column_step, slice_code, row_code
+        const int32_t* slice_tap
+        const int32_t* row_tap
+        const int32_t* column_tap
 
     void max_pairs_backward_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end, const float* x,
                                 const float* x_end, index width, index rows, index n) noexcept
     void max_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end,
                                 const double* x, const double* x_end, index width, index rows, index n) noexcept
+    void coded_pairs_backward_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end,
+                                  const uint8_t* code, index width, index rows, index n) noexcept
+    void coded_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end,
+                                  const uint8_t* code, index width, index rows, index n) noexcept
     void mean_pairs_backward_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end, index width,
                                  index rows, index n, float factor) noexcept
     void mean_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end, index width,
@@ -31,10 +36,22 @@ cdef extern from "pool_gradient.h" nogil:
                        const pool_phase* f, float* line, index line_length, index n) noexcept
     void take_sums_f64(double* to, const double* end, const double* g, const index* start, index stride,
                        const pool_phase* f, double* line, index line_length, index n) noexcept
-    void scatter_row_f32(float* dx, const float* dy, const int32_t* place, index stride, index n) noexcept
-    void scatter_row_f64(double* dx, const double* dy, const int64_t* place, index stride, index n) noexcept
-    void scatter_pixels_f32(float* dx, const float* dy, const float* x, const pool_block* b, index n) noexcept
-    void scatter_pixels_f64(double* dx, const double* dy, const double* x, const pool_block* b, index n) noexcept
+    void scatter_planes_f32(float* dx, const float* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
+                            index area, index n, index planes) noexcept
+    void scatter_planes_f64(double* dx, const double* dy, const uint8_t* code, const int32_t* start,
+                            const int32_t* place, index area, index n, index planes) noexcept
+    void take_maxima_f32(float* to, const float* end, const int32_t* code, const float* g, const index* begin,
+                         index stride, const index* at, const index* name, float* line, index line_length,
+                         index n) noexcept
+    void take_maxima_f64(double* to, const double* end, const int64_t* code, const double* g, const index* begin,
+                         index stride, const index* at, const index* name, double* line, index line_length,
+                         index n) noexcept
+    void widen_f32(int32_t* to, const uint8_t* code, index n) noexcept
+    void widen_f64(int64_t* to, const uint8_t* code, index n) noexcept
+    void scatter_row_f32(float* dx, const float* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
+                         index channels, index many, index n) noexcept
+    void scatter_row_f64(double* dx, const double* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
+                         index channels, index many, index n) noexcept
     void add_rows_f32(float* to, const float* end, const float* g, const index* row, index rows, index n) noexcept
     void add_rows_f64(double* to, const double* end, const double* g, const index* row, index rows, index n) noexcept
     void scale_rows_f32(float* to, const float* dy, const index* row, const float* weight, index n, const float* factor,
@@ -45,10 +62,8 @@ cdef extern from "pool_gradient.h" nogil:
                          const float* column, const index* step, index n) noexcept
     void mean_pixels_f64(double* dx, const double* dy, const pool_block* b, const double* slice, const double* row,
                          const double* column, const index* step, index n) noexcept
-    void chosen_pixels_f32(float* dx, int add, const float* dy, const int32_t* place, const pool_windows* w, index mine,
-                           index n) noexcept
-    void chosen_pixels_f64(double* dx, int add, const double* dy, const int64_t* place, const pool_windows* w,
-                           index mine, index n) noexcept
+    void chosen_pixels_f32(float* dx, const float* dy, const uint8_t* code, const pool_meeting* m, index n) noexcept
+    void chosen_pixels_f64(double* dx, const double* dy, const uint8_t* code, const pool_meeting* m, index n) noexcept
 
 
 cdef inline void max_pairs_backward(real* dx, const real* dx_end, const real* dy, const real* dy_end, const real* x,
@@ -57,6 +72,14 @@ cdef inline void max_pairs_backward(real* dx, const real* dx_end, const real* dy
         max_pairs_backward_f32(dx, dx_end, dy, dy_end, x, x_end, width, rows, n)
     else:
         max_pairs_backward_f64(dx, dx_end, dy, dy_end, x, x_end, width, rows, n)
+
+
+cdef inline void coded_pairs_backward(real* dx, const real* dx_end, const real* dy, const real* dy_end,
+                                      const uint8_t* code, index width, index rows, index n) noexcept nogil:
+    if real is float:
+        coded_pairs_backward_f32(dx, dx_end, dy, dy_end, code, width, rows, n)
+    else:
+        coded_pairs_backward_f64(dx, dx_end, dy, dy_end, code, width, rows, n)
 
 
 cdef inline void mean_pairs_backward(real* dx, const real* dx_end, const real* dy, const real* dy_end, index width,
@@ -83,18 +106,36 @@ cdef inline void take_sums(real* to, const real* end, const real* g, const index
         take_sums_f64(to, end, g, start, stride, f, line, line_length, n)
 
 
-cdef inline void scatter_row(real* dx, const real* dy, const real* place, index stride, index n) noexcept nogil:
+cdef inline void scatter_planes(real* dx, const real* dy, const uint8_t* code, const int32_t* start,
+                                const int32_t* place, index area, index n, index planes) noexcept nogil:
     if real is float:
-        scatter_row_f32(dx, dy, <const int32_t*>place, stride, n)
+        scatter_planes_f32(dx, dy, code, start, place, area, n, planes)
     else:
-        scatter_row_f64(dx, dy, <const int64_t*>place, stride, n)
+        scatter_planes_f64(dx, dy, code, start, place, area, n, planes)
 
 
-cdef inline void scatter_pixels(real* dx, const real* dy, const real* x, const pool_block* b, index n) noexcept nogil:
+cdef inline void take_maxima(real* to, const real* end, const real* code, const real* g, const index* begin,
+                             index stride, const index* at, const index* name, real* line, index line_length,
+                             index n) noexcept nogil:
     if real is float:
-        scatter_pixels_f32(dx, dy, x, b, n)
+        take_maxima_f32(to, end, <const int32_t*>code, g, begin, stride, at, name, line, line_length, n)
     else:
-        scatter_pixels_f64(dx, dy, x, b, n)
+        take_maxima_f64(to, end, <const int64_t*>code, g, begin, stride, at, name, line, line_length, n)
+
+
+cdef inline void widen(real* to, const uint8_t* code, index n) noexcept nogil:
+    if real is float:
+        widen_f32(<int32_t*>to, code, n)
+    else:
+        widen_f64(<int64_t*>to, code, n)
+
+
+cdef inline void scatter_row(real* dx, const real* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
+                             index channels, index many, index n) noexcept nogil:
+    if real is float:
+        scatter_row_f32(dx, dy, code, start, place, channels, many, n)
+    else:
+        scatter_row_f64(dx, dy, code, start, place, channels, many, n)
 
 
 cdef inline void add_rows(real* to, const real* end, const real* g, const index* row, index rows,
@@ -121,9 +162,9 @@ cdef inline void mean_pixels(real* dx, const real* dy, const pool_block* b, cons
         mean_pixels_f64(dx, dy, b, slice, row, column, step, n)
 
 
-cdef inline void chosen_pixels(real* dx, int add, const real* dy, const real* place, const pool_windows* w, index mine,
+cdef inline void chosen_pixels(real* dx, const real* dy, const uint8_t* code, const pool_meeting* m,
                                index n) noexcept nogil:
     if real is float:
-        chosen_pixels_f32(dx, add, dy, <const int32_t*>place, w, mine, n)
+        chosen_pixels_f32(dx, dy, code, m, n)
     else:
-        chosen_pixels_f64(dx, add, dy, <const int64_t*>place, w, mine, n)
+        chosen_pixels_f64(dx, dy, code, m, n)

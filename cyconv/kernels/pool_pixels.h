@@ -172,7 +172,8 @@ static __attribute__((noinline, unused)) void NAME(best_pixels)(T *best, BITS *p
     for (; c + 4 * LANES <= n; c += 4 * LANES)
         nan |= NAME(best_pixels_block)(4, best ? best + c : 0, place + c, x + c, b, first, slice_places, row_places,
                                        column_places);
-    for (; c + LANES <= n; c += LANES)
+    /* The rest, too, where what lies behind it can be read (as it happens, a NaN there costs time, no more). */
+    for (; c + LANES <= n || (c < n && NAME(last_pixel)(x, b) + c + LANES <= x_end); c += LANES)
         nan |= NAME(best_pixels_block)(1, best ? best + c : 0, place + c, x + c, b, first, slice_places, row_places,
                                        column_places);
     if (NAME(any)(nan))

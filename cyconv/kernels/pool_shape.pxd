@@ -1,5 +1,9 @@
 """One pooling operation as its kernels see it: three axes, lengths of buffers, where things stand in them; and the
-search for the winning taps of a row of windows, which the forward pass and the gradient of maxima share."""
+search for the winning taps of a row of windows.
+
+A *tap code* is the number of a window's tap, in row-major order through all taps of the largest window: a byte, 255 for
+windows that meet no pixel.
+"""
 
 from libc.stdint cimport int32_t, int64_t
 from libc.math cimport INFINITY
@@ -7,13 +11,20 @@ from libc.math cimport INFINITY
 from cyconv.kernels._workspace cimport discard, zeroed
 from cyconv.kernels.pool cimport best_taps, split_row
 from cyconv.kernels.pool_axis cimport Axis, free_axis, index, three_axes
-from cyconv.kernels.simd cimport LANES_f32, cold, real
+from cyconv.kernels.simd cimport CYCONV_VECTOR_BYTES, LANES_f32, cold, real
 
 # What the split rows are laid out for. Larger windows go through the tables of their axes.
 cdef enum:
     MOST_TAPS = 4096
     MOST_STRIDE = 64
     MOST_SCRATCH = 1 << 24
+    NO_CODE = 255
+    MOST_MEETINGS = 1 << 20  # pixels of all windows along an axis: the tables of gradients by tap codes
+    # Bytes of as many planes as a vector has lanes, where these are turned into channels: a second-level cache
+    MOST_TURNED = 1 << 20
+    NARROW = 8  # rows of fewer windows waste too much of a vector, and of the work that a row takes
+    NARROW_NAMED = 16  # the same where maxima are looked for with their taps
+    AT_ONCE = 4  # vectors of planes that are turned together, where they take a quarter of that cache
 
 
 cdef struct Shape:
@@ -24,19 +35,27 @@ cdef struct Shape:
     bint kernel  # ... small enough for buffers made for it
     bint pairs  # 2 x 2 windows at stride 2 within the input, of single slices
     bint whole  # one window, of all pixels
+    bint flat  # ... whose taps are the pixels
+    bint same  # every pixel is a window
+    bint coded  # tap codes are bytes
     # The joined rows of a window, with margins (or without, where there is no kernel)
     index buffer, margin_before
     # Split rows: how many of each slice, length of one phase, of one row; windows of a row in whole vectors
     index ring, phase, slot, padded_out
     # Rows of windows that meet one row of pixels: how many, places before each, length of all
     index depth, margin, length
+    # How tap codes and places in the volume grow from tap to tap, of slices, rows and columns
+    index code_step[3]
+    index place_step[3]
     # Where things stand in the scratch memory, in elements; behind it 2 * most_rows indices
     index at_best, at_code, at_gradient, at_spread, at_line, scratch
-    # Of each column tap where it stands in a split row; and by phase: shifts, begins
+    # Of each column tap where it stands in a split row; and by phase: shifts, taps, begins
     index* tap_place
     index* phase_shift
+    index* phase_tap
     index* phase_first
     index* phase_start
+    # Of each window of a row: the tap that meets its first pixel, or -1
     int32_t* first_column32
     int64_t* first_column64
 
@@ -50,7 +69,8 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
         axes[i].first = axes[i].window = NULL
         axes[i].factor = NULL
         axes[i].factor32 = NULL
-        axes[i].most = axes[i].window_step = axes[i].tap_step = 0
+        axes[i].met = NULL
+        axes[i].most = axes[i].window_step = axes[i].reach = axes[i].meetings = 0
     try:
         three_axes(axes, input, output, kernel, stride, padding, dilation, average)
     finally:
@@ -66,7 +86,18 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
         if i > 0:
             paired = (paired and a.taps == 2 and a.stride == 2 and a.low == 0 and a.dilation == 1
                       and 2 * a.windows <= a.length)
-    s.pairs, s.whole = paired, covered
+    s.pairs, s.whole, s.same = paired, covered, True
+    s.coded, s.flat = True, covered
+    for i in range(3):
+        a = &axes[i]
+        s.same = s.same and a.length == a.windows and a.reach == 1 and a.low == 0 and a.factor[0] == 1
+        s.flat = s.flat and a.reach == a.length
+        s.coded = s.coded and a.reach < NO_CODE and a.meetings <= MOST_MEETINGS
+    s.coded = s.coded and s.slices.reach * s.rows.reach * s.columns.reach < NO_CODE and spans(s) < 2147483647.0
+    s.code_step[0], s.code_step[1], s.code_step[2] = s.rows.reach * s.columns.reach, s.columns.reach, 1
+    s.place_step[2] = s.columns.dilation
+    s.place_step[1] = s.rows.dilation * s.columns.length
+    s.place_step[0] = s.slices.dilation * s.rows.length * s.columns.length
     s.regular = kernel is not None
     s.kernel = s.regular and suits(s)
     s.margin_before = s.columns.low if s.kernel else 0
@@ -76,6 +107,13 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
         lay_out(s)
         fill_tables(s)
     return 0
+
+
+cdef inline double spans(const Shape* s) noexcept:
+    """How far a place may be from where its window begins, or from where the volume does."""
+    cdef double depth = <double>(s.slices.reach - 1) * s.slices.dilation
+    cdef double rows = depth * s.rows.length + <double>(s.rows.reach - 1) * s.rows.dilation
+    return <double>s.area + rows * s.columns.length + <double>(s.columns.reach - 1) * s.columns.dilation
 
 
 cdef inline void close_shape(Shape* s) noexcept:
@@ -125,13 +163,14 @@ cdef inline void lay_out(Shape* s) noexcept:
 cdef inline int fill_tables(Shape* s) except -1:
     cdef Axis* a = &s.columns
     cdef index c, f, q, at = 0
-    s.tap_place = <index*>zeroed(2 * a.taps + 2 * a.stride + 1, sizeof(index))
+    s.tap_place = <index*>zeroed(3 * a.taps + 2 * a.stride + 1, sizeof(index))
     s.first_column32 = <int32_t*>zeroed(s.padded_out, sizeof(int32_t))
     s.first_column64 = <int64_t*>zeroed(s.padded_out, sizeof(int64_t))
     if s.tap_place == NULL or s.first_column32 == NULL or s.first_column64 == NULL:
         raise MemoryError("cyconv: no memory for the tables of a pooling layer")
     s.phase_shift = s.tap_place + a.taps
-    s.phase_start = s.phase_shift + a.taps
+    s.phase_tap = s.phase_shift + a.taps
+    s.phase_start = s.phase_tap + a.taps
     s.phase_first = s.phase_start + a.stride
     for c in range(a.taps):
         s.tap_place[c] = c * a.dilation % a.stride * s.phase + c * a.dilation // a.stride
@@ -142,10 +181,11 @@ cdef inline int fill_tables(Shape* s) except -1:
         for c in range(a.taps):
             if c * a.dilation % a.stride == (f + a.low) % a.stride:
                 s.phase_shift[at] = c * a.dilation // a.stride
+                s.phase_tap[at] = c
                 at += 1
     s.phase_first[a.stride] = at
     for q in range(a.windows):
-        s.first_column64[q] = a.tap[q] * a.dilation if a.count[q] else -1
+        s.first_column64[q] = a.tap[q] if a.count[q] else -1
         s.first_column32[q] = <int32_t>s.first_column64[q]
     return 0
 
@@ -164,10 +204,18 @@ cdef inline const real* first_columns(const Shape* s, const real* like) noexcept
     return <const real*>s.first_column32 if real is float else <const real*>s.first_column64
 
 
+cdef inline index turned(const Shape* s, bint named) noexcept nogil:
+    """How many vectors of planes are pooled together, turned into the channels of pixels; 0: none."""
+    cdef index size = (s.area + 3 * s.out_area) * CYCONV_VECTOR_BYTES
+    if (s.kernel and s.columns.windows >= (NARROW_NAMED if named else NARROW)) or size > MOST_TURNED:
+        return 0
+    return AT_ONCE if size * AT_ONCE <= MOST_TURNED // 4 else 1
+
+
 cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* code, index slice, index p,
-                           index* loaded) noexcept nogil:
-    """Maxima (in the scratch memory) and winning taps of row p of the windows at ``slice``; taps are called by their
-    distance in the flat volume from where the window begins. ``loaded``: rows that are split already.
+                           const index* step, index* loaded) noexcept nogil:
+    """Maxima (in the scratch memory) and winning taps of row p of the windows at ``slice``; the names of taps grow by
+    ``step`` from 0. ``loaded``: rows that are split already.
 
     One row of windows ahead, that is: a vector that is loaded across two that were just stored would wait until both
     have reached the cache.
@@ -192,14 +240,14 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
     for k in range(count):
         # Divisions cost as much as vectors of a row here, so there is but one.
         row = a.first[p] % s.ring
-        at = ((s.slices.tap[slice] + k) * s.slices.dilation * a.length + a.tap[p] * a.dilation) * s.columns.length
+        at = (s.slices.tap[slice] + k) * step[0] + a.tap[p] * step[1]
         for _r in range(a.count[p]):
             rows[n] = (k * s.ring + row) * s.slot
             names[n] = at
             n += 1
-            at += a.dilation * s.columns.length
+            at += step[1]
             row += a.dilation
             while row >= s.ring:
                 row -= s.ring
     best_taps(scratch + s.at_best, code, <const real*>scratch, first_columns(s, scratch), rows, names, n, s.tap_place,
-              s.columns.taps, s.columns.dilation, s.columns.windows)
+              s.columns.taps, step[2], s.columns.windows)

@@ -3,21 +3,24 @@
 Planes (NCHW): a window is joined down its rows first, whole rows of the plane at a time, into a row buffer whose
 margins hold the neutral element (so that padding is no special case), then across its columns. 2 x 2 windows at
 stride 2, the common case, and windows of whole planes are one pass without buffers. Channels-last: the channels of a
-pixel are the vector, windows are clipped. Where the places of maxima are asked for, see pool_shape.find_taps.
+pixel are the vector, windows are clipped. Planes with windows of any kind, or with few of them in a row, are turned: as
+many planes as a vector has lanes become the channels of pixels. Where the places of maxima are asked for, see
+pool_shape.find_taps.
 
 A *task* is some planes or some rows of pixels, cut by geometry alone. No two tasks write the same element.
 """
 
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Pooling
 from cyconv.kernels._workspace cimport Block, borrow, give
 from cyconv.kernels.pool cimport (
     best_in_run,
     best_pixels,
+    coded_pairs,
     integer_at,
     max_columns,
     max_pairs,
@@ -25,6 +28,7 @@ from cyconv.kernels.pool cimport (
     max_planes,
     max_rows,
     max_spans,
+    narrow,
     pool_block,
     sum_columns,
     sum_pairs,
@@ -34,8 +38,8 @@ from cyconv.kernels.pool cimport (
     sum_spans,
 )
 from cyconv.kernels.pool_axis cimport Axis, factors, index
-from cyconv.kernels.pool_shape cimport MOST_SCRATCH, Shape, close_shape, find_taps, open_shape, scratch_length
-from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
+from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, open_shape, scratch_length, turned
+from cyconv.kernels.simd cimport LANES_f32, flush_denormals, lanes, real, restore_denormals, transpose
 
 cdef enum:
     TASK = 16384  # input elements of a task: a few microseconds of work, and enough tasks to share out
@@ -47,7 +51,10 @@ cdef enum:
 cdef struct Call:
     index images, channels, planes, task, tasks, blocks
     bint average, last
+    index turned  # planes at a time
     index per_thread  # elements of scratch memory
+    int64_t* places  # where maxima stand, or their tap codes; both NULL: nobody asks
+    uint8_t* codes
 
 
 cdef class Pool(Pooling):
@@ -63,57 +70,76 @@ cdef class Pool(Pooling):
         close_shape(&self.shape)
 
     def finds_places(self, bint last):
-        """Whether ``maximum`` can say where the maxima stand, and its gradient find them, in this memory order."""
-        # Channels-last, the gradient of windows of any kind keeps the places of a slice, for a block of channels.
-        cdef double kept = <double>self.shape.rows.windows * self.shape.columns.windows * 64
-        return bool(self.shape.kernel or self.shape.whole or (last and kept < MOST_SCRATCH))
+        """Whether ``maximum`` can say where the maxima stand in this memory order."""
+        return bool(last or self.shape.kernel or self.shape.whole or turned(&self.shape, True) > 0)
+
+    def finds_codes(self, bint last):
+        """Whether ``coded`` can say by which taps."""
+        return bool(self.shape.coded and self.finds_places(last))
+
+    def goes_back(self, bint last):
+        """Whether ``pooling_gradient`` needs no places for the gradient of the maxima."""
+        return bool(self.finds_codes(last) or (not last and self.shape.whole))
 
     cdef int maximum_at(self, bint single, void* out, int64_t* places, const void* x, index images, index channels,
                         bint last, int threads) noexcept nogil:
-        if single:
-            return forward[float](&self.shape, False, <float*>out, places, <const float*>x, images, channels, last,
-                                  threads)
-        return forward[double](&self.shape, False, <double*>out, places, <const double*>x, images, channels, last,
-                               threads)
+        return forward_of(&self.shape, single, False, out, places, NULL, x, images, channels, last, threads)
+
+    cdef int coded_at(self, bint single, void* out, uint8_t* codes, const void* x, index images, index channels,
+                      bint last, int threads) noexcept nogil:
+        # ``out`` may be NULL: codes only.
+        return forward_of(&self.shape, single, False, out, NULL, codes, x, images, channels, last, threads)
 
     cdef int average_at(self, bint single, void* out, const void* x, index images, index channels, bint last,
                         int threads) noexcept nogil:
-        if single:
-            return forward[float](&self.shape, True, <float*>out, NULL, <const float*>x, images, channels, last,
-                                  threads)
-        return forward[double](&self.shape, True, <double*>out, NULL, <const double*>x, images, channels, last, threads)
+        return forward_of(&self.shape, single, True, out, NULL, NULL, x, images, channels, last, threads)
 
 
-cdef void cut(const Shape* s, Call* c, bint places) noexcept nogil:
-    """Tasks of some planes, or of some rows of output pixels, where these are few also of blocks of channels."""
+cdef int forward_of(const Shape* s, bint single, bint average, void* out, int64_t* places, uint8_t* codes,
+                    const void* x, index images, index channels, bint last, int threads) noexcept nogil:
+    cdef Call c
+    c.images, c.channels, c.last, c.average, c.places, c.codes = images, channels, last, average, places, codes
+    if single:
+        return forward[float](s, &c, <float*>out, <const float*>x, threads)
+    return forward[double](s, &c, <double*>out, <const double*>x, threads)
+
+
+cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
+    """Tasks of some planes, or of some rows of output pixels, where these are few also of blocks of channels.
+    ``vector``: elements of one."""
     cdef index rows = c.images * s.slices.windows * s.rows.windows, cost
-    c.planes, c.blocks = c.images * c.channels, 1
+    cdef bint named = c.places != NULL or c.codes != NULL
+    c.planes, c.blocks, c.turned = c.images * c.channels, 1, 0
     if c.last:
         cost = s.area // max(s.slices.windows * s.rows.windows, 1)
         if rows < FEW_ROWS:
             c.blocks = max((c.channels + CHANNEL_BLOCK - 1) // CHANNEL_BLOCK, 1)
         c.task = max(1, TASK // max(cost * max(c.channels, 1), 1))
         c.tasks = (rows + c.task - 1) // c.task * c.blocks
-        c.per_thread = 2 * (c.channels + LANES_f32) if places else 0
+        c.per_thread = 2 * (c.channels + LANES_f32) if named else 0
+        return
+    c.task = max(1, TASK // s.area)
+    c.turned = turned(s, named) * vector
+    if (s.whole and (c.codes == NULL or (s.flat and c.planes < vector))) or (s.same and not named):
+        c.turned = c.per_thread = 0
+    elif c.turned and (c.planes >= vector or not s.kernel) and not (s.pairs and not named):
+        c.turned = c.turned if c.planes >= c.turned else vector
+        c.task = (c.task + c.turned - 1) // c.turned * c.turned
+        c.per_thread = (s.area + 3 * s.out_area) * c.turned
     else:
-        c.task = max(1, TASK // s.area)
-        c.tasks = (c.planes + c.task - 1) // c.task
-        if s.whole or (s.pairs and not places):
-            c.per_thread = 0
-        elif places:
+        c.turned = c.per_thread = 0
+        if named:
             c.per_thread = scratch_length(s)
-        else:
+        elif not s.pairs:
             c.per_thread = 2 * s.buffer + 2 * s.most_rows + 16
+    c.tasks = (c.planes + c.task - 1) // c.task
 
 
-cdef int forward(const Shape* s, bint average, real* out, int64_t* places, const real* x, index images, index channels,
-                 bint last, int threads) noexcept nogil:
-    cdef Call c
+cdef int forward(const Shape* s, Call* c, real* out, const real* x, int threads) noexcept nogil:
     cdef index i, per_thread
     cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
-    c.images, c.channels, c.last, c.average = images, channels, last, average
-    cut(s, &c, places != NULL)
+    cut(s, c, lanes(x))
     if threads > c.tasks:
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096
@@ -123,17 +149,17 @@ cdef int forward(const Shape* s, bint average, real* out, int64_t* places, const
         private = <char*>memory.data
     if threads == 1:
         for i in range(c.tasks):
-            forward_task(s, &c, out, places, x, <real*>private, i)
+            forward_task(s, c, out, x, <real*>private, i)
     else:
         for i in prange(c.tasks, schedule="static", num_threads=threads):
-            forward_task(s, &c, out, places, x, <real*>(private + threadid() * per_thread), i)
+            forward_task(s, c, out, x, <real*>(private + threadid() * per_thread), i)
     give(&memory)
     return 0
 
 
-cdef void forward_task(const Shape* s, const Call* c, real* out, int64_t* places, const real* x, real* scratch,
+cdef void forward_task(const Shape* s, const Call* c, real* out, const real* x, real* scratch,
                        index task) noexcept nogil:
-    cdef index first, end, block, plane, i
+    cdef index first, end, block
     cdef const real* x_end = x + c.planes * s.area
     cdef uint64_t mode = 0
     if c.average:  # maxima only compare
@@ -142,28 +168,75 @@ cdef void forward_task(const Shape* s, const Call* c, real* out, int64_t* places
     if c.last:
         end = min(first + c.task, c.images * s.slices.windows * s.rows.windows)
         block = task % c.blocks * CHANNEL_BLOCK if c.blocks > 1 else 0
-        pixel_rows(s, c, out, places, x, x_end, scratch, first, end, block,
+        pixel_rows(s, c, out, <real*>NULL, x, x_end, scratch, first, end, block,
                    min(CHANNEL_BLOCK, c.channels - block) if c.blocks > 1 else c.channels)
     else:
-        end = min(first + c.task, c.planes)
-        if s.whole and places != NULL:
-            for plane in range(first, end):
-                places[plane] = best_in_run(x + plane * s.area, x_end, s.area, out + plane)
-        elif places != NULL:
-            for i in range(s.at_best):
-                scratch[i] = <real>-INFINITY
-            for plane in range(first, end):
-                placed_plane(s, out + plane * s.out_area, places + plane * s.out_area, x + plane * s.area, scratch)
-        elif s.whole and c.average:
-            sum_planes(out + first, x + first * s.area, x_end, s.area, end - first, whole_factor(s, x))
-        elif s.whole:
-            max_planes(out + first, x + first * s.area, x_end, s.area, end - first)
-        elif s.pairs:
-            pair_planes(s, c, out, x, x_end, first, end)
-        else:
-            planes(s, c, out, x, x_end, scratch, first, end)
+        plane_task(s, c, out, x, x_end, scratch, first, min(first + c.task, c.planes))
     if c.average:
         restore_denormals(mode)
+
+
+cdef void plane_task(const Shape* s, const Call* c, real* out, const real* x, const real* x_end, real* scratch,
+                     index first, index end) noexcept nogil:
+    """Planes ``first`` to ``end``."""
+    cdef index plane, i
+    cdef real ignored
+    if c.turned:
+        plane = first
+        while plane < end:
+            turned_planes(s, c, out, x, scratch, plane, min(end - plane, c.turned))
+            plane += c.turned
+    elif s.whole and c.per_thread == 0 and (c.places != NULL or c.codes != NULL):
+        for plane in range(first, end):
+            i = best_in_run(x + plane * s.area, x_end, s.area, &ignored if out == NULL else out + plane)
+            if c.places != NULL:
+                c.places[plane] = i
+            else:
+                c.codes[plane] = <uint8_t>i
+    elif s.pairs and c.codes != NULL and out != NULL:
+        pair_planes(s, c, out, x, x_end, first, end)
+    elif c.places != NULL or c.codes != NULL:
+        for i in range(s.at_best):
+            scratch[i] = <real>-INFINITY
+        for plane in range(first, end):
+            placed_plane(s, c, out, plane, x, scratch)
+    elif s.same:
+        memcpy(out + first * s.area, x + first * s.area, (end - first) * s.area * sizeof(real))
+    elif s.whole and c.average:
+        sum_planes(out + first, x + first * s.area, x_end, s.area, end - first, whole_factor(s, x))
+    elif s.whole:
+        max_planes(out + first, x + first * s.area, x_end, s.area, end - first)
+    elif s.pairs:
+        pair_planes(s, c, out, x, x_end, first, end)
+    else:
+        planes(s, c, out, x, x_end, scratch, first, end)
+
+
+cdef void turned_planes(const Shape* s, const Call* c, real* out, const real* x, real* scratch, index plane,
+                        index many) noexcept nogil:
+    """``many`` planes as the channels of one image."""
+    cdef index vector = c.turned, i, n = many * s.out_area
+    cdef real* pooled = scratch + s.area * vector
+    cdef real* names = pooled + s.out_area * vector
+    cdef real* flat = names + s.out_area * vector
+    cdef bint named = c.places != NULL or c.codes != NULL
+    cdef Call t = c[0]
+    t.images, t.channels, t.planes, t.last = 1, vector, vector, True
+    if many < vector:
+        memset(scratch, 0, s.area * vector * sizeof(real))
+    transpose(x + plane * s.area, s.area, many, s.area, scratch, vector)
+    pixel_rows(s, &t, pooled, names if named else <real*>NULL, <const real*>scratch,
+               <const real*>scratch + s.area * vector, flat, 0, s.slices.windows * s.rows.windows, 0, vector)
+    if out != NULL:
+        transpose(<const real*>pooled, vector, s.out_area, many, out + plane * s.out_area, s.out_area)
+    if named:
+        # As real numbers the names only move.
+        transpose(<const real*>names, vector, s.out_area, many, flat, s.out_area)
+    if c.codes != NULL:
+        narrow(c.codes + plane * s.out_area, <const real*>flat, n)
+    elif c.places != NULL:
+        for i in range(n):
+            c.places[plane * s.out_area + i] = integer_at(<const real*>flat, i)
 
 
 cdef inline real whole_factor(const Shape* s, const real* like) noexcept nogil:
@@ -184,6 +257,9 @@ cdef void pair_planes(const Shape* s, const Call* c, real* out, const real* x, c
         if c.average:
             sum_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows,
                       factor)
+        elif c.codes != NULL:
+            coded_pairs(out + plane * s.out_area, out_end, c.codes + plane * s.out_area, x + plane * s.area, x_end,
+                        width, rows, s.columns.windows)
         else:
             max_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows)
 
@@ -253,32 +329,52 @@ cdef inline void columns(const Shape* s, const Call* c, real* out, const real* o
         max_spans(out, line, a.windows, a.first, a.count, a.dilation)
 
 
-cdef void placed_plane(const Shape* s, real* out, int64_t* places, const real* x, real* scratch) noexcept nogil:
+cdef inline const index* names_step(const Shape* s, const Call* c) noexcept nogil:
+    """How the names of taps grow: tap codes or places."""
+    if c.codes != NULL:
+        return s.code_step
+    return s.place_step
+
+
+cdef void placed_plane(const Shape* s, const Call* c, real* out, index plane, const real* x,
+                       real* scratch) noexcept nogil:
     """Maxima of a volume and where they stand."""
-    cdef index slice, p, q, place, corner, loaded, n = s.columns.windows
+    cdef index slice, p, q, place, corner, loaded, n = s.columns.windows, at = plane * s.out_area
+    cdef const index* step = names_step(s, c)
     cdef real* code
+    x += plane * s.area
     for slice in range(s.slices.windows):
         loaded = 0
         for p in range(s.rows.windows):
             code = scratch + s.at_code + p % 2 * s.length
-            find_taps(s, x, scratch, code, slice, p, &loaded)
-            memcpy(out, scratch + s.at_best, n * sizeof(real))
-            corner = (slice * s.slices.stride - s.slices.low) * s.rows.length + p * s.rows.stride - s.rows.low
-            corner = corner * s.columns.length - s.columns.low
-            for q in range(n):
-                place = integer_at(<const real*>code, q)
-                places[q] = corner + q * s.columns.stride + place if place >= 0 else -1
-            out += n
-            places += n
+            find_taps(s, x, scratch, code, slice, p, step, &loaded)
+            if out != NULL:
+                memcpy(out + at, scratch + s.at_best, n * sizeof(real))
+            if c.codes != NULL:
+                narrow(c.codes + at, <const real*>code, n)
+            else:
+                corner = (slice * s.slices.stride - s.slices.low) * s.rows.length + p * s.rows.stride - s.rows.low
+                corner = corner * s.columns.length - s.columns.low
+                for q in range(n):
+                    place = integer_at(<const real*>code, q)
+                    c.places[at + q] = corner + q * s.columns.stride + place if place >= 0 else -1
+            at += n
 
 
-cdef void pixel_rows(const Shape* s, const Call* call, real* out, int64_t* places, const real* x, const real* x_end,
+cdef void pixel_rows(const Shape* s, const Call* call, real* out, real* names, const real* x, const real* x_end,
                      real* scratch, index first, index end, index block, index n) noexcept nogil:
-    """Channels-last: output rows ``first`` to ``end``, counted through all images; ``n`` channels from ``block``."""
-    cdef index channels = call.channels, line, p, q, image, slice, c, place, width = s.columns.length
-    cdef real* to = out + first * s.columns.windows * channels + block
+    """Channels-last: output rows ``first`` to ``end``, counted through all images; ``n`` channels from ``block``.
+
+    ``names``: NULL, or an array for places or tap codes in which they need not become integers of their own size yet.
+    """
+    cdef index channels = call.channels, line, p, q, image, slice, c, place, name, width = s.columns.length
+    cdef index at = first * s.columns.windows * channels + block
+    cdef const index* step = names_step(s, call)
+    cdef bint named = call.places != NULL or call.codes != NULL
+    cdef bint whole = n % lanes(x) == 0  # vectors, which may go to their place at once
     cdef real* out_end = out + end * s.columns.windows * channels
-    cdef real* where = scratch + n + LANES_f32
+    cdef real* where
+    cdef real* best
     cdef const real* source
     cdef real factor
     cdef pool_block b
@@ -295,16 +391,24 @@ cdef void pixel_rows(const Shape* s, const Call* call, real* out, int64_t* place
             b.columns = s.columns.count[q]
             place = (s.slices.first[slice] * s.rows.length + s.rows.first[p]) * width + s.columns.first[q]
             source = x + (image * s.area + place) * channels + block
-            if places != NULL:
+            if named:
+                name = place
+                if call.codes != NULL:
+                    name = s.slices.tap[slice] * step[0] + s.rows.tap[p] * step[1] + s.columns.tap[q]
                 if b.slices * b.rows * b.columns == 0:
-                    place = -1
-                best_pixels(scratch, where, source, x_end, &b, n, place, s.slices.dilation * s.rows.length * width,
-                            s.rows.dilation * width, s.columns.dilation)
-                memcpy(to, scratch, n * sizeof(real))
-                for c in range(n):
-                    places[to - out + c] = integer_at(<const real*>where, c)
+                    name = -1
+                where = scratch + n + LANES_f32 if names == NULL else names + at
+                best = <real*>NULL if out == NULL else out + at if whole else scratch
+                best_pixels(best, where, source, x_end, &b, n, name, step[0], step[1], step[2])
+                if out != NULL and not whole:
+                    memcpy(out + at, scratch, n * sizeof(real))
+                if names == NULL and call.codes != NULL:
+                    narrow(call.codes + at, <const real*>where, n)
+                elif names == NULL:
+                    for c in range(n):
+                        call.places[at + c] = integer_at(<const real*>where, c)
             elif call.average:
-                sum_pixels(to, out_end, source, x_end, &b, n, factor * factors(&s.columns, x)[q])
+                sum_pixels(out + at, out_end, source, x_end, &b, n, factor * factors(&s.columns, x)[q])
             else:
-                max_pixels(to, out_end, source, x_end, &b, n)
-            to += channels
+                max_pixels(out + at, out_end, source, x_end, &b, n)
+            at += channels

@@ -1,115 +1,222 @@
 """Gradients of maximum and average pooling.
 
-Planes (NCHW), maxima: the winning taps are searched for again, row by row of the windows, and each gradient is added
-where its maximum stood. That is faster than to read the places that forward wrote down (measured: 3 x 3 by 1.1, 2 x 2
-by 4). Averages are gathered: gradients are scaled, spread out over the columns of the input, and rows of these added
-up, when no later row of windows meets a row of pixels. Channels-last: the channels of a pixel are the vector.
+Maxima go by tap codes (see pool_shape): those that the forward pass wrote down, or found first. A pixel takes the
+gradients of those of its windows whose code is its tap; vectors are neighbouring pixels of a phase of a row (NCHW) or
+the channels of a pixel. Where there are few windows, or vectors would be idle, each gradient is added where its maximum
+stood, into a plane that was just cleared. 2 x 2 windows at stride 2 have a pass of their own, without codes, too.
 
-A *task* is some planes, some rows of pixels, or some channels of an image, cut by geometry alone. No two tasks write
-the same element, and each element's sum has one order.
+Averages of planes are gathered: gradients are scaled, spread out over the columns of the input, and rows of these added
+up, when no later row of windows meets a row of pixels. Windows of any kind: see pooling.
+
+A *task* is some planes, some rows of pixels, or an image, cut by geometry alone. No two tasks write the same element,
+and each element's sum has one order.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memmove, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Pooling
-from cyconv.kernels._workspace cimport Block, borrow, give
-from cyconv.kernels.pool cimport best_in_run, best_pixels, pool_block
-from cyconv.kernels.pool_axis cimport Axis, factors, index
+from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
+from cyconv.kernels.pool cimport best_in_run, pool_block
+from cyconv.kernels.pool_axis cimport Axis, factors, find_met, index
 from cyconv.kernels.pool_gradient cimport (
     add_rows,
     chosen_pixels,
+    coded_pairs_backward,
     fill_planes,
     max_pairs_backward,
     mean_pairs_backward,
     mean_pixels,
+    pool_meeting,
     pool_phase,
-    pool_windows,
     scale_rows,
-    scatter_pixels,
+    scatter_planes,
     scatter_row,
+    take_maxima,
     take_sums,
+    widen,
 )
-from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, indices_in, open_shape, scratch_length
-from cyconv.kernels.simd cimport LANES_f32, flush_denormals, real, restore_denormals
+from cyconv.kernels.pool_shape cimport (
+    NARROW,
+    NO_CODE,
+    Shape,
+    close_shape,
+    indices_in,
+    open_shape,
+    scratch_length,
+    turned,
+)
+from cyconv.kernels.simd cimport LANES_f32, flush_denormals, lanes, real, restore_denormals, transpose
 
 cdef enum:
     TASK = 16384  # input elements of a task: a few microseconds of work, and enough tasks to share out
-    CHANNEL_BLOCK = 64  # gradients of one image meet: what may be shared out is the channels
+    # Channels-last maxima are scattered rather than gathered where vectors would be idle for the most part, or where
+    # there are that many times fewer windows than pixels
+    FEW_CHANNELS = 8
+    FEW_WINDOWS = 5
+    LONG = 128  # windows of a row from which planes are gathered rather than scattered
+    CHANNEL_BLOCK = 64  # scattered gradients of one image meet: what may be shared out is the channels
+    MANY_IMAGES = 8
+    RING = 4096  # elements of a ring of rows: half of a first-level cache for the gradients, and half for their codes
+    FLAT_WINDOWS = 4096  # as many windows of narrow rows are scattered through a table of all
     MOST_PHASES = 64  # MOST_STRIDE of pool_shape
 
 
 cdef struct Call:
-    index images, channels, planes, task, tasks, blocks
+    index images, channels, planes, task, tasks
     bint average, last
+    index turned  # planes at a time
+    index width  # channels of a task, where an image is cut
     index per_thread  # elements of scratch memory
-    index pitch  # channels-last maxima: of one pixel's places
+    const uint8_t* codes  # of maxima; NULL: by x
+    const int32_t* tap_place
+    const int32_t* start  # of all windows of a plane, or NULL
 
 
 cdef class PoolGradient(Pooling):
-    """The gradient of pooling of one geometry, ready to run on arrays of either dtype and memory order."""
+    """The gradient of pooling of one geometry, ready to run on arrays of either dtype and memory order.
+
+    ``finder``: the forward pass, which finds tap codes where none are given; of maxima only.
+    """
 
     cdef Shape shape
+    cdef Pooling finder
+    cdef int32_t* tap_place  # of each code: where in the volume, from where the window begins
+    cdef int32_t* start  # of each window: where in the volume it begins; only where rows of windows are short
 
-    def __init__(self, input, output, kernel, stride, padding, dilation, average=None):
+    def __init__(self, input, output, kernel, stride, padding, dilation, average=None, Pooling finder=None):
         """As ``pooling.Pool``."""
-        open_shape(&self.shape, input, output, kernel, stride, padding, dilation, average)
+        cdef Shape* s = &self.shape
+        cdef index i, j, k, n = 0
+        open_shape(s, input, output, kernel, stride, padding, dilation, average)
+        self.finder = finder
+        if finder is None or not s.coded:
+            return
+        find_met(&s.slices)
+        find_met(&s.rows)
+        find_met(&s.columns)
+        self.tap_place = <int32_t*>zeroed(NO_CODE + 1, sizeof(int32_t))
+        if self.tap_place == NULL:
+            raise MemoryError("cyconv: no memory for the tables of a pooling layer")
+        for i in range(s.slices.reach):
+            for j in range(s.rows.reach):
+                for k in range(s.columns.reach):
+                    self.tap_place[n] = <int32_t>(i * s.place_step[0] + j * s.place_step[1] + k * s.place_step[2])
+                    n += 1
+        if s.columns.windows < 2 * LANES_f32 and s.out_area <= FLAT_WINDOWS:
+            self.find_starts()
+
+    cdef int find_starts(self) except -1:
+        cdef Shape* s = &self.shape
+        cdef index i, j, k, n = 0
+        self.start = <int32_t*>zeroed(s.out_area + 1, sizeof(int32_t))
+        if self.start == NULL:
+            raise MemoryError("cyconv: no memory for the tables of a pooling layer")
+        for i in range(s.slices.windows):
+            for j in range(s.rows.windows):
+                for k in range(s.columns.windows):
+                    self.start[n] = <int32_t>((s.slices.start[i] * s.rows.length + s.rows.start[j]) * s.columns.length
+                                              + s.columns.start[k])
+                    n += 1
+        return 0
 
     def __dealloc__(self):
+        discard(self.tap_place)
+        discard(self.start)
         close_shape(&self.shape)
 
-    # Of maxima: only if ``Pool.finds_places``, and always by ``x``.
+    # Of maxima: only if ``Pool.goes_back``, and always by ``x``.
     cdef int maximum_backward_at(self, bint single, void* dx, const void* dy, const void* x, const int64_t* places,
                                  index images, index channels, bint last, int threads) noexcept nogil:
-        if single:
-            return backward[float](&self.shape, False, <float*>dx, <const float*>dy, <const float*>x, images, channels,
-                                   last, threads)
-        return backward[double](&self.shape, False, <double*>dx, <const double*>dy, <const double*>x, images, channels,
-                                last, threads)
+        cdef Block memory = Block(NULL, 0)
+        cdef int status
+        # Pairs of narrow rows are better found many planes at a time.
+        if not last and (self.shape.whole or (self.shape.pairs and self.shape.columns.windows >= NARROW)):
+            return self.by(single, False, dx, dy, x, NULL, images, channels, last, threads)
+        if borrow(&memory, images * channels * self.shape.out_area):
+            return NO_MEMORY
+        status = self.finder.coded_at(single, NULL, <uint8_t*>memory.data, x, images, channels, last, threads)
+        if status == 0:
+            status = self.by(single, False, dx, dy, x, <const uint8_t*>memory.data, images, channels, last, threads)
+        give(&memory)
+        return status
+
+    cdef int coded_backward_at(self, bint single, void* dx, const void* dy, const uint8_t* codes, index images,
+                               index channels, bint last, int threads) noexcept nogil:
+        return self.by(single, False, dx, dy, NULL, codes, images, channels, last, threads)
 
     cdef int average_backward_at(self, bint single, void* dx, const void* dy, index images, index channels, bint last,
                                  int threads) noexcept nogil:
+        return self.by(single, True, dx, dy, NULL, NULL, images, channels, last, threads)
+
+    cdef int by(self, bint single, bint average, void* dx, const void* dy, const void* x, const uint8_t* codes,
+                index images, index channels, bint last, int threads) noexcept nogil:
+        cdef Call c
+        c.images, c.channels, c.last, c.average, c.codes = images, channels, last, average, codes
+        c.tap_place, c.start = self.tap_place, self.start
         if single:
-            return backward[float](&self.shape, True, <float*>dx, <const float*>dy, NULL, images, channels, last,
-                                   threads)
-        return backward[double](&self.shape, True, <double*>dx, <const double*>dy, NULL, images, channels, last,
-                                threads)
+            return backward[float](&self.shape, &c, <float*>dx, <const float*>dy, <const float*>x, threads)
+        return backward[double](&self.shape, &c, <double*>dx, <const double*>dy, <const double*>x, threads)
 
 
-cdef void cut(const Shape* s, Call* c) noexcept nogil:
+cdef inline bint gathered(const Shape* s, const Call* c) noexcept nogil:
+    """Planes of maxima: whether rows of pixels take from rows of windows (of 512: half the time; of 56: twice)."""
+    return (c.codes != NULL and s.kernel and s.slices.length == 1 and s.columns.windows >= LONG
+            and s.area < FEW_WINDOWS * s.out_area)
+
+
+cdef inline index ring_rows(const Shape* s) noexcept nogil:
+    """Rows of windows that are at hand while rows of pixels take from them."""
+    return s.depth + min(s.rows.windows, RING // s.length)
+
+
+cdef inline index takes(const Shape* s) noexcept nogil:
+    """Windows of one row of phases, at most."""
+    return s.depth * s.columns.taps
+
+
+cdef inline bint scattered(const Shape* s, const Call* c) noexcept nogil:
+    """Channels-last maxima: whether a task is (some channels of) an image, which is cleared and added to."""
+    return c.channels < FEW_CHANNELS or s.area >= FEW_WINDOWS * s.out_area
+
+
+cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
+    """``vector``: elements of one."""
     cdef index rows = c.images * s.slices.length * s.rows.length
-    c.planes, c.blocks, c.pitch = c.images * c.channels, 1, 0
+    c.planes, c.turned, c.per_thread = c.images * c.channels, 0, 0
+    c.width = c.channels if c.images >= MANY_IMAGES else min(CHANNEL_BLOCK, c.channels)
     if not c.last:
         c.task = max(1, TASK // s.area)
+        if c.average and not s.pairs and not s.whole and not s.same:
+            c.turned = turned(s, False) * vector if s.area < FEW_WINDOWS * s.out_area else 0
+            if c.turned and (c.planes >= vector or not s.kernel):
+                c.turned = c.turned if c.planes >= c.turned else vector
+                c.task = (c.task + c.turned - 1) // c.turned * c.turned
+                c.per_thread = (s.area + s.out_area) * c.turned
+                c.tasks = (c.planes + c.task - 1) // c.task
+                return
+            c.turned = 0
+            if s.kernel:
+                c.per_thread = scratch_length(s) + s.slices.most * 2 + s.slices.windows
+            else:
+                c.per_thread = s.columns.length
+        elif gathered(s, c):
+            c.per_thread = (2 * ring_rows(s) + 2) * s.length + 4 * takes(s) + 2 * s.columns.stride + 32
         c.tasks = (c.planes + c.task - 1) // c.task
-        if s.pairs or s.whole:
-            c.per_thread = 0
-        elif s.kernel:
-            c.per_thread = scratch_length(s) + s.slices.most * 2 + s.slices.windows
-        else:
-            c.per_thread = s.columns.length
-    elif c.average:
+    elif c.average or not scattered(s, c):
         c.task = max(1, TASK // max(s.columns.length * c.channels, 1))
         c.tasks = (rows + c.task - 1) // c.task
-        c.per_thread = 0
     else:
-        c.blocks = max((c.channels + CHANNEL_BLOCK - 1) // CHANNEL_BLOCK, 1)
         c.task = 1
-        c.tasks = c.images * c.blocks
-        c.pitch = (min(c.channels, <index>CHANNEL_BLOCK) + LANES_f32 - 1) // LANES_f32 * LANES_f32
-        c.per_thread = s.depth * s.columns.windows * c.pitch + 4 * s.depth + 16
+        c.tasks = c.images * ((c.channels + c.width - 1) // max(c.width, 1))
 
 
-cdef int backward(const Shape* s, bint average, real* dx, const real* dy, const real* x, index images, index channels,
-                  bint last, int threads) noexcept nogil:
-    cdef Call c
+cdef int backward(const Shape* s, Call* c, real* dx, const real* dy, const real* x, int threads) noexcept nogil:
     cdef index i, per_thread
     cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
-    c.images, c.channels, c.last, c.average = images, channels, last, average
-    cut(s, &c)
+    cut(s, c, lanes(dy))
     if threads > c.tasks:
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096
@@ -119,43 +226,87 @@ cdef int backward(const Shape* s, bint average, real* dx, const real* dy, const 
         private = <char*>memory.data
     if threads == 1:
         for i in range(c.tasks):
-            backward_task(s, &c, dx, dy, x, <real*>private, i)
+            backward_task(s, c, dx, dy, x, <real*>private, i)
     else:
         for i in prange(c.tasks, schedule="static", num_threads=threads):
-            backward_task(s, &c, dx, dy, x, <real*>(private + threadid() * per_thread), i)
+            backward_task(s, c, dx, dy, x, <real*>(private + threadid() * per_thread), i)
     give(&memory)
     return 0
 
 
 cdef void backward_task(const Shape* s, const Call* c, real* dx, const real* dy, const real* x, real* scratch,
                         index task) noexcept nogil:
-    cdef index first = task * c.task, end, plane
+    cdef index first = task * c.task, rows = c.images * s.slices.length * s.rows.length
     cdef uint64_t mode = flush_denormals() if c.average else 0
-    if c.last:
-        if c.average:
-            mean_rows(s, c, dx, dy, first, min(first + c.task, c.images * s.slices.length * s.rows.length))
-        else:
-            chosen_block(s, c, dx, dy, x, scratch, task // c.blocks, task % c.blocks * CHANNEL_BLOCK)
+    if not c.last and c.average:
+        mean_planes(s, c, dx, dy, scratch, first, min(first + c.task, c.planes))
+    elif not c.last:
+        max_planes(s, c, dx, dy, x, scratch, first, min(first + c.task, c.planes))
+    elif c.average:
+        mean_rows(s, c, dx, dy, first, min(first + c.task, rows))
+    elif scattered(s, c):
+        scatter_image(s, c, dx, dy, task)
     else:
-        end = min(first + c.task, c.planes)
-        if s.whole and c.average:
-            fill_planes(dx + first * s.area, dx + end * s.area, dy + first, s.area, end - first, first_factor(s, dx))
-        elif s.whole:
-            whole_planes(s, c, dx, dy, x, first, end)
-        elif s.pairs:
-            pair_planes(s, c, dx, dy, x, first, end)
-        elif not s.kernel:
-            for plane in range(first, end):
-                span_plane(s, dx + plane * s.area, dy + plane * s.out_area, scratch)
-        else:
-            clear_scratch(s, c, scratch)
-            for plane in range(first, end):
-                if c.average:
-                    mean_plane(s, dx + plane * s.area, dx + end * s.area, dy + plane * s.out_area, scratch)
-                else:
-                    chosen_plane(s, dx + plane * s.area, dy + plane * s.out_area, x + plane * s.area, scratch)
+        chosen_rows(s, c, dx, dy, first, min(first + c.task, rows))
     if c.average:
         restore_denormals(mode)
+
+
+cdef void max_planes(const Shape* s, const Call* c, real* dx, const real* dy, const real* x, real* scratch,
+                     index first, index end) noexcept nogil:
+    cdef index plane
+    if s.whole and c.codes == NULL:
+        whole_planes(s, c, dx, dy, x, first, end)
+    elif s.pairs and (c.codes == NULL or s.columns.windows >= lanes(dy) // 2):
+        pair_planes(s, c, dx, dy, x, first, end)
+    elif gathered(s, c):
+        memset(scratch, 0, 2 * ring_rows(s) * s.length * sizeof(real))
+        for plane in range(first, end):
+            gather_plane(s, c, dx, dx + end * s.area, dy, plane, scratch)
+    elif c.start != NULL:
+        plane = first * s.out_area
+        scatter_planes(dx + first * s.area, dy + plane, c.codes + plane, c.start, c.tap_place, s.area, s.out_area,
+                       end - first)
+    else:
+        for plane in range(first, end):
+            scatter_plane(s, c, dx, dy, plane)
+
+
+cdef void mean_planes(const Shape* s, const Call* c, real* dx, const real* dy, real* scratch, index first,
+                      index end) noexcept nogil:
+    cdef index plane
+    if s.same:
+        memcpy(dx + first * s.area, dy + first * s.area, (end - first) * s.area * sizeof(real))
+    elif s.whole:
+        fill_planes(dx + first * s.area, dx + end * s.area, dy + first, s.area, end - first, first_factor(s, dx))
+    elif s.pairs:
+        pair_planes(s, c, dx, dy, <const real*>NULL, first, end)
+    elif c.turned:
+        plane = first
+        while plane < end:
+            turned_planes(s, c, dx, dy, scratch, plane, min(end - plane, c.turned))
+            plane += c.turned
+    elif not s.kernel:
+        for plane in range(first, end):
+            span_plane(s, dx + plane * s.area, dy + plane * s.out_area, scratch)
+    else:
+        memset(scratch + s.at_gradient, 0, (s.scratch - s.at_gradient) * sizeof(real))
+        for plane in range(first, end):
+            mean_plane(s, dx + plane * s.area, dx + end * s.area, dy + plane * s.out_area, scratch)
+
+
+cdef void turned_planes(const Shape* s, const Call* c, real* dx, const real* dy, real* scratch, index plane,
+                        index many) noexcept nogil:
+    """``many`` planes as the channels of one image."""
+    cdef index vector = c.turned
+    cdef real* gradient = scratch + s.area * vector
+    cdef Call t = c[0]
+    t.images, t.channels = 1, vector
+    if many < vector:
+        memset(gradient, 0, s.out_area * vector * sizeof(real))
+    transpose(dy + plane * s.out_area, s.out_area, many, s.out_area, gradient, vector)
+    mean_rows(s, &t, scratch, <const real*>gradient, 0, s.slices.length * s.rows.length)
+    transpose(<const real*>scratch, vector, s.area, many, dx + plane * s.area, s.area)
 
 
 cdef inline real first_factor(const Shape* s, const real* like) noexcept nogil:
@@ -186,21 +337,14 @@ cdef void pair_planes(const Shape* s, const Call* c, real* dx, const real* dy, c
         if c.average:
             mean_pairs_backward(dx + plane * area, dx_end, dy + plane * s.out_area, dy_end, width, rows,
                                 s.columns.windows, first_factor(s, dx))
+        elif c.codes != NULL:
+            coded_pairs_backward(dx + plane * area, dx_end, dy + plane * s.out_area, dy_end,
+                                 c.codes + plane * s.out_area, width, rows, s.columns.windows)
         else:
             max_pairs_backward(dx + plane * area, dx_end, dy + plane * s.out_area, dy_end, x + plane * area,
                                x + c.planes * area, width, rows, s.columns.windows)
         if rest:
             memset(dx + (plane + 1) * area - rest, 0, rest * sizeof(real))
-
-
-cdef void clear_scratch(const Shape* s, const Call* c, real* scratch) noexcept nogil:
-    """Fill what rows will not overwrite: margins of -inf around split rows, of zero around gradients."""
-    cdef index i
-    if not c.average:
-        for i in range(s.at_best):
-            scratch[i] = <real>-INFINITY
-    memset(scratch + s.at_gradient, 0, (s.scratch - s.at_gradient) * sizeof(real))
-    memset(scratch + s.at_code, 0, (s.at_gradient - s.at_code) * sizeof(real))
 
 
 cdef inline index phases(const Shape* s, pool_phase* f) noexcept nogil:
@@ -212,23 +356,120 @@ cdef inline index phases(const Shape* s, pool_phase* f) noexcept nogil:
     return s.columns.stride
 
 
-# -------------------------------------------------------------------------------------------------- maxima, planes
+# ---------------------------------------------------------------------------------------------------------- maxima
 
 
-cdef void chosen_plane(const Shape* s, real* dx, const real* dy, const real* x, real* scratch) noexcept nogil:
-    """Add each gradient of a volume where its maximum stood; one row of windows after that was found: see find_taps."""
-    cdef index slice, step, p, loaded, n = s.columns.windows, corner
+cdef void gather_plane(const Shape* s, const Call* c, real* dx, const real* dx_end, const real* dy, index plane,
+                       real* scratch) noexcept nogil:
+    """Row by row of the pixels: what they take from the rows of windows that they belong to.
+
+    Codes and gradients of these lie between margins in rows of one length; what stands in a margin has no gradient. As
+    many rows at once as there is room for: see find_taps.
+    """
+    cdef index most = ring_rows(s), n = s.columns.windows, low = 0, done = 0, i, j, k, m, e, p, count, pattern = -1
+    cdef real* codes = scratch
+    cdef real* gradients = codes + most * s.length
+    cdef real* line = gradients + most * s.length
+    cdef index* begin = <index*>((<size_t>(line + 2 * s.length) + 15) // 16 * 16)
+    cdef index* at = begin + s.columns.stride + 1
+    cdef index* name = at + takes(s)
+    cdef const int32_t* tap
+    dx += plane * s.area
+    dy += plane * s.out_area
+    for i in range(s.rows.length):
+        count, p = s.rows.belongs[i], s.rows.window[i]
+        if count == 0:
+            memset(dx + i * s.columns.length, 0, s.columns.length * sizeof(real))
+            continue
+        if done <= p + (count - 1) * s.rows.window_step:
+            if p < done:
+                memmove(codes, codes + (p - low) * s.length, (done - p) * s.length * sizeof(real))
+                memmove(gradients, gradients + (p - low) * s.length, (done - p) * s.length * sizeof(real))
+            else:
+                done = p
+            low = p
+            while done < min(low + most, s.rows.windows):
+                j = (done - low) * s.length + s.margin
+                widen(codes + j, c.codes + plane * s.out_area + done * n, n)
+                memcpy(gradients + j, dy + done * n, n * sizeof(real))
+                done += 1
+        tap = s.rows.met + s.rows.meets[i]
+        if pattern != count * NO_CODE + tap[0]:
+            # Rows of one phase meet their windows alike, but for the first and the last ones.
+            pattern = count * NO_CODE + tap[0]
+            e = 0
+            for k in range(s.columns.stride):
+                begin[k] = e
+                for m in range(count):
+                    for j in range(s.phase_first[k], s.phase_first[k + 1]):
+                        at[e] = m * s.rows.window_step * s.length + s.phase_start[k] - s.phase_shift[j]
+                        name[e] = tap[m] * s.code_step[1] + s.phase_tap[j]
+                        e += 1
+            begin[s.columns.stride] = e
+        j = (p - low) * s.length + s.margin
+        take_maxima(dx + i * s.columns.length, dx_end, <const real*>codes + j, <const real*>gradients + j, begin,
+                    s.columns.stride, at, name, line, s.length, s.columns.length)
+
+
+cdef void scatter_plane(const Shape* s, const Call* c, real* dx, const real* dy, index plane) noexcept nogil:
+    """Add each gradient of a volume where its maximum stood."""
+    cdef index slice, p, row, n = s.columns.windows
+    cdef const uint8_t* codes = c.codes + plane * s.out_area
+    dx += plane * s.area
+    dy += plane * s.out_area
     memset(dx, 0, s.area * sizeof(real))
     for slice in range(s.slices.windows):
-        loaded = 0
-        for step in range(s.rows.windows + 1):
-            if step < s.rows.windows:
-                find_taps(s, x, scratch, scratch + s.at_code + step % 2 * s.length, slice, step, &loaded)
-            if step > 0:
-                p = step - 1
-                corner = (slice * s.slices.stride - s.slices.low) * s.rows.length + p * s.rows.stride - s.rows.low
-                scatter_row(dx + corner * s.columns.length - s.columns.low, dy + (slice * s.rows.windows + p) * n,
-                            <const real*>scratch + s.at_code + p % 2 * s.length, s.columns.stride, n)
+        for p in range(s.rows.windows):
+            row = s.slices.start[slice] * s.rows.length + s.rows.start[p]
+            scatter_row(dx + row * s.columns.length, dy, codes, s.columns.start, c.tap_place, 1, 1, n)
+            dy += n
+            codes += n
+
+
+cdef void scatter_image(const Shape* s, const Call* c, real* dx, const real* dy, index task) noexcept nogil:
+    """The same, channels-last: some channels of an image."""
+    cdef index channels = c.channels, blocks = (channels + c.width - 1) // c.width, slice, p, row, i
+    cdef index block = task % blocks * c.width, many = min(c.width, channels - block), n = s.columns.windows * channels
+    cdef const uint8_t* codes = c.codes + task // blocks * s.out_area * channels + block
+    dx += task // blocks * s.area * channels + block
+    dy += task // blocks * s.out_area * channels + block
+    if many == channels:
+        memset(dx, 0, s.area * channels * sizeof(real))
+    else:
+        for i in range(s.area):
+            memset(dx + i * channels, 0, many * sizeof(real))
+    for slice in range(s.slices.windows):
+        for p in range(s.rows.windows):
+            row = s.slices.start[slice] * s.rows.length + s.rows.start[p]
+            scatter_row(dx + row * s.columns.length * channels, dy, codes, s.columns.start, c.tap_place, channels, many,
+                        s.columns.windows)
+            dy += n
+            codes += n
+
+
+cdef void chosen_rows(const Shape* s, const Call* c, real* dx, const real* dy, index first, index end) noexcept nogil:
+    """Channels-last: rows ``first`` to ``end`` of the input's pixels, counted through all images."""
+    cdef index channels = c.channels, line, row, slice, image, j, width = s.columns.windows, base
+    cdef const Axis* a = &s.columns
+    cdef pool_meeting m
+    m.slice_step = s.slices.window_step * s.rows.windows * width * channels
+    m.row_step = s.rows.window_step * width * channels
+    m.column_step = a.window_step * channels
+    m.slice_code, m.row_code = s.code_step[0], s.code_step[1]
+    dx += first * a.length * channels
+    for line in range(first, end):
+        row = line % s.rows.length
+        slice = line // s.rows.length % s.slices.length
+        image = line // (s.rows.length * s.slices.length)
+        m.slices, m.rows = s.slices.belongs[slice], s.rows.belongs[row]
+        m.slice_tap = s.slices.met + s.slices.meets[slice]
+        m.row_tap = s.rows.met + s.rows.meets[row]
+        base = ((image * s.slices.windows + s.slices.window[slice]) * s.rows.windows + s.rows.window[row]) * width
+        for j in range(a.length):
+            m.columns, m.column_tap = a.belongs[j], a.met + a.meets[j]
+            chosen_pixels(dx, dy + (base + a.window[j]) * channels, c.codes + (base + a.window[j]) * channels, &m,
+                          channels)
+            dx += channels
 
 
 # ------------------------------------------------------------------------------------------------ averages, planes
@@ -345,99 +586,3 @@ cdef void mean_rows(const Shape* s, const Call* c, real* dx, const real* dy, ind
             mean_pixels(dx, dy + (base + a.window[j]) * channels, &b, by_slice + s.slices.window[slice],
                         by_row + s.rows.window[row], by_column + a.window[j], steps, channels)
             dx += channels
-
-
-cdef void chosen_block(const Shape* s, const Call* c, real* dx, const real* dy, const real* x, real* scratch,
-                       index image, index block) noexcept nogil:
-    """Maxima: some channels of one image, window by window along its depth, row by row of these."""
-    cdef index channels = c.channels, n = min(<index>CHANNEL_BLOCK, channels - block), slice, step, done, limit, i, k
-    cdef index plane = s.rows.length * s.columns.length
-    cdef const real* x_end = x + c.planes * s.area
-    dx += image * s.area * channels + block
-    dy += image * s.out_area * channels + block
-    x += image * s.area * channels + block
-    for k in range(s.slices.length):
-        if s.slices.belongs[k] == 0:
-            for i in range(plane):
-                memset(dx + (k * plane + i) * channels, 0, n * sizeof(real))
-    if scattered(s):
-        scatter_block(s, c, dx, dy, x, n)
-        return
-    for slice in range(s.slices.windows):
-        done = 0
-        for step in range(s.rows.windows):
-            find_places(s, c, scratch + step % s.depth * s.columns.windows * c.pitch, x, x_end, slice, step, n)
-            limit = s.rows.length
-            if step < s.rows.windows - 1:
-                limit = min(limit, (step + 1) * s.rows.stride - s.rows.low) if s.regular else s.rows.first[step + 1]
-            while done < limit:
-                chosen_pixel_row(s, c, dx, dy, scratch, slice, done, n)
-                done += 1
-
-
-cdef inline bint scattered(const Shape* s) noexcept nogil:
-    """Whether no pixel is in two windows: to add to each of a window's pixels is faster then (measured, 2 x 2 at stride
-    2: 0.75 of the time of gathering; 3 x 3 at stride 2: 1.1)."""
-    return s.kernel and (s.slices.taps * s.rows.taps * s.columns.taps
-                         <= s.slices.stride * s.rows.stride * s.columns.stride)
-
-
-cdef void scatter_block(const Shape* s, const Call* c, real* dx, const real* dy, const real* x,
-                        index n) noexcept nogil:
-    """Maxima: ``n`` channels of one image, window by window."""
-    cdef index slice, p, q, i, channels = c.channels, width = s.columns.length
-    cdef pool_block b
-    b.slice_step = s.slices.dilation * s.rows.length * width * channels
-    b.row_step = s.rows.dilation * width * channels
-    b.column_step = s.columns.dilation * channels
-    for i in range(s.area):
-        memset(dx + i * channels, 0, n * sizeof(real))
-    for slice in range(s.slices.windows):
-        for p in range(s.rows.windows):
-            b.slices, b.rows = s.slices.count[slice], s.rows.count[p]
-            for q in range(s.columns.windows):
-                b.columns = s.columns.count[q]
-                i = ((s.slices.first[slice] * s.rows.length + s.rows.first[p]) * width + s.columns.first[q]) * channels
-                scatter_pixels(dx + i, dy, x + i, &b, n)
-                dy += channels
-
-
-cdef void find_places(const Shape* s, const Call* c, real* place, const real* x, const real* x_end, index slice,
-                      index p, index n) noexcept nogil:
-    """Where in the volume the maxima of a row of windows stand."""
-    cdef index q, first, width = s.columns.length
-    cdef pool_block b
-    b.slices, b.rows = s.slices.count[slice], s.rows.count[p]
-    b.slice_step = s.slices.dilation * s.rows.length * width * c.channels
-    b.row_step = s.rows.dilation * width * c.channels
-    b.column_step = s.columns.dilation * c.channels
-    for q in range(s.columns.windows):
-        b.columns = s.columns.count[q]
-        first = (s.slices.first[slice] * s.rows.length + s.rows.first[p]) * width + s.columns.first[q]
-        best_pixels(<real*>NULL, place + q * c.pitch, x + first * c.channels, x_end, &b, n,
-                    first if b.slices * b.rows * b.columns else -1, s.slices.dilation * s.rows.length * width,
-                    s.rows.dilation * width, s.columns.dilation)
-
-
-cdef void chosen_pixel_row(const Shape* s, const Call* c, real* dx, const real* dy, real* scratch, index slice,
-                           index row, index n) noexcept nogil:
-    """What one row of pixels of each slice takes from the windows at ``slice``."""
-    cdef index places = s.depth * s.columns.windows * c.pitch
-    cdef index* gradients = <index*>((<size_t>(scratch + places) + 15) // 16 * 16)
-    cdef index* found = gradients + s.depth
-    cdef index i, j, k, p = s.rows.window[row], plane, mine, width = s.columns.windows
-    cdef const Axis* a = &s.columns
-    cdef pool_windows w
-    w.rows, w.dy, w.place = s.rows.belongs[row], gradients, found
-    w.dy_step, w.place_step = a.window_step * c.channels, a.window_step * c.pitch
-    for i in range(w.rows):
-        gradients[i] = (slice * s.rows.windows + p) * width * c.channels
-        found[i] = p % s.depth * width * c.pitch
-        p += s.rows.window_step
-    for k in range(s.slices.count[slice]):
-        plane = s.slices.first[slice] + k * s.slices.dilation
-        mine = (plane * s.rows.length + row) * a.length
-        for j in range(a.length):
-            w.columns = a.belongs[j]
-            chosen_pixels(dx + (mine + j) * c.channels, s.slices.window[plane] != slice,
-                          dy + a.window[j] * c.channels, <const real*>scratch + a.window[j] * c.pitch, &w, mine + j, n)

@@ -22,7 +22,8 @@ cnp.import_array()
 
 cdef enum:
     TASK = 16384  # elements of a task
-    CHANNEL_BLOCK = 64
+    CHANNEL_BLOCK = 64  # channels-last: of few images, so that there is something to share out
+    MANY_IMAGES = 8
 
 
 # The windows of one call along one axis: window p of plane n begins at first[n * own + p]
@@ -42,9 +43,11 @@ cdef class Windows(Pooling):
     """The windows of one geometry, ready to run on arrays of either dtype and memory order."""
 
     cdef Shape shape
+    cdef Pooling finder
 
-    def __init__(self, input, output, kernel, stride, padding, dilation):
-        """As ``pooling.Pool``."""
+    def __init__(self, input, output, kernel, stride, padding, dilation, Pooling finder=None):
+        """As ``pooling.Pool``; ``finder``: what finds the places for a gradient, if it is not this."""
+        self.finder = finder
         open_shape(&self.shape, input, output, kernel, stride, padding, dilation, None)
 
     def __dealloc__(self):
@@ -70,8 +73,13 @@ cdef class Windows(Pooling):
             if borrow(&memory, n * (sizeof(int64_t) + sizeof(double))):
                 return NO_MEMORY
             places = <const int64_t*>memory.data
-            self.maximum_at(single, <int64_t*>memory.data + n, <int64_t*>memory.data, x, images, channels, last,
-                            threads)
+            if self.finder is None:
+                self.maximum_at(single, <int64_t*>memory.data + n, <int64_t*>memory.data, x, images, channels, last,
+                                threads)
+            elif self.finder.maximum_at(single, <int64_t*>memory.data + n, <int64_t*>memory.data, x, images, channels,
+                                        last, threads):
+                give(&memory)
+                return NO_MEMORY
         if single:
             status = by_places[float](ADD, <float*>dx, <const float*>dy, places, self.shape.area, self.shape.out_area,
                                       images, channels, last, threads)
@@ -221,25 +229,27 @@ cdef int of_arrays(int what, cnp.ndarray to, cnp.ndarray source, cnp.ndarray ind
 cdef int by_places(int what, real* to, const real* source, const int64_t* places, index area, index n, index images,
                    index channels, bint last, int threads) noexcept nogil:
     """``area``: pixels of the planes that places are in; ``n``: pixels of the others."""
-    cdef index blocks = (channels + CHANNEL_BLOCK - 1) // CHANNEL_BLOCK, tasks, i
+    # Whole images are cleared in one go.
+    cdef index width = channels if images >= MANY_IMAGES else CHANNEL_BLOCK, tasks, i
     cdef int wrong = 0
-    tasks = images * blocks if last else images * channels
+    tasks = images * ((channels + width - 1) // max(width, 1)) if last else images * channels
     if threads == 1 or tasks < 2:
         for i in range(tasks):
-            wrong += places_task(what, to, source, places, area, n, channels, last, i)
+            wrong += places_task(what, to, source, places, area, n, channels, last, width, i)
     else:
         for i in prange(tasks, schedule="static", num_threads=threads):
-            wrong += places_task(what, to, source, places, area, n, channels, last, i)
+            wrong += places_task(what, to, source, places, area, n, channels, last, width, i)
     return wrong
 
 
 cdef int places_task(int what, real* to, const real* source, const int64_t* places, index area, index n,
-                     index channels, bint last, index task) noexcept nogil:
-    cdef index blocks = (channels + CHANNEL_BLOCK - 1) // CHANNEL_BLOCK, block = 0, step = 1, many = 1, i, at, big
+                     index channels, bint last, index width, index task) noexcept nogil:
+    cdef index blocks, block = 0, step = 1, many = 1, i, at, big
     at, big = task * n, task * area
     if last:
-        block = task % blocks * CHANNEL_BLOCK
-        step, many = channels, min(<index>CHANNEL_BLOCK, channels - block)
+        blocks = (channels + width - 1) // width
+        block = task % blocks * width
+        step, many = channels, min(width, channels - block)
         at, big = task // blocks * n * channels + block, task // blocks * area * channels + block
     places += at
     if what == TAKE:

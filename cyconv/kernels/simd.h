@@ -36,10 +36,15 @@
 #define PIXEL_CHANNELS 8
 /* 8 x 3 accumulators + 3 pixels + 1 weight = 28 of 32 registers; 6 x 4 + 4 + 1 = 29. */
 #define PIXEL_VECTORS(channels) ((channels) <= 2 ? 8 : (channels) <= 6 ? 4 : 3)
+/* Two phases of pixels that alternate: 2 x 4 x 3 accumulators + 2 x 3 pixels + 1 weight = 31. */
+#define PAIR_CHANNELS 4
 #else
+#define PAIR_CHANNELS 0 /* too few registers */
 #define PIXEL_CHANNELS 6
 #define PIXEL_VECTORS(channels) ((channels) == 1 ? 8 : (channels) == 2 ? 4 : 2) /* 6 x 2 + 2 + 1 = 15 of 16 */
 #endif
+
+#define PAIR_VECTORS 3
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "cyconv supports little-endian machines only"

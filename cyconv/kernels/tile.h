@@ -341,6 +341,90 @@ CYCONV_INLINE VEC NAME(pairs)(VEC a, VEC b, const int high)
 #endif
 }
 
+#if PAIR_CHANNELS
+/* Two of these at once, of pixels that stand alternately in the output: those of a row of a transposed convolution of
+ * stride 2, whose even places (a) and odd places (b) have taps and weights of their own, as many.
+ *
+ *     out[k * plane + to[j] + 2 lane + phase] = bias[k] + sum over t < n of w_phase[t * channels + k]
+ *                                                                       x[table_phase[t] + from[j] + lane] */
+CYCONV_INLINE void NAME(pair_tile_body)(const int channels, const T *x, const ptrdiff_t *from, const int32_t *table_a,
+                                        const int32_t *table_b, ptrdiff_t n, const T *w_a, const T *w_b, const T *bias,
+                                        T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width)
+{
+    VEC a[PAIR_CHANNELS * PAIR_VECTORS], b[PAIR_CHANNELS * PAIR_VECTORS];
+    const T *base[PAIR_VECTORS];
+    CYCONV_UNROLL
+    for (int j = 0; j < PAIR_VECTORS; j++)
+        base[j] = x + from[j];
+    CYCONV_UNROLL
+    for (int i = 0; i < channels * PAIR_VECTORS; i++) {
+        T *line = out + i / PAIR_VECTORS * plane + to[i % PAIR_VECTORS];
+        a[i] = b[i] = (VEC){0} + bias[i / PAIR_VECTORS];
+        __builtin_prefetch(line, 1);
+        __builtin_prefetch(line + LANES, 1);
+    }
+    for (ptrdiff_t t = 0; t < n; t++) {
+        ptrdiff_t at_a = table_a[t], at_b = table_b[t];
+        VEC u[PAIR_VECTORS], v[PAIR_VECTORS];
+        CYCONV_UNROLL
+        for (int j = 0; j < PAIR_VECTORS; j++) {
+            u[j] = NAME(load)(base[j] + at_a);
+            v[j] = NAME(load)(base[j] + at_b);
+        }
+        CYCONV_UNROLL
+        for (int k = 0; k < channels; k++) {
+            T r = w_a[k], s = w_b[k];
+            CYCONV_UNROLL
+            for (int j = 0; j < PAIR_VECTORS; j++) {
+                a[k * PAIR_VECTORS + j] += r * u[j];
+                b[k * PAIR_VECTORS + j] += s * v[j];
+            }
+        }
+        w_a += channels;
+        w_b += channels;
+    }
+    CYCONV_UNROLL
+    for (int i = 0; i < channels * PAIR_VECTORS; i++) {
+        T *line = out + i / PAIR_VECTORS * plane + to[i % PAIR_VECTORS];
+        VEC u = NAME(at_least)(a[i], floor), v = NAME(at_least)(b[i], floor);
+        if (width == LANES) {
+            NAME(store)(line, NAME(pairs)(u, v, 0));
+            NAME(store)(line + LANES, NAME(pairs)(u, v, 1));
+        } else {
+            ptrdiff_t low = 2 * width < LANES ? 2 * width : LANES;
+            NAME(store_part)(line, NAME(pairs)(u, v, 0), low);
+            NAME(store_part)(line + low, NAME(pairs)(u, v, 1), 2 * width - low);
+        }
+    }
+}
+
+#define PAIR_ARGUMENTS                                                                                                  \
+    const T *x, const ptrdiff_t *from, const int32_t *table_a, const int32_t *table_b, ptrdiff_t n, const T *w_a,       \
+        const T *w_b, const T *bias, T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width
+#define PAIR_TILE(k)                                                                                                    \
+    static __attribute__((noinline, unused)) void NAME(pair_tile_##k)(PAIR_ARGUMENTS)                                   \
+    {                                                                                                                   \
+        NAME(pair_tile_body)(k, x, from, table_a, table_b, n, w_a, w_b, bias, floor, out, plane, to, width);            \
+    }
+PAIR_TILE(1)
+PAIR_TILE(2)
+PAIR_TILE(3)
+PAIR_TILE(4)
+#undef PAIR_TILE
+#endif
+/* channels 1 .. PAIR_CHANNELS, of which some instruction sets have none. */
+CYCONV_INLINE void NAME(pair_tile)(int channels, const T *x, const ptrdiff_t *from, const int32_t *table_a,
+                                   const int32_t *table_b, ptrdiff_t n, const T *w_a, const T *w_b, const T *bias,
+                                   T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width)
+{
+#if PAIR_CHANNELS
+    static void (*const tiles[PAIR_CHANNELS])(PAIR_ARGUMENTS) = {NAME(pair_tile_1), NAME(pair_tile_2),
+                                                                 NAME(pair_tile_3), NAME(pair_tile_4)};
+    tiles[channels - 1](x, from, table_a, table_b, n, w_a, w_b, bias, floor, out, plane, to, width);
+#undef PAIR_ARGUMENTS
+#endif
+}
+
 /* columns of LANES x LANES elements: in-register transpose. */
 CYCONV_INLINE void NAME(transpose_registers)(VEC *v)
 {

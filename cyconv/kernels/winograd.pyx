@@ -23,6 +23,10 @@ odd places share their weights, 36 for each pair of channels.
 Without dilation, elements that only outputs behind the last one would take are left out, at stride 1 those of the
 point at infinity: V[xi] and M[xi] hold the tiles that have element xi, without gaps. Along an axis of 7 outputs there
 are 11 elements instead of 12.
+
+The input gradient at stride 2 goes the same way: of its pixels along an axis every second one meets two taps, as the
+outputs of a convolution of two taps, of which F(4, 2) makes 4 from 5 pixels, and those between meet the third. A tile
+of 8x8 of them is made of the same 81 products, by the same weights, from 5x5 pixels of the gradient of the output.
 """
 
 from cython.parallel cimport prange, threadid
@@ -50,8 +54,11 @@ from cyconv.kernels.source cimport index
 from cyconv.kernels.winograd_tiles cimport (
     Shape,
     count_places,
+    first_slice,
     gather_source,
     lay_out,
+    slice_place,
+    slices_at,
     transform_dense,
     transform_input,
     weight_of,
@@ -64,6 +71,12 @@ cdef extern from "winograd.h" nogil:
     void winograd_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles, int vectors,
                              const double* bias, double floor, double* to, index row, index column, const index* above,
                              const index* wide) noexcept
+    void winograd_spread_output_f32(int m, int er, int ec, const float* x, index ld, index plane, index tiles,
+                                    int vectors, const float* bias, float floor, float* to, index row, index column,
+                                    index late_row, index late_column, const index* above, const index* wide) noexcept
+    void winograd_spread_output_f64(int m, int er, int ec, const double* x, index ld, index plane, index tiles,
+                                    int vectors, const double* bias, double floor, double* to, index row, index column,
+                                    index late_row, index late_column, const index* above, const index* wide) noexcept
     void winograd_weights_f32(int m, int er, int ec, const float* x, index channels, int vectors, float* to,
                               index plane) noexcept
     void winograd_weights_f64(int m, int er, int ec, const double* x, index channels, int vectors, double* to,
@@ -88,10 +101,11 @@ cdef class Winograd(Convolution):
         self.shape.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
-                 stride, dilation, block, edges, bint rectified, bint swapped):
+                 stride, dilation, block, edges, bint rectified, bint swapped, late):
         """``source``, ``out``: (channels, depth, height, width); ``first``: source pixel of output pixel (0, 0, 0);
         ``piece``: (rows, columns) of taps in a piece; ``block``: images, rows and columns of tiles of a phase;
-        ``edges``: as set_edges takes them."""
+        ``edges``: as set_edges takes them; ``late``: None, or of an input gradient at stride 2 for rows and for columns
+        whether output pixel 0 meets two taps."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -100,7 +114,7 @@ cdef class Winograd(Convolution):
         self.single = dtype == "f"
         s.rectified, s.swapped = rectified, swapped
         lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,
-                block, edges)
+                block, edges, late)
         s.copy_size = s.copy_plane if s.dense else s.in_vectors * s.copy_plane
         s.m_plane = s.tiles * 2 * width + width
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
@@ -175,7 +189,7 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
     cdef index first = 2 * block * width
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
-    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, i, piece
+    cdef index ld = vectors * width, have = min(ld, s.out_channels - first), c, n, i, piece, at
     cdef real* to = packed + group * group_weights(s, width) + s.weight_elements * (first * s.terms + block * width)
     cdef real* cut = ordered + WEIGHT_CHANNELS * taps * ld
     cdef bint whole = s.pieces == 1 and s.r_row == s.kernel_rows and s.r_column == s.kernel_columns
@@ -194,7 +208,10 @@ cdef void transform_weight_block(const Shape* s, const real* weight, real* packe
         for piece in range(s.pieces):
             if not whole:
                 cut_piece(s, ordered, cut, piece, n, ld)
-            transform_piece(s, ordered if whole else cut, n, vectors, to + (piece * s.channels + c) * ld)
+            at = piece
+            if s.spread:  # a slice each, in reverse
+                at = slice_place(s, s.kernel_slices - 1 - piece)
+            transform_piece(s, ordered if whole else cut, n, vectors, to + (at * s.channels + c) * ld)
     restore_denormals(mode)
 
 
@@ -274,7 +291,7 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
     cdef index image = place // s.column_blocks // s.row_blocks * s.block_images
     cdef index images = min(s.block_images, s.images - image)
     cdef index rows = min(s.block_rows, s.tile_rows - row), columns = min(s.block_columns, s.tile_columns - column)
-    cdef index phases = s.dilation_row * s.dilation_column, width = lanes(source), i, b
+    cdef index width = lanes(source), i, b
     cdef index high[EDGE]
     cdef index wide[EDGE]
     cdef index last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
@@ -287,14 +304,13 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
     start += group * s.vectors * width
     source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
     out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
-    count_places(s.m, s.edge_row, s.dense, rows * phases, row, s.out_height, high)
-    count_places(s.m, s.edge_column, s.dense, columns, column, s.out_width, wide)
+    count_places(s, row, column, rows, columns, high, wide)
     if held[0] != block:
         transform_block(s, source, copy, v, image, images, row, column, rows, columns, high, wide)
         held[0] = block
     for b in range(task_group * s.task_blocks, last):
         multiply(s, table, order, v, packed + s.weight_elements * b * width * (2 * s.terms + 1),
-                 <int>min(2, s.vectors - 2 * b), product, images, high, wide)
+                 <int>min(2, s.vectors - 2 * b), product, image, images, high, wide)
         for i in range(images):
             write_block(s, product, out, image + i, i, start + 2 * b * width, scratch, b, row, column, rows, columns,
                         high, wide)
@@ -314,14 +330,18 @@ cdef void transform_block(const Shape* s, const real* source, real* copy, real* 
     # One vector of channels at a time, while its pixels are near.
     for c in range(s.in_vectors):
         for i in range(images):
-            for k in range(s.kernel_slices):
+            for k in range(slices_at(s, image)):
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, c, c + 1)
                 transform_dense(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, const real* v, const real* weights,
-                   int vectors, real* product, index images, const index* high, const index* wide) noexcept nogil:
+                   int vectors, real* product, index image, index images, const index* high,
+                   const index* wide) noexcept nogil:
     """M[xi][tile][k] of one block of output channels."""
+    # All images of a block take the same slices.
+    cdef index first = slice_place(s, first_slice(s, image)) * s.channels if s.spread and s.stride_depth > 1 else 0
+    cdef index terms = s.terms // s.kernel_slices * slices_at(s, image)
     cdef index width = lanes(v), ld = vectors * width, e, xi, tiles, done, n, i, most = CYCONV_TILE_PIXELS, pieces
     cdef real zeros[32]
     for i in range(ld):
@@ -333,8 +353,8 @@ cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, c
         done = 0
         for i in range(pieces):
             n = (tiles - done + pieces - i - 1) // (pieces - i)
-            fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, s.terms,
-                          weights + weight_of(s, xi) * (s.terms * ld + width), ld, <const real*>zeros, 0,
+            fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, terms,
+                          weights + weight_of(s, xi) * (s.terms * ld + width) + first * ld, ld, <const real*>zeros, 0,
                           product + xi * s.m_plane + done * ld, ld, 0)
             done += n
 
@@ -350,8 +370,9 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     cdef index plane = s.out_height * s.out_width, area = s.out_depth * plane
     cdef index top = row * high, left = column * wide
     cdef index height = min(rows * high, s.out_height - top), across = min(columns * wide, s.out_width - left)
-    # Whole rows follow each other without gaps: what tiles hold behind their ends is overwritten by the next ones.
-    cdef bint flat = across == s.out_width and s.dense
+    # Whole rows follow each other without gaps: what tiles hold behind their ends is overwritten by the next ones. Not
+    # in an input gradient of stride 2, whose tiles do not write their rows in order.
+    cdef bint flat = across == s.out_width and s.dense and not s.spread
     cdef index pitch = (across if flat else columns * wide) * ld
     cdef real floor = 0 if s.rectified else -INFINITY
     if s.dense:
@@ -406,7 +427,14 @@ cdef inline void transform_row_back(const Shape* s, const real* product, index c
                                     const index* wide) noexcept nogil:
     """A row of tiles to pixels at distances ``row`` and ``column``; element xi follows above[i] * wide[j] others."""
     cdef index ld = vectors * lanes(product)
-    if real is float:
+    if s.spread:
+        if real is float:
+            winograd_spread_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
+                                       floor, to, row, column, s.late_row * row, s.late_column * column, above, wide)
+        else:
+            winograd_spread_output_f64(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias,
+                                       floor, to, row, column, s.late_row * row, s.late_column * column, above, wide)
+    elif real is float:
         winograd_output_f32(s.m, s.edge_row, s.edge_column, product, ld, s.m_plane, columns, vectors, bias, floor, to,
                             row, column, above, wide)
     else:

@@ -1,4 +1,4 @@
-"""Weight and bias gradient of a convolution of stride 1 by Winograd's algorithm: the forward pass, transposed.
+"""Weight and bias gradient of a convolution of stride 1 or 2 by Winograd's algorithm: the forward pass, transposed.
 
 The forward pass is y = Aᵀ [(G g Gᵀ) . (Bᵀ d B)] A for each tile (winograd.h). The gradient of g is, summed over tiles,
 
@@ -9,10 +9,12 @@ becomes W[xi][tile][k], and for each element xi the register tile adds their pro
 
     S[xi][piece, c][k] += sum over tiles of  V[xi][piece, c][tile] W[xi][tile][k]
 
-which is transformed back once, in the end. A task owns its sums: some input channels x some output channels over one
-chunk of the blocks. Each sum adds the tiles of a block, then the blocks of a chunk, then the chunks, in their order;
-chunks are cut by geometry, and how channels are shared between threads changes no sum. V and W are private, and made
-again for each task that needs them: written by one core and read by another they would cost more.
+which is transformed back once, in the end. At stride 2 elements that meet the same weight (winograd.pyx) add to the
+same sums. A task owns its sums: some input channels x some output channels over one chunk of the blocks. Each sum adds
+the tiles of a block, then the blocks of a chunk, then the chunks, in their order; chunks are cut by geometry, and how
+channels are shared between tasks changes no sum. V and W are private, and made again for each task that needs them:
+written by one core and read by another they would cost more. So are the sums of a single chunk, which are cut until
+they stay in a cache: they are read and written for each block.
 """
 
 from cython.parallel cimport prange, threadid
@@ -35,13 +37,30 @@ from cyconv.kernels.simd cimport (
     transpose,
 )
 from cyconv.kernels.source cimport index
-from cyconv.kernels.winograd_tiles cimport Shape, gather_source, lay_out, transform_input
+from cyconv.kernels.winograd_tiles cimport (
+    Shape,
+    count_places,
+    gather_source,
+    lay_out,
+    transform_input,
+    weight_of,
+)
 
 cdef extern from "winograd.h" nogil:
     void winograd_gradient_f32(int m, int er, int ec, const float* x, index row, index column, index tiles, int vectors,
                                float* to, index plane) noexcept
     void winograd_gradient_f64(int m, int er, int ec, const double* x, index row, index column, index tiles,
                                int vectors, double* to, index plane) noexcept
+    void winograd_even_input_f32(int m, int er, int ec, const float* x, index row, index column, index step,
+                                 index tiles, float* to, index plane, const index* above, const index* wide) noexcept
+    void winograd_even_input_f64(int m, int er, int ec, const double* x, index row, index column, index step,
+                                 index tiles, double* to, index plane, const index* above, const index* wide) noexcept
+    void winograd_strided_gradient_f32(int m, int er, int ec, const float* x, index row, index column, index tiles,
+                                       int vectors, float* to, index plane, const index* above,
+                                       const index* wide) noexcept
+    void winograd_strided_gradient_f64(int m, int er, int ec, const double* x, index row, index column, index tiles,
+                                       int vectors, double* to, index plane, const index* above,
+                                       const index* wide) noexcept
     void winograd_sums_f32(int m, int er, int ec, const float* x, index plane, index chunk, index chunks,
                            index channels, int vectors, float* to) noexcept
     void winograd_sums_f64(int m, int er, int ec, const double* x, index plane, index chunk, index chunks,
@@ -49,6 +68,11 @@ cdef extern from "winograd.h" nogil:
 
 # What transforming an element of a tile costs, in multiply-adds.
 DEF TRANSFORM = 11
+# Elements along an axis of a tile, and in all, at most.
+DEF EDGE = 9
+DEF ELEMENTS = 81
+# Bytes of the sums of a task that has them for itself, if one vector of channels and a block of others take no more.
+DEF PART_BYTES = 4 << 20
 
 
 cdef struct Cut:
@@ -56,7 +80,15 @@ cdef struct Cut:
     index parts_in, parts_out  # parts of the vectors of input channels, and of the blocks of output channels
     index chunk_size, bias_size  # elements of the sums of a chunk, for one group
     index w_plane, w_size
+    index copied, private_sums  # elements of the private arrays before, and of, the sums of a task that are its own
     index images
+    int32_t in_turn[ELEMENTS]  # elements of a tile, those that meet the same weights one after the other
+
+
+cdef struct Part:
+    # Of the channels of a group: what a task takes, and whose sums lie in the array of sums
+    index first, last, block, end  # vectors of input channels, blocks of output channels
+    index from_channel, channels, from_block
 
 
 cdef class WinogradGradient(GradientOfWeights):
@@ -73,33 +105,46 @@ cdef class WinogradGradient(GradientOfWeights):
         self.shape.edges.places = NULL
 
     def __init__(self, *, str dtype, source, out, index groups, kernel, bint channels_last, first, int m, piece, pieces,
-                 dilation, block, edges, index chunks):
+                 stride, dilation, block, edges, index chunks):
         """The arguments are those of the forward pass; ``chunks``: of blocks, each with sums of its own."""
         cdef Shape* s = &self.shape
         cdef Cut* cut = &self.cut
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
-        cdef index t, copied
+        cdef index t, copied, xi
         cold()
         self.single = dtype == "f"
-        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, (1, 1, 1), dilation,
+        lay_out(s, width, source, out, groups, kernel, channels_last, first, m, piece, pieces, stride, dilation,
                 block, edges)
+        s.dense = s.strided  # at stride 1 all tiles have all elements
         # One vector of the source, or two of the gradient.
         s.scratch_size = s.tiles // s.block_images * s.m_row * s.m_column * 2 * width
         s.copy_size = max(s.copy_plane, s.scratch_size)
         cut.chunks = chunks
         cut.w_plane = s.vectors * width * s.tiles + width
         cut.w_size = s.elements * cut.w_plane
-        cut.chunk_size = s.elements * (s.vectors * width * s.terms + s.channel_blocks * width)
+        cut.chunk_size = s.weight_elements * (s.vectors * width * s.terms + s.channel_blocks * width)
         cut.bias_size = s.vectors * width
-        copied = max(s.copy_size + s.elements * s.v_plane + cut.w_size, writing_room(s, width))
-        self.thread_bytes = (copied * itemsize + 4095) // 4096 * 4096
-        self.shared_bytes = (groups * chunks * (cut.chunk_size + cut.bias_size) * itemsize + 4095) // 4096 * 4096
+        copied = cut.copied = max(s.copy_size + s.elements * s.v_plane + cut.w_size, writing_room(s, width))
+        shared = groups * chunks * cut.bias_size
+        if chunks > 1:
+            cut.private_sums = 0
+            shared += groups * chunks * cut.chunk_size
+        else:
+            cut.private_sums = min(cut.chunk_size, max(PART_BYTES // itemsize, part_size(s, width, 1, 1)))
+        for t, xi in enumerate(sorted(range(s.elements), key=self.weight_of)):
+            cut.in_turn[t] = xi
+        self.thread_bytes = ((copied + cut.private_sums) * itemsize + 4095) // 4096 * 4096
+        self.shared_bytes = (shared * itemsize + 4095) // 4096 * 4096
         self.table = <int32_t*>zeroed(s.tiles, sizeof(int32_t))
         if self.table == NULL:
             raise MemoryError("cyconv: no memory for the tile table")
         for t in range(s.tiles):
             self.table[t] = t * width
+
+    def weight_of(self, index xi):
+        """Return the place of the sums to which element xi of a tile adds."""
+        return weight_of(&self.shape, xi)
 
     def __dealloc__(self):
         discard(self.table)
@@ -123,20 +168,34 @@ cdef index writing_room(const Shape* s, index width) noexcept nogil:
     return (s.kernel_slices * s.kernel_rows * s.kernel_columns + s.r_row * s.r_column) * WEIGHT_CHANNELS * 2 * width
 
 
+cdef index part_size(const Shape* s, index width, index in_vectors, index blocks) noexcept nogil:
+    """Elements of the sums of so many vectors of input channels and blocks of output channels."""
+    cdef index terms = s.pieces * min(in_vectors * width, s.channels)
+    return s.weight_elements * (min(2 * blocks, s.vectors) * width * terms + blocks * width)
+
+
 cdef void share(const Shape* s, Cut* cut, index width, int threads) noexcept nogil:
-    """Cut the channels so that each thread has a part of a chunk at least, and the last to finish finishes first."""
-    cdef index most_in = min(s.in_vectors, threads), most_out = min(s.channel_blocks, threads), i, o, c, k, rounds
+    """Cut the channels so that each thread has a part of a chunk at least, private sums fit into their place, and the
+    last to finish finishes first."""
+    cdef index i, o, c, k, rounds
     cdef double cost, least = -1
-    cut.parts_in = cut.parts_out = 1
-    for i in range(1, most_in + 1):
-        for o in range(1, most_out + 1):
-            c = s.pieces * width * ((s.in_vectors + i - 1) // i)
-            k = 2 * width * ((s.channel_blocks + o - 1) // o)
+    cut.parts_in, cut.parts_out = s.in_vectors, s.channel_blocks
+    for o in range(1, s.channel_blocks + 1):
+        k = (s.channel_blocks + o - 1) // o
+        for i in range(1, s.in_vectors + 1):
+            c = (s.in_vectors + i - 1) // i
+            if cut.private_sums and part_size(s, width, c, k) > cut.private_sums:
+                continue
             rounds = (s.groups * cut.chunks * i * o + threads - 1) // threads
-            cost = <double>rounds * (c * k + TRANSFORM * (c + k))
+            cost = <double>rounds * (s.pieces * c * 2 * k * width + TRANSFORM * (s.pieces * c + 2 * k))
             if least < 0 or cost < least:
                 least = cost
                 cut.parts_in, cut.parts_out = i, o
+            if i >= threads:
+                break
+        # Smaller parts only where larger ones have no place.
+        if o >= threads and least >= 0:
+            break
 
 
 cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias, const real* grad_out,
@@ -152,8 +211,8 @@ cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias,
     cdef Block memory
     if borrow(&memory, plan.shared_bytes + threads * per_thread):
         return NO_MEMORY
-    cdef real* sums = <real*>memory.data
-    cdef real* bias = sums + s.groups * cut.chunks * cut.chunk_size
+    cdef real* sums = <real*>memory.data  # of several chunks; those of a single one are private
+    cdef real* bias = sums + (s.groups * cut.chunks * cut.chunk_size if cut.chunks > 1 else 0)
     cdef char* private = <char*>memory.data + plan.shared_bytes
     if threads == 1:
         for i in range(tasks):
@@ -185,11 +244,11 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
     cdef index parts = cut.parts_in * cut.parts_out, part = task % parts
     cdef index chunk = task // parts % cut.chunks, group = task // parts // cut.chunks
     cdef index part_in = part % cut.parts_in, part_out = part // cut.parts_in
-    cdef index first = part_in * s.in_vectors // cut.parts_in, last = (part_in + 1) * s.in_vectors // cut.parts_in
-    cdef index block = part_out * s.channel_blocks // cut.parts_out
-    cdef index end = (part_out + 1) * s.channel_blocks // cut.parts_out
+    cdef Part p
     cdef index begin = chunk * cut.units // cut.chunks, stop = (chunk + 1) * cut.units // cut.chunks
     cdef index width = lanes(source), unit, row, column, image, images, rows, columns, i, tiles, b, c
+    cdef index high[EDGE]
+    cdef index wide[EDGE]
     cdef real* copy = private
     cdef real* v = copy + s.copy_size
     cdef real* w = v + s.elements * s.v_plane
@@ -197,12 +256,20 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
     source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
     grad_out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
     grad_weight += group * s.out_channels * s.channels * s.kernel_slices * s.kernel_rows * s.kernel_columns
-    sums += (group * cut.chunks + chunk) * cut.chunk_size
     bias += (group * cut.chunks + chunk) * cut.bias_size
+    p.first, p.last = part_in * s.in_vectors // cut.parts_in, (part_in + 1) * s.in_vectors // cut.parts_in
+    p.block, p.end = part_out * s.channel_blocks // cut.parts_out, (part_out + 1) * s.channel_blocks // cut.parts_out
+    if cut.chunks == 1:
+        sums = private + cut.copied
+        p.from_channel, p.from_block = p.first * width, p.block
+        p.channels = min(p.last * width, s.channels) - p.from_channel
+    else:
+        sums += (group * cut.chunks + chunk) * cut.chunk_size
+        p.from_channel, p.channels, p.from_block = 0, s.channels, 0
     if part_in == 0:
-        memset(bias + 2 * block * width, 0, (min(2 * end, s.vectors) - 2 * block) * width * sizeof(real))
+        memset(bias + 2 * p.block * width, 0, (min(2 * p.end, s.vectors) - 2 * p.block) * width * sizeof(real))
     if begin == stop:
-        clear_sums(s, sums, first, last, block, end)
+        clear_sums(s, &p, sums)
     for unit in range(begin, stop):
         column = unit % s.column_blocks * s.block_columns
         row = unit // s.column_blocks % s.row_blocks * s.block_rows
@@ -210,47 +277,76 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
         images = min(s.block_images, cut.images - image)
         rows, columns = min(s.block_rows, s.tile_rows - row), min(s.block_columns, s.tile_columns - column)
         tiles = rows * columns * s.dilation_row * s.dilation_column
+        count_places(s, row, column, rows, columns, high, wide)
         for i in range(images):
-            bring_source(s, source, copy, v + i * tiles * width, image + i, row, column, rows, columns, first, last)
-            for b in range(block, end):
+            bring_source(s, &p, source, copy, v, image + i, i, row, column, rows, columns, high, wide)
+            for b in range(p.block, p.end):
                 gather_gradient(s, grad_out, copy, image + i, b, row, column, rows, columns)
                 if part_in == 0:
                     add_pixels(<const real*>copy, tiles * s.m_row * s.m_column, min(2, s.vectors - 2 * b) * width,
                                bias + 2 * b * width)
-                transform_gradient(s, cut, copy, w, i * tiles, b, rows, columns)
-        add_products(s, cut, table, v, w, sums, first, last, block, end, images * tiles, unit == begin)
+                transform_gradient(s, cut, copy, w, i, b, rows, columns, high, wide)
+        add_products(s, cut, &p, table, v, w, sums, images, high, wide, unit == begin)
     if cut.chunks == 1:
-        for b in range(block, end):
-            for c in range(first * width, min(last * width, s.channels), WEIGHT_CHANNELS):
-                write_sums(s, cut, sums, grad_weight, private, b, c, min(last * width, s.channels))
+        for b in range(p.block, p.end):
+            for c in range(p.first * width, min(p.last * width, s.channels), WEIGHT_CHANNELS):
+                write_sums(s, cut, &p, sums, grad_weight, private, b, c, min(p.last * width, s.channels))
     restore_denormals(mode)
 
 
-cdef void clear_sums(const Shape* s, real* sums, index first, index last, index block, index end) noexcept nogil:
+cdef void clear_sums(const Shape* s, const Part* part, real* sums) noexcept nogil:
     """Zero the sums of a part of the channels: there are no tiles."""
     cdef index width = lanes(sums), b, xi, p, ld
-    cdef index have = min(last * width, s.channels) - first * width
-    for b in range(block, end):
+    cdef index have = min(part.last * width, s.channels) - part.first * width
+    for b in range(part.block, part.end):
         ld = min(2, s.vectors - 2 * b) * width
-        for xi in range(s.elements):
+        for xi in range(s.weight_elements):
             for p in range(s.pieces):
-                memset(sums_at(s, sums, b, xi) + (p * s.channels + first * width) * ld, 0, have * ld * sizeof(real))
+                memset(sums_at(s, part, sums, b, xi, p, part.first * width), 0, have * ld * sizeof(real))
 
 
-cdef inline real* sums_at(const Shape* s, real* sums, index block, index xi) noexcept nogil:
-    """S[xi] of one block of output channels; a vector more than needed from xi to xi."""
-    cdef index width = lanes(sums), ld = min(2, s.vectors - 2 * block) * width
-    return sums + s.elements * block * width * (2 * s.terms + 1) + xi * (s.terms * ld + width)
+cdef inline real* sums_at(const Shape* s, const Part* part, real* sums, index block, index xi, index piece,
+                          index channel) noexcept nogil:
+    """S[xi][piece, c] of one block of output channels; a vector more than needed from xi to xi."""
+    cdef index width = lanes(sums), ld = min(2, s.vectors - 2 * block) * width, terms = s.pieces * part.channels
+    return (sums + s.weight_elements * (block - part.from_block) * width * (2 * terms + 1)
+            + xi * (terms * ld + width) + (piece * part.channels + channel - part.from_channel) * ld)
 
 
-cdef void bring_source(const Shape* s, const real* source, real* copy, real* v, index image, index row, index column,
-                       index rows, index columns, index first, index last) noexcept nogil:
-    """V of one image of a block, vector by vector of the channels, so that the pixels stay near."""
-    cdef index k, c
+cdef void bring_source(const Shape* s, const Part* part, const real* source, real* copy, real* v, index image,
+                       index of_block, index row, index column, index rows, index columns, const index* high,
+                       const index* wide) noexcept nogil:
+    """V of one image, number ``of_block`` of a block, vector by vector of channels, so that the pixels stay near."""
+    cdef index width = lanes(source), k, c, done = of_block * rows * columns * s.dilation_row * s.dilation_column
     for k in range(s.kernel_slices):
-        for c in range(first, last):
+        for c in range(part.first, part.last):
             gather_source(s, source, copy, image, k, row, column, rows, columns, c, c + 1)
-            transform_input(s, copy, v, k, rows, columns, c, c + 1)
+            if s.strided:
+                transform_strided(s, copy, v + c * s.tiles * width, of_block, k, rows, columns, high, wide)
+            else:
+                transform_input(s, copy, v + done * width, k, rows, columns, c, c + 1)
+
+
+cdef void transform_strided(const Shape* s, const real* copy, real* v, index image, index slice, index rows,
+                            index columns, const index* high, const index* wide) noexcept nogil:
+    """V of one vector of channels at stride 2, as in a forward pass (winograd_tiles.pxd)."""
+    cdef index width = lanes(copy), i, j, r, row = s.from_row * s.copy_pitch, step = s.from_column * width
+    cdef index above[EDGE]
+    cdef const real* corner
+    cdef real* to
+    for r in range(rows):
+        for i in range(s.edge_row):
+            above[i] = image * high[i] + r
+        for i in range(s.piece_rows):
+            for j in range(s.piece_columns):
+                corner = copy + i * s.r_row * s.copy_pitch + j * s.r_column * width + r * row
+                to = v + ((slice * s.piece_rows + i) * s.piece_columns + j) * s.in_vectors * s.tiles * width
+                if real is float:
+                    winograd_even_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width, step, columns,
+                                            to, s.v_plane, above, wide)
+                else:
+                    winograd_even_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width, step, columns,
+                                            to, s.v_plane, above, wide)
 
 
 cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index image, index block, index row,
@@ -279,14 +375,28 @@ cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index 
             transpose(grad_out + first * area + (top + r) * s.out_width + left, area, have, across, to + r * pitch, ld)
 
 
-cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, real* w, index done, index block,
-                             index rows, index columns) noexcept nogil:
-    """W[xi][block][tile][k] of one image of a block of tiles, behind those that are ``done``."""
-    cdef index width = lanes(copy), r, y, x
+cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, real* w, index image, index block,
+                             index rows, index columns, const index* high, const index* wide) noexcept nogil:
+    """W[xi][block][tile][k] of one image, number ``image`` of a block, behind those before it."""
+    cdef index width = lanes(copy), r, y, x, i
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, pitch = columns * s.m_column * s.dilation_column * ld
+    cdef index above[EDGE]
     cdef const real* line
-    w += 2 * block * width * s.tiles + done * ld
+    w += 2 * block * width * s.tiles
+    if s.strided:
+        for r in range(rows):
+            line = copy + r * s.m_row * pitch
+            for i in range(s.edge_row):
+                above[i] = image * high[i] + r
+            if real is float:
+                winograd_strided_gradient_f32(s.m, s.edge_row, s.edge_column, line, pitch, ld, columns, vectors, w,
+                                              cut.w_plane, above, wide)
+            else:
+                winograd_strided_gradient_f64(s.m, s.edge_row, s.edge_column, line, pitch, ld, columns, vectors, w,
+                                              cut.w_plane, above, wide)
+        return
+    w += image * rows * columns * s.dilation_row * s.dilation_column * ld
     for y in range(s.dilation_row):
         for x in range(s.dilation_column):
             for r in range(rows):
@@ -300,25 +410,33 @@ cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, r
                 w += columns * ld
 
 
-cdef void add_products(const Shape* s, const Cut* cut, const int32_t* table, const real* v, const real* w, real* sums,
-                       index first, index last, index block, index end, index tiles, bint fresh) noexcept nogil:
-    """S[xi][piece, c][k] of a part of the channels, plus the products of a block of tiles; ``fresh``: plus nothing."""
-    cdef index width = lanes(v), xi, b, p, c, ld, i, n, done, have, cuts, most = CYCONV_TILE_PIXELS
+cdef void add_products(const Shape* s, const Cut* cut, const Part* part, const int32_t* table, const real* v,
+                       const real* w, real* sums, index images, const index* high, const index* wide,
+                       bint first_block) noexcept nogil:
+    """S[xi][piece, c][k] of a part of the channels, plus the products of a block of tiles; of the first one, plus
+    nothing."""
+    cdef index width = lanes(v), most = CYCONV_TILE_PIXELS, weight = -1
+    cdef index e, xi, b, p, c, ld, i, n, done, have, cuts, tiles
     cdef int vectors
+    cdef bint fresh
     cdef real zeros[32]
     cdef const real* scalars
     cdef real* to
     for i in range(2 * width):
         zeros[i] = 0
-    for xi in range(s.elements):
-        for b in range(block, end):
+    for e in range(s.elements):
+        xi = cut.in_turn[e]
+        tiles = images * high[xi // s.edge_column] * wide[xi % s.edge_column]
+        fresh = first_block and weight_of(s, xi) != weight
+        weight = weight_of(s, xi)
+        for b in range(part.block, part.end):
             vectors = <int>min(2, s.vectors - 2 * b)
             ld = vectors * width
             for p in range(s.pieces):
-                for c in range(first, last):
+                for c in range(part.first, part.last):
                     have = min(width, s.channels - c * width)
                     scalars = v + xi * s.v_plane + (p * s.in_vectors + c) * s.tiles * width
-                    to = sums_at(s, sums, b, xi) + (p * s.channels + c * width) * ld
+                    to = sums_at(s, part, sums, b, weight, p, c * width)
                     cuts = (have + most - 1) // most
                     done = 0
                     for i in range(cuts):
@@ -335,25 +453,26 @@ cdef void write_task(const Shape* s, const Cut* cut, real* sums, real* grad_weig
     """Add the chunks of some input channels and a block of output channels of one group."""
     cdef index pieces = (s.channels + WEIGHT_CHANNELS - 1) // WEIGHT_CHANNELS, block = task // pieces
     cdef index group = block // s.channel_blocks, taps = s.kernel_slices * s.kernel_rows * s.kernel_columns
+    cdef Part all = Part(0, s.in_vectors, 0, s.channel_blocks, 0, s.channels, 0)
     cdef uint64_t mode = flush_denormals()
-    write_sums(s, cut, sums + group * cut.chunks * cut.chunk_size,
+    write_sums(s, cut, &all, sums + group * cut.chunks * cut.chunk_size,
                grad_weight + group * s.out_channels * s.channels * taps, private, block % s.channel_blocks,
                task % pieces * WEIGHT_CHANNELS, s.channels)
     restore_denormals(mode)
 
 
-cdef void write_sums(const Shape* s, const Cut* cut, real* sums, real* grad_weight, real* private, index block,
-                     index channel, index end) noexcept nogil:
+cdef void write_sums(const Shape* s, const Cut* cut, const Part* part, real* sums, real* grad_weight, real* private,
+                     index block, index channel, index end) noexcept nogil:
     """Transform the sums of some input channels before ``end`` and a block of output channels to where they belong."""
     cdef index width = lanes(sums), taps = s.kernel_slices * s.kernel_rows * s.kernel_columns, piece
     cdef int vectors = <int>min(2, s.vectors - 2 * block)
     cdef index ld = vectors * width, have = min(ld, s.out_channels - 2 * block * width)
-    cdef index channels = min(WEIGHT_CHANNELS, end - channel), plane = s.terms * ld + width
+    cdef index channels = min(WEIGHT_CHANNELS, end - channel), plane = s.pieces * part.channels * ld + width
     cdef real* ordered = private
     cdef real* whole = ordered + WEIGHT_CHANNELS * taps * 2 * width
     cdef const real* at
     for piece in range(s.pieces):
-        at = sums_at(s, sums, block, 0) + (piece * s.channels + channel) * ld
+        at = sums_at(s, part, sums, block, 0, piece, channel)
         if real is float:
             winograd_sums_f32(s.m, s.edge_row, s.edge_column, at, plane, cut.chunk_size, cut.chunks, channels, vectors,
                               whole)

@@ -16,7 +16,12 @@ cdef extern from "winograd.h" nogil:
     void winograd_places_input_f64(int m, int er, int ec, const double* x, index row, index column, index step,
                                    index tiles, double* to, index plane, const index* above,
                                    const index* wide) noexcept
-
+    void winograd_spread_input_f32(int m, int er, int ec, const float* x, index row, index column, index late_row,
+                                   index late_column, index step, index tiles, float* to, index plane,
+                                   const index* above, const index* wide) noexcept
+    void winograd_spread_input_f64(int m, int er, int ec, const double* x, index row, index column, index late_row,
+                                   index late_column, index step, index tiles, double* to, index plane,
+                                   const index* above, const index* wide) noexcept
     void winograd_gather_f32(const float* x, const float* ahead, index plane, index rows, index columns, index first,
                              index last, index left, index width, float* to, index pitch) noexcept
     void winograd_gather_f64(const double* x, const double* ahead, index plane, index rows, index columns, index first,
@@ -36,10 +41,15 @@ cdef struct Shape:
     bint channels_last, rectified
     int m  # output pixels along the edge of a tile
     int edge_row, edge_column  # transformed elements along each edge: m + r - 1, or 1; 2 m + 1 at stride 2
-    index m_row, m_column, elements  # of one tile
+    index m_row, m_column, elements  # of one tile: output rows and columns, transformed elements
     index weight_columns, weight_elements  # of the transformed weights: fewer at stride 2
     index stride_depth, stride_row, stride_column
-    bint dense  # no dilation: last tiles may leave elements out
+    bint strided  # a stride of 2 in height or width
+    bint dense  # last tiles may leave elements out: forward and for the input gradient, without dilation
+    bint spread  # the input gradient of such a convolution: a tile of 2 m pixels comes from m + 1
+    index late_row, late_column  # 1: its pixels of one tap stand behind those of two, and come from one further on
+    # Source rows and columns from one tile to the next, and under the last one beside those
+    index from_row, from_column, over_row, over_column
     index kernel_slices, kernel_rows, kernel_columns
     index r_row, r_column  # taps of a piece
     index piece_rows, piece_columns, pieces  # slices are counted in the last
@@ -61,7 +71,7 @@ cdef struct Shape:
 
 
 cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel, bint channels_last, first, int m,
-                        piece, pieces, stride, dilation, block, edges) except -1:
+                        piece, pieces, stride, dilation, block, edges, late=None) except -1:
     """Fill in all sizes; ``width``: elements of a vector. The other arguments are those of the kernels."""
     cold()
     four(source, &s.channels, &s.depth, &s.height, &s.width)
@@ -73,9 +83,21 @@ cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel
     two(pieces, &s.piece_rows, &s.piece_columns)
     s.pieces = s.kernel_slices * s.piece_rows * s.piece_columns
     s.m = m
-    s.m_row = 1 if s.r_row == 1 else m
-    s.m_column = 1 if s.r_column == 1 else m
     three(stride, &s.stride_depth, &s.stride_row, &s.stride_column)
+    s.strided = s.stride_row > 1 or s.stride_column > 1
+    s.spread = late is not None
+    s.late_row = s.late_column = 0
+    if s.spread:
+        two(late, &s.late_row, &s.late_column)
+    s.m_row = 1 if s.r_row == 1 else m * s.stride_row if s.spread else m
+    s.m_column = 1 if s.r_column == 1 else m * s.stride_column if s.spread else m
+    if s.spread:
+        s.from_row, s.from_column = s.m_row // s.stride_row, s.m_column // s.stride_column
+        s.over_row, s.over_column = s.stride_row - 1, s.stride_column - 1
+    else:
+        s.from_row, s.from_column = s.m_row * s.stride_row, s.m_column * s.stride_column
+        s.over_row = s.r_row * s.piece_rows - s.stride_row
+        s.over_column = s.r_column * s.piece_columns - s.stride_column
     s.edge_row = <int>edge_of(m, s.r_row, s.stride_row)
     s.edge_column = <int>edge_of(m, s.r_column, s.stride_column)
     s.elements = s.edge_row * s.edge_column
@@ -123,24 +145,72 @@ cdef inline index weight_of(const Shape* s, index xi) noexcept nogil:
 
 cdef inline index copied_rows(const Shape* s, index tiles) noexcept nogil:
     """Source rows under so many rows of tiles."""
-    return ((tiles * s.m_row - 1) * s.stride_row + s.r_row * s.piece_rows) * s.dilation_row
+    return (tiles * s.from_row + s.over_row) * s.dilation_row
 
 
 cdef inline index copied_columns(const Shape* s, index tiles) noexcept nogil:
-    return ((tiles * s.m_column - 1) * s.stride_column + s.r_column * s.piece_columns) * s.dilation_column
+    return (tiles * s.from_column + s.over_column) * s.dilation_column
 
 
-cdef inline void count_places(int m, int edge, bint dense, index tiles, index first, index size,
-                              index* counts) noexcept nogil:
-    """How many of a block's tiles along an axis, the first one ``first``, need each element; ``size``: outputs.
+cdef inline index source_depth(const Shape* s, index depth, index slice) noexcept nogil:
+    """Depth of the source that an output depth reads by its slice number ``slice``."""
+    if s.spread and s.stride_depth > 1:
+        return (depth + s.first_depth) // s.stride_depth - slice
+    return depth * s.stride_depth + s.first_depth + slice * s.dilation_depth
+
+
+cdef inline index slices_at(const Shape* s, index image) noexcept nogil:
+    """Slices of the kernel that an output depth takes: in an input gradient of stride S, from one on each S-th."""
+    if s.spread and s.stride_depth > 1:
+        return (s.kernel_slices - first_slice(s, image) + s.stride_depth - 1) // s.stride_depth
+    return s.kernel_slices
+
+
+cdef inline index first_slice(const Shape* s, index image) noexcept nogil:
+    """The first of them, which reads the depth furthest on."""
+    return (image % s.out_depth + s.first_depth) % s.stride_depth
+
+
+cdef inline index slice_place(const Shape* s, index slice) noexcept nogil:
+    """Where the weights of a slice of the kernel stand in an input gradient of stride 2: one after the other those that
+    the same depths take; with a stride of 1 in depth from the last one to the first."""
+    cdef index before = 0, i
+    if s.stride_depth == 1:
+        return s.kernel_slices - 1 - slice
+    for i in range(slice % s.stride_depth):
+        before += (s.kernel_slices - i + s.stride_depth - 1) // s.stride_depth
+    return before + slice // s.stride_depth
+
+
+cdef inline void count_places(const Shape* s, index tile_row, index tile_column, index tile_rows, index tile_columns,
+                              index* high, index* wide) noexcept nogil:
+    """How many rows of tiles of a block, of all phases, need each row of elements; how many columns each column."""
+    cdef index i
+    count_along(s, s.edge_row, s.m_row, s.late_row, tile_rows, s.out_height - tile_row * s.m_row, high)
+    count_along(s, s.edge_column, s.m_column, s.late_column, tile_columns, s.out_width - tile_column * s.m_column, wide)
+    for i in range(s.edge_row):
+        high[i] *= s.dilation_row * s.dilation_column
+
+
+cdef inline void count_along(const Shape* s, int edge, index most, index late, index tiles, index outputs,
+                             index* counts) noexcept nogil:
+    """The same along an axis, ``most`` outputs in a tile and so many to its end.
 
     The last tile leaves out what only outputs behind the last one would take: the point at infinity, which only the
-    last output of a tile takes, and at stride 2 pixels at odd places.
+    last output of a tile takes, in a gradient at stride 2 the last that meets two taps; and at stride 2 pixels at odd
+    places.
     """
-    cdef index have = size - (first + tiles - 1) * m, i
+    cdef index have = outputs - (tiles - 1) * most, i
+    cdef bint needed
     for i in range(edge):
         counts[i] = tiles
-        if dense and edge > 1 and have < m and (i == edge - 1 or (edge == 2 * m + 1 and i % 2 == 1 and i >= 2 * have)):
+        if not s.dense or edge == 1 or have >= most:
+            continue
+        if s.spread:
+            needed = most - 1 - late < have if i == 2 * s.m else i % 2 == 0 or i - 1 + late < have
+        else:
+            needed = i < edge - 1 and (edge != 2 * s.m + 1 or i % 2 == 0 or i < 2 * have)
+        if not needed:
             counts[i] -= 1
 
 
@@ -152,11 +222,10 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
     Vectors of channels from ``first`` to before ``last``; outside what the padding holds, zeros in missing channels.
     """
     cdef index width = lanes(source), area = s.height * s.width, channels = s.groups * s.channels
-    cdef index row = tile_row * s.m_row * s.stride_row * s.dilation_row + s.first_row
-    cdef index column = tile_column * s.m_column * s.stride_column * s.dilation_column + s.first_column
+    cdef index row = tile_row * s.from_row * s.dilation_row + s.first_row
+    cdef index column = tile_column * s.from_column * s.dilation_column + s.first_column
     cdef index rows = copied_rows(s, tile_rows), columns = copied_columns(s, tile_columns)
-    cdef index depth = place(&s.edges.depth,
-                             image % s.out_depth * s.stride_depth + s.first_depth + slice * s.dilation_depth, s.depth)
+    cdef index depth = place(&s.edges.depth, source_depth(s, image % s.out_depth, slice), s.depth)
     cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
     # Distances of neighbouring pixels and channels.
     cdef index pixel = channels if s.channels_last else 1, plane = 1 if s.channels_last else s.depth * area
@@ -261,7 +330,7 @@ cdef inline void transform_dense(const Shape* s, const real* copy, real* v, inde
                                  index columns, const index* high, const index* wide) noexcept nogil:
     """The same without dilation, of one vector of channels: element xi of image ``image`` of a block has high[i] rows
     of wide[j] tiles, one after the other and after those of the images before."""
-    cdef index width = lanes(copy), i, j, r, row = s.m_row * s.stride_row * s.copy_pitch
+    cdef index width = lanes(copy), i, j, r, row = s.from_row * s.copy_pitch, step = s.from_column * width
     cdef index above[EDGE]
     cdef const real* corner
     cdef real* to
@@ -273,11 +342,18 @@ cdef inline void transform_dense(const Shape* s, const real* copy, real* v, inde
             for j in range(s.piece_columns):
                 corner = copy + i * s.r_row * s.copy_pitch + j * s.r_column * width + r * row
                 to = v + ((slice * s.piece_rows + i) * s.piece_columns + j) * s.in_vectors * s.tiles * width
-                if real is float:
-                    winograd_places_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
-                                              s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
-                                              wide)
+                if s.spread:
+                    if real is float:
+                        winograd_spread_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
+                                                  s.late_row * s.copy_pitch, s.late_column * width, step, columns, to,
+                                                  s.v_plane, above, wide)
+                    else:
+                        winograd_spread_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
+                                                  s.late_row * s.copy_pitch, s.late_column * width, step, columns, to,
+                                                  s.v_plane, above, wide)
+                elif real is float:
+                    winograd_places_input_f32(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width, step,
+                                              columns, to, s.v_plane, above, wide)
                 else:
-                    winograd_places_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width,
-                                              s.m_column * s.stride_column * width, columns, to, s.v_plane, above,
-                                              wide)
+                    winograd_places_input_f64(s.m, s.edge_row, s.edge_column, corner, s.copy_pitch, width, step,
+                                              columns, to, s.v_plane, above, wide)

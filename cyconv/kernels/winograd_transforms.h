@@ -1,7 +1,8 @@
 /* Template, included by winograd.h once for each element type T. m: output edge of a tile; r: edge of the kernel;
  * edge = m + r - 1, 4 or 6: the number of points, which alone decides the transform of the input. Along an axis in which
  * the kernel has one tap, m, r and edge are 1 and nothing is transformed. Along an axis of stride 2, edge = 2 m + 1,
- * 5 or 9: transformed elements at even places, pixels between them (winograd.h). */
+ * 5 or 9: transformed elements at even places, pixels between them (winograd.h). `spread`: its input gradient, which
+ * makes 2 m pixels of m + 1. */
 #define NAME(x) CYCONV_JOIN(x, SUFFIX)
 #define VEC NAME(vec)
 #define LANES ((ptrdiff_t)(CYCONV_VECTOR_BYTES / sizeof(T)))
@@ -54,6 +55,26 @@ CYCONV_INLINE void NAME(transform_input_line)(const int edge, VEC *d, const int 
         d[3 * step] = even_b + odd_b;
         d[4 * step] = even_b - odd_b;
         d[5 * step] = product * d1 + (d5 - sum * d3);
+    }
+}
+
+/* The input gradient at stride 2, in place: the m pixels that meet two taps at even places, those between them as they
+ * are. */
+CYCONV_INLINE void NAME(transform_spread_line)(const int edge, VEC *y, const int step)
+{
+    VEC y0 = y[0], y2 = y[2 * step], y4 = y[4 * step];
+    if (edge == 5) {
+        y[0] = y0 + y2;
+        y[2 * step] = y2 + y4;
+    } else {
+        const T a = WINOGRAD_SA, b = WINOGRAD_SB, a2 = WINOGRAD_SA2, b2 = WINOGRAD_SB2;
+        const T a3 = WINOGRAD_SA2 * WINOGRAD_SA, b3 = WINOGRAD_SB2 * WINOGRAD_SB;
+        VEC y6 = y[6 * step];
+        VEC even_a = y0 + y2, odd_a = y0 - y2, even_b = y4 + y6, odd_b = y4 - y6;
+        y[0] = even_a + even_b;
+        y[2 * step] = a * odd_a + b * odd_b;
+        y[4 * step] = a2 * even_a + b2 * even_b;
+        y[6 * step] = y[8 * step] + (a3 * odd_a + b3 * odd_b);
     }
 }
 
@@ -142,17 +163,26 @@ CYCONV_INLINE void NAME(transform_weight_line)(const int r, const int edge, cons
     }
 }
 
+/* From the first pixel under a tile to that of element i: in a `spread` tile those at odd places stand `late` further on
+ * than the number of the pair. */
+CYCONV_INLINE ptrdiff_t NAME(pixel_of)(const int spread, const int i, ptrdiff_t step, ptrdiff_t late)
+{
+    return spread ? i / 2 * step + (i % 2 ? late : 0) : i * step;
+}
+
 /* One tile, one vector of channels: er x ec pixels at `row` and `column` distance to V[xi], xi at `plane`, or where
  * `places` says. */
-CYCONV_INLINE void NAME(input_tile)(const int er, const int ec, const T *from, ptrdiff_t row, ptrdiff_t column, T *to,
-                                    ptrdiff_t plane, const ptrdiff_t *places)
+CYCONV_INLINE void NAME(input_tile)(const int spread, const int er, const int ec, const T *from, ptrdiff_t row,
+                                    ptrdiff_t column, ptrdiff_t late_row, ptrdiff_t late_column, T *to, ptrdiff_t plane,
+                                    const ptrdiff_t *places)
 {
     VEC d[81];
     CYCONV_UNROLL
     for (int j = 0; j < ec; j++) {
         CYCONV_UNROLL
         for (int i = 0; i < er; i++)
-            d[i * ec + j] = NAME(load)(from + i * row + j * column);
+            d[i * ec + j] = NAME(load)(from + NAME(pixel_of)(spread, i, row, late_row) +
+                                       NAME(pixel_of)(spread, j, column, late_column));
         if (er > 1)
             NAME(transform_input_line)(er, d + j, ec);
     }
@@ -190,6 +220,34 @@ CYCONV_INLINE void NAME(output_tile)(const int m, const int er, const int ec, co
     }
 }
 
+/* One tile, one vector of input channels of the gradient at stride 2: M[xi] to 2 m x 2 m pixels; those that meet one tap
+ * stand at the even places of their axis, or `late` further on, the others beside them. */
+CYCONV_INLINE void NAME(spread_tile)(const int m, const int er, const int ec, const T *from, const ptrdiff_t *places,
+                                     VEC bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column, ptrdiff_t late_row,
+                                     ptrdiff_t late_column)
+{
+    const int mr = er > 1 ? 2 * m : 1, mc = ec > 1 ? 2 * m : 1;
+    VEC y[81];
+    CYCONV_UNROLL
+    for (int j = 0; j < ec; j++) {
+        CYCONV_UNROLL
+        for (int i = 0; i < er; i++)
+            y[i * ec + j] = NAME(load)(from + places[i * ec + j]);
+        if (er > 1)
+            NAME(transform_spread_line)(er, y + j, ec);
+    }
+    CYCONV_UNROLL
+    for (int i = 0; i < mr; i++) {
+        T *line = to + i / 2 * 2 * row + (er == 1 ? 0 : i % 2 ? late_row : row - late_row);
+        if (ec > 1)
+            NAME(transform_spread_line)(ec, y + i * ec, 1);
+        CYCONV_UNROLL
+        for (int j = 0; j < mc; j++)
+            NAME(store)(line + j / 2 * 2 * column + (ec == 1 ? 0 : j % 2 ? late_column : column - late_column),
+                        NAME(at_least)(y[i * ec + j] + bias, floor));
+    }
+}
+
 /* One vector of output channels of one input channel: the taps at distance `tap` to U[xi], xi at `plane`. */
 CYCONV_INLINE void NAME(weight_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t tap, T *to,
                                      ptrdiff_t plane)
@@ -224,6 +282,27 @@ CYCONV_INLINE void NAME(transform_gradient_line)(const int m, const int edge, co
                                                  const int out_step)
 {
     VEC y0 = y[0], y1 = y[step];
+    if (edge == 5) {
+        out[0] = out[out_step] = y0;
+        out[2 * out_step] = y0 + y1;
+        out[3 * out_step] = out[4 * out_step] = y1;
+        return;
+    }
+    if (edge == 9) {
+        const T a = WINOGRAD_SA, b = WINOGRAD_SB, a2 = WINOGRAD_SA2, b2 = WINOGRAD_SB2;
+        const T a3 = WINOGRAD_SA2 * WINOGRAD_SA, b3 = WINOGRAD_SB2 * WINOGRAD_SB;
+        VEC y2 = y[2 * step], y3 = y[3 * step];
+        VEC even_a = y0 + a2 * y2, odd_a = a * y1 + a3 * y3, even_b = y0 + b2 * y2, odd_b = b * y1 + b3 * y3;
+        out[0] = even_a + odd_a;
+        out[2 * out_step] = even_a - odd_a;
+        out[4 * out_step] = even_b + odd_b;
+        out[6 * out_step] = even_b - odd_b;
+        out[out_step] = y0;
+        out[3 * out_step] = y1;
+        out[5 * out_step] = y2;
+        out[7 * out_step] = out[8 * out_step] = y3;
+        return;
+    }
     out[0] = y0;
     if (edge == 4) {
         out[out_step] = y0 + y1;
@@ -250,6 +329,25 @@ CYCONV_INLINE void NAME(transform_gradient_line)(const int m, const int edge, co
 /* Gᵀ u, in place, from edge elements to r: the transpose of transform_weight_line. */
 CYCONV_INLINE void NAME(transform_sums_line)(const int r, const int edge, VEC *u, const int step)
 {
+    if (edge == 5) {
+        VEC u1 = u[step], u2 = u[2 * step];
+        u[0] += u1;
+        u[step] = u[3 * step];
+        u[2 * step] = u1 + u2;
+        return;
+    }
+    if (edge == 9) {
+        /* As in transform_weight_line. */
+        const T at_a = 1 / (2 * WINOGRAD_SA * (WINOGRAD_SA2 - WINOGRAD_SB2));
+        const T at_b = 1 / (2 * WINOGRAD_SB * (WINOGRAD_SB2 - WINOGRAD_SA2));
+        const T a = WINOGRAD_SA * at_a, b = WINOGRAD_SB * at_b;
+        VEC plus_a = u[0] + u[step], minus_a = u[0] - u[step];
+        VEC plus_b = u[2 * step] + u[3 * step], minus_b = u[2 * step] - u[3 * step];
+        u[0] = at_a * minus_a + at_b * minus_b;
+        u[step] = u[5 * step];
+        u[2 * step] = u[4 * step] + (a * plus_a + b * plus_b);
+        return;
+    }
     VEC u0 = u[0], even_a = u[step] + u[2 * step], odd_a = u[step] - u[2 * step], u3 = u[3 * step];
     if (edge == 4) {
         const T half = 0.5;
@@ -275,12 +373,13 @@ CYCONV_INLINE void NAME(transform_sums_line)(const int r, const int edge, VEC *u
     }
 }
 
-/* One tile, one vector of output channels: m x m pixels of the gradient to W[xi], xi at `plane`. */
+/* One tile, one vector of output channels: m x m pixels of the gradient to W[xi], xi at `plane`, or where `places`
+ * says. */
 CYCONV_INLINE void NAME(gradient_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t row,
-                                       ptrdiff_t column, T *to, ptrdiff_t plane)
+                                       ptrdiff_t column, T *to, ptrdiff_t plane, const ptrdiff_t *places)
 {
     const int mr = er > 1 ? m : 1, mc = ec > 1 ? m : 1;
-    VEC y[16], half[24], w[36];
+    VEC y[16], half[36], w[81];
     CYCONV_UNROLL
     for (int j = 0; j < mc; j++) {
         CYCONV_UNROLL
@@ -299,7 +398,7 @@ CYCONV_INLINE void NAME(gradient_tile)(const int m, const int er, const int ec, 
             w[i] = half[i];
         CYCONV_UNROLL
         for (int j = 0; j < ec; j++)
-            NAME(store)(to + (i * ec + j) * plane, w[i * ec + j]);
+            NAME(store)(to + (places ? places[i * ec + j] : (i * ec + j) * plane), w[i * ec + j]);
     }
 }
 
@@ -308,26 +407,27 @@ CYCONV_INLINE void NAME(gradient_tile)(const int m, const int er, const int ec, 
 CYCONV_INLINE void NAME(sums_tile)(const int m, const int er, const int ec, const T *from, ptrdiff_t plane,
                                    ptrdiff_t chunk, ptrdiff_t chunks, T *to, ptrdiff_t tap)
 {
-    const int rr = er > 1 ? er - m + 1 : 1, rc = ec > 1 ? ec - m + 1 : 1;
+    const int rr = NAME(taps_of)(m, er), rc = NAME(taps_of)(m, ec), ur = NAME(weights_of)(m, er);
+    const int uc = NAME(weights_of)(m, ec);
     VEC u[36];
     CYCONV_UNROLL
-    for (int j = 0; j < ec; j++) {
+    for (int j = 0; j < uc; j++) {
         CYCONV_UNROLL
-        for (int i = 0; i < er; i++) {
-            u[i * ec + j] = NAME(load)(from + (i * ec + j) * plane);
+        for (int i = 0; i < ur; i++) {
+            u[i * uc + j] = NAME(load)(from + (i * uc + j) * plane);
             for (ptrdiff_t c = 1; c < chunks; c++)
-                u[i * ec + j] += NAME(load)(from + (i * ec + j) * plane + c * chunk);
+                u[i * uc + j] += NAME(load)(from + (i * uc + j) * plane + c * chunk);
         }
         if (er > 1)
-            NAME(transform_sums_line)(rr, er, u + j, ec);
+            NAME(transform_sums_line)(rr, er, u + j, uc);
     }
     CYCONV_UNROLL
     for (int i = 0; i < rr; i++) {
         if (ec > 1)
-            NAME(transform_sums_line)(rc, ec, u + i * ec, 1);
+            NAME(transform_sums_line)(rc, ec, u + i * uc, 1);
         CYCONV_UNROLL
         for (int j = 0; j < rc; j++)
-            NAME(store)(to + (i * rc + j) * tap, u[i * ec + j]);
+            NAME(store)(to + (i * rc + j) * tap, u[i * uc + j]);
     }
 }
 
@@ -339,6 +439,8 @@ CYCONV_INLINE void NAME(sums_tile)(const int m, const int er, const int ec, cons
 #define STRIDED_TILES(each)                                                                                             \
     each(2, 5, 5) each(2, 1, 5) each(2, 5, 1) each(2, 4, 5) each(2, 5, 4) each(4, 9, 9) each(4, 1, 9) each(4, 9, 1)     \
         each(4, 6, 9) each(4, 9, 6)
+/* Those of stride 2 in each axis that has more than one tap, and 1 in the other. */
+#define EVENLY_STRIDED_TILES(each) each(2, 5, 5) each(2, 1, 5) each(2, 5, 1) each(4, 9, 9) each(4, 1, 9) each(4, 9, 1)
 
 /* All of them for runs of tiles, m and edges constants in each branch. `column`: distance of neighbouring pixels. */
 static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er, int ec, const T *from, ptrdiff_t row,
@@ -349,7 +451,7 @@ static __attribute__((noinline, unused)) void NAME(winograd_input)(int m, int er
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c)                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
-            NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane, NULL);
+            NAME(input_tile)(0, b, c, from + t * step, row, column, 0, 0, to + t * LANES, plane, NULL);
     TILES(EACH)
 #undef EACH
 }
@@ -405,20 +507,50 @@ CYCONV_INLINE void NAME(find_places)(const int er, const int ec, ptrdiff_t plane
             places[i * ec + j] = (i * ec + j) * plane + above[i] * wide[j] * size;
 }
 
-static __attribute__((noinline, unused)) void NAME(winograd_places_input)(int m, int er, int ec, const T *from,
-                                                                           ptrdiff_t row, ptrdiff_t column,
-                                                                           ptrdiff_t step, ptrdiff_t tiles, T *to,
-                                                                           ptrdiff_t plane, const ptrdiff_t *above,
-                                                                           const ptrdiff_t *wide)
+static __attribute__((noinline, unused)) void
+NAME(winograd_places_input)(int m, int er, int ec, const T *from, ptrdiff_t row, ptrdiff_t column, ptrdiff_t step,
+                            ptrdiff_t tiles, T *to, ptrdiff_t plane, const ptrdiff_t *above, const ptrdiff_t *wide)
 {
     ptrdiff_t places[81];
     NAME(find_places)(er, ec, plane, above, wide, LANES, places);
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c)                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
-            NAME(input_tile)(b, c, from + t * step, row, column, to + t * LANES, plane, places);
+            NAME(input_tile)(0, b, c, from + t * step, row, column, 0, 0, to + t * LANES, plane, places);
     TILES(EACH)
     STRIDED_TILES(EACH)
+#undef EACH
+}
+
+/* The same for the tiles that gradients have: a module holds what it calls only. */
+static __attribute__((noinline, unused)) void
+NAME(winograd_even_input)(int m, int er, int ec, const T *from, ptrdiff_t row, ptrdiff_t column, ptrdiff_t step,
+                          ptrdiff_t tiles, T *to, ptrdiff_t plane, const ptrdiff_t *above, const ptrdiff_t *wide)
+{
+    ptrdiff_t places[81];
+    NAME(find_places)(er, ec, plane, above, wide, LANES, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            NAME(input_tile)(0, b, c, from + t * step, row, column, 0, 0, to + t * LANES, plane, places);
+    EVENLY_STRIDED_TILES(EACH)
+#undef EACH
+}
+
+/* The same under the pixels of an input gradient, `late` of each axis 0 or the distance of its pixels. */
+static __attribute__((noinline, unused)) void
+NAME(winograd_spread_input)(int m, int er, int ec, const T *from, ptrdiff_t row, ptrdiff_t column, ptrdiff_t late_row,
+                            ptrdiff_t late_column, ptrdiff_t step, ptrdiff_t tiles, T *to, ptrdiff_t plane,
+                            const ptrdiff_t *above, const ptrdiff_t *wide)
+{
+    ptrdiff_t places[81];
+    NAME(find_places)(er, ec, plane, above, wide, LANES, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            NAME(input_tile)(1, b, c, from + t * step, row, column, late_row, late_column, to + t * LANES, plane,       \
+                             places);
+    EVENLY_STRIDED_TILES(EACH)
 #undef EACH
 }
 
@@ -438,6 +570,23 @@ NAME(winograd_output)(int m, int er, int ec, const T *from, ptrdiff_t ld, ptrdif
                                   row, column);
     TILES(EACH)
     STRIDED_TILES(EACH)
+#undef EACH
+}
+
+static __attribute__((noinline, unused)) void
+NAME(winograd_spread_output)(int m, int er, int ec, const T *from, ptrdiff_t ld, ptrdiff_t plane, ptrdiff_t tiles,
+                             int vectors, const T *bias, T floor, T *to, ptrdiff_t row, ptrdiff_t column,
+                             ptrdiff_t late_row, ptrdiff_t late_column, const ptrdiff_t *above, const ptrdiff_t *wide)
+{
+    ptrdiff_t step = (ec > 1 ? 2 * m : 1) * column, places[81];
+    NAME(find_places)(er, ec, plane, above, wide, ld, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            for (ptrdiff_t v = 0; v < vectors * LANES; v += LANES)                                                      \
+                NAME(spread_tile)(a, b, c, from + t * ld + v, places, NAME(load)(bias + v), floor, to + t * step + v,   \
+                                  row, column, late_row, late_column);
+    EVENLY_STRIDED_TILES(EACH)
 #undef EACH
 }
 
@@ -467,8 +616,23 @@ static __attribute__((noinline, unused)) void NAME(winograd_gradient)(int m, int
     if (m == a && er == b && ec == c)                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
             for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
-                NAME(gradient_tile)(a, b, c, from + t * step + v, row, column, to + t * ld + v, plane);
+                NAME(gradient_tile)(a, b, c, from + t * step + v, row, column, to + t * ld + v, plane, NULL);
     TILES(EACH)
+#undef EACH
+}
+
+static __attribute__((noinline, unused)) void
+NAME(winograd_strided_gradient)(int m, int er, int ec, const T *from, ptrdiff_t row, ptrdiff_t column, ptrdiff_t tiles,
+                                int vectors, T *to, ptrdiff_t plane, const ptrdiff_t *above, const ptrdiff_t *wide)
+{
+    ptrdiff_t step = (ec > 1 ? m : 1) * column, ld = vectors * LANES, places[81];
+    NAME(find_places)(er, ec, plane, above, wide, ld, places);
+#define EACH(a, b, c)                                                                                                   \
+    if (m == a && er == b && ec == c)                                                                                   \
+        for (ptrdiff_t t = 0; t < tiles; t++)                                                                           \
+            for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
+                NAME(gradient_tile)(a, b, c, from + t * step + v, row, column, to + t * ld + v, plane, places);
+    EVENLY_STRIDED_TILES(EACH)
 #undef EACH
 }
 
@@ -479,17 +643,19 @@ static __attribute__((noinline, unused)) void NAME(winograd_sums)(int m, int er,
     ptrdiff_t ld = vectors * LANES;
 #define EACH(a, b, c)                                                                                                   \
     if (m == a && er == b && ec == c) {                                                                                 \
-        const int taps = (b > 1 ? b - a + 1 : 1) * (c > 1 ? c - a + 1 : 1);                                             \
+        const int taps = NAME(taps_of)(a, b) * NAME(taps_of)(a, c);                                                     \
         for (ptrdiff_t i = 0; i < channels; i++)                                                                        \
             for (ptrdiff_t v = 0; v < ld; v += LANES)                                                                   \
                 NAME(sums_tile)(a, b, c, from + i * ld + v, plane, chunk, chunks, to + i * taps * ld + v, ld);           \
     }
     TILES(EACH)
+    EVENLY_STRIDED_TILES(EACH)
 #undef EACH
 }
 
 #undef TILES
 #undef STRIDED_TILES
+#undef EVENLY_STRIDED_TILES
 #undef NAME
 #undef VEC
 #undef LANES

@@ -10,36 +10,16 @@ import numpy as np
 from cyconv import functional as F
 from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
+from cyconv.nn.pooling import KeepsMaxima, Pool
 
 
-class CoveringPool(Module):
+class CoveringPool(Pool):
     """What adaptive and global layers share: windows that cover the input."""
 
-    _makes_gradients = True
-
-    _forward: ClassVar[Callable[..., Any]]
-    _gradient: ClassVar[Callable[..., Any]]
-    _rank: ClassVar[int]
     output_size: Any = 1
-    return_indices = False
 
     def _arguments(self) -> tuple[Any, ...]:
-        """Return what the functions take behind the input."""
         return ()
-
-    def forward(self, input: Any) -> Any:
-        """Return the pooled input, of maxima with their indices if ``return_indices``."""
-        more = (True,) if self.return_indices else ()
-        output = self._forward(input, *self._arguments(), *more)
-        self._saved = input if self.training else None
-        return output
-
-    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
-        if self._saved is None:
-            raise self._nothing_remembered()
-        if not input_grad:
-            return None
-        return self._gradient(grad_output, self._saved, *self._arguments())[0]
 
 
 class _Adaptive(CoveringPool):
@@ -56,13 +36,13 @@ class _AdaptiveAvgPool(_Adaptive):
         self.output_size = output_size
 
 
-class _AdaptiveMaxPool(_Adaptive):
+class _AdaptiveMaxPool(KeepsMaxima, _Adaptive):
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         self.output_size = output_size
         self.return_indices = return_indices
 
 
-class _GlobalMaxPool(CoveringPool):
+class _GlobalMaxPool(KeepsMaxima, CoveringPool):
     def __init__(self, return_indices: bool = False) -> None:
         self.return_indices = return_indices
 

@@ -10,19 +10,14 @@ from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
 
-class WindowPool(Module):
-    """What layers share whose windows are a kernel."""
+class Pool(Module):
+    """What pooling layers share."""
 
     _makes_gradients = True
 
     _forward: ClassVar[Callable[..., Any]]
     _gradient: ClassVar[Callable[..., Any]]
     _rank: ClassVar[int]
-    kernel_size: Any
-    stride: Any
-    padding: Any
-    dilation: Any
-    ceil_mode: bool
 
     def _arguments(self) -> tuple[Any, ...]:
         """Return what the functions take behind the input."""
@@ -41,13 +36,42 @@ class WindowPool(Module):
             return None
         return self._gradient(grad_output, self._saved, *self._arguments())[0]
 
+
+class KeepsMaxima(Pool):
+    """Maxima: in training the layer remembers where they stand, a byte each as a rule, rather than the input."""
+
+    return_indices: bool
+
+    def forward(self, input: Any) -> Any:
+        """Return the maxima, with their indices if ``return_indices``."""
+        if self.training and not self.return_indices:
+            output, self._saved = F.keep_maxima(self._forward.__name__, input, *self._arguments())
+            return output
+        self._saved = input if self.training else None
+        return self._forward(input, *self._arguments(), self.return_indices)
+
+    def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
+        if isinstance(self._saved, F.Maxima) and input_grad:
+            return self._saved.backward(grad_output)
+        return super()._backward(grad_output, pending, input_grad)
+
+
+class WindowPool(Pool):
+    """What layers share whose windows are a kernel."""
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    dilation: Any
+    ceil_mode: bool
+
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
         names = ("norm_type", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
         return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
 
 
-class _MaxPool(WindowPool):
+class _MaxPool(KeepsMaxima, WindowPool):
     def __init__(
         self,
         kernel_size: Any,
@@ -63,14 +87,6 @@ class _MaxPool(WindowPool):
         self.dilation = dilation
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
-
-    def forward(self, input: Any) -> Any:
-        """Return the maxima, with their indices if ``return_indices``."""
-        # Without indices for backward: finding the maxima once more costs less than writing and reading them.
-        self._saved = input if self.training else None
-        return self._forward(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
-        )
 
     def _arguments(self) -> tuple[Any, ...]:
         return (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
