@@ -188,12 +188,11 @@ def _walk(
     packed: bool,
     edges: Edges | None,
     tap_major: bool = False,
-    thin: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
     slices = math.ceil(depth[0] / depth[4])  # that meet one depth
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] / thin[1] * target.itemsize if packed else 0
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
     terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
     phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
     pixel_vectors = (
@@ -234,7 +233,6 @@ def _walk(
         "groups": groups,
         "channels_last": channels_last,
         "step": step,
-        "thin": thin,
         "out_step": out_step,
         "phases": phases,
         "block": block,
@@ -278,11 +276,6 @@ def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int
 def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
-
-
-def _side_by_side(v: Volume) -> bool:
-    """Whether strided pixels of one tap come into a block of their own, where those that are read are neighbours."""
-    return max(v.stride[1:]) > 1
 
 
 def _mirrored(v: Volume) -> Volume:
@@ -350,7 +343,6 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     batch, source, out = _shapes(geometry, channels_last)
     in_place = _read_in_place(geometry, source)
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
-    thin = in_place and _side_by_side(v)
     arguments = _walk(
         geometry,
         target,
@@ -358,14 +350,13 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         source=source,
         out=out,
         depth=(slices, sd, -front, dd, 1),
-        step=(1, 1) if thin else (sr, sc),
+        step=(sr, sc),
         out_step=(1, 1),
         phases=[(0, 0, taps)],
         batch=batch,
-        packed=thin or not (in_place or tap_major),
+        packed=not (in_place or tap_major),
         edges=geometry.edges,
         tap_major=tap_major,
-        thin=(sr, sc) if thin else (1, 1),
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)
