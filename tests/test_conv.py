@@ -319,22 +319,6 @@ def test_gradients_of_padding_left_out_are_not_spoilt_by_infinities(order):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("order", ORDERS)
-def test_strided_pixels_of_one_tap_side_by_side(walks, dtype, order):
-    lanes = target(dtype).lanes
-    for case in (
-        Case(2, 5, 2 * lanes + 1, (7, 9), (1, 1), (2, 2)),
-        Case(1, 6, 4, (5, 8), (1, 1), (3, 1), groups=2),
-        Case(1, 3, 2, (61, 64), (1, 1), (1, 2)),
-        Case(1, 2, lanes + 1, (9, 1700), (1, 1), (2, 3)),
-        Case(1, 2, 3, (3, 4), (1, 1), (5, 7)),
-    ):
-        check(case, dtype, order)
-    thin = {plan.thin for plan in walks if plan.what == "Walk" and plan.weight_rows}
-    assert thin == {(2, 2), (3, 1), (1, 2), (2, 3), (5, 7)}
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("over_pixels", [False, True])
 @pytest.mark.parametrize(
     "case",

@@ -31,9 +31,9 @@ NEAR_BYTES, WEIGHT_AGAIN = 1 << 20, 4.0
 #: One tile of every phase of a dilated convolution, transformed, must stay near: where it takes more bytes than this,
 #: Winograd is half as fast.
 PHASES_BYTES = 3 << 20
-#: Terms up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 of 512, 7e-6 of 1600, up to
-#: 1.05e-5 of 2048).
-F4_CHANNELS = 1600
+#: Input channels up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 at 512, up to
+#: 1.05e-5 at 2048).
+F4_CHANNELS = 1024
 
 
 def _round_up(n: int, to: int) -> int:
@@ -55,7 +55,7 @@ BLAS_SHARE = 0.45
 
 #: A block of Winograd's tiles whose transformed pixels take more bytes than this is read from far away, and slower: in
 #: an input gradient, where every block of channels reads them, and in a weight gradient at stride 2.
-FAR_BYTES, GRADIENT_FAR_BYTES = 15 << 20, 12 << 20
+FAR_BYTES = 12 << 20
 
 #: What ``cyconv.explain`` compares.
 COMPARED = ("direct", "winograd_f2", "winograd_f4", "depthwise", "im2col")
@@ -211,6 +211,6 @@ def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
     # The 81 elements of a tile at stride 2, of so many channels that a block of tiles leaves all caches.
-    far = any(cut.halved) and cut.elements * (pieces * c + k) * itemsize * FEW_TILES > GRADIENT_FAR_BYTES
+    far = any(cut.halved) and cut.elements * (pieces * c + k) * itemsize * FEW_TILES > FAR_BYTES
     share *= 0.7 if far else 1.0
     return groups * (elements * pieces * c * k / share + sums * fetched * (1 + blocks) / 2 + transforms)

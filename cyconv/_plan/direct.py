@@ -195,7 +195,6 @@ def _walk(
     edges: Edges | None,
     may_copy: bool = False,
     tap_major: bool = False,
-    thin: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     """``may_copy``: a source that could be read where it lies is copied where vectors over pixels ask for it."""
     groups = geometry.groups
@@ -211,7 +210,7 @@ def _walk(
     lying = step[1] == 1 and out[3] >= target.lanes
     packed = packed or (may_copy and over_pixels and not lying)
     pixel_vectors = over_pixels and (packed or lying)
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] / thin[1] * target.itemsize if packed else 0
+    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
     paired = (
         not channels_last
         and packed
@@ -245,7 +244,6 @@ def _walk(
         "groups": groups,
         "channels_last": channels_last,
         "step": step,
-        "thin": thin,
         "out_step": out_step,
         "phases": phases,
         "block": block,
@@ -289,11 +287,6 @@ def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int
 def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
-
-
-def _side_by_side(v: Volume) -> bool:
-    """Whether strided pixels of one tap come into a block of their own, where those that are read are neighbours."""
-    return max(v.stride[1:]) > 1
 
 
 def _mirrored(v: Volume) -> Volume:
@@ -362,7 +355,6 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     # Windows that meet no padding may be read where they lie, those of one slice: all images share a table of taps.
     in_place = v.kernel[0] == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
-    thin = _read_in_place(geometry, source) and _side_by_side(v)
     arguments = _walk(
         geometry,
         target,
@@ -370,15 +362,14 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
         source=source,
         out=out,
         depth=(slices, sd, -front, dd, 1),
-        step=(1, 1) if thin else (sr, sc),
+        step=(sr, sc),
         out_step=(1, 1),
         phases=[(0, 0, taps)],
         batch=batch,
-        packed=thin or not (in_place or tap_major),
+        packed=not (in_place or tap_major),
         may_copy=geometry.taps > 1 and not tap_major,
         edges=geometry.edges,
         tap_major=tap_major,
-        thin=(sr, sc) if thin else (1, 1),
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (filter_size, geometry.taps, r * s, geometry.out_channels // geometry.groups * filter_size)

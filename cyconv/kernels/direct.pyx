@@ -72,11 +72,10 @@ cdef class Walk(Convolution):
         self.shape.depth_phases = NULL
         self.shape.source.edges.places = NULL
 
-    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, thin, out_step, phases,
+    def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases,
                  block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
                  bint paired, bint rectified, weight_strides, bint weight_rows, edges):
         """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
-        ``thin``: of one tap, the block of source pixels holds every so many rows and columns;
         ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each;
         ``edges``: as set_edges takes them."""
         cdef Shape* s = &self.shape
@@ -94,7 +93,6 @@ cdef class Walk(Convolution):
         s.source.group_channels, s.group_out = s.source.channels // groups, s.out_channels // groups
         s.group_in = s.source.group_channels * s.source.slices
         two(step, &s.step_row, &s.step_column)
-        two(thin, &s.source.thin_row, &s.source.thin_column)
         two(out_step, &s.out_step_row, &s.out_step_column)
         two(block, &s.block_rows, &s.block_columns)
         s.reduction = reduction
@@ -281,8 +279,8 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     cdef index column = block // s.groups % s.column_blocks * s.block_columns
     cdef index row = block // s.groups // s.column_blocks % s.row_blocks * s.block_rows
     cdef index image = block // s.groups // s.column_blocks // s.row_blocks
-    cdef index source_row = row // s.out_step_row * s.step_row * s.source.thin_row + s.first_row
-    cdef index source_column = column // s.out_step_column * s.step_column * s.source.thin_column + s.first_column
+    cdef index source_row = row // s.out_step_row * s.step_row + s.first_row
+    cdef index source_column = column // s.out_step_column * s.step_column + s.first_column
     cdef index rows = min(s.block_rows, s.out_height - row), columns = min(s.block_columns, s.out_width - column)
     cdef index b, first, have, channels, last = min(s.channel_blocks, (task_group + 1) * s.task_blocks)
     cdef const real* weights
@@ -364,9 +362,6 @@ cdef void compute_block(const Shape* s, const Phase* phases, const real* origin,
         if s.tap_major:
             compute_taps(s, phase, origin, weights, start, vectors, scratch, row, column, rows, columns)
             continue
-        if s.phases == 1 and s.step_row == s.step_column == 1 and s.source.pitch == columns * s.source.pixel:
-            # Neither a stride nor pixels beside the window: all rows are one.
-            phase_rows, phase_columns = 1, rows * columns
         to = scratch + (phase.row * columns + phase.column) * channels
         t = 0
         while True:

@@ -3,7 +3,7 @@
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport Axis, Edges
-from cyconv.kernels.simd cimport clear_row, copy_row, fetch, fetch_ahead, real, split_pairs
+from cyconv.kernels.simd cimport clear_row, copy_row, fetch_ahead, real, split_pairs
 
 ctypedef Py_ssize_t index
 
@@ -29,8 +29,6 @@ cdef struct Source:
     index slices, depth_step, depth_first, depth_dilation, depth_divisor
     bint channels_last
     bint packed  # copied into a private block; else the array is read where it lies
-    # Of a kernel of one tap: the block holds only every thin_row-th row and every thin_column-th column, if over 1
-    index thin_row, thin_column
     bint split  # rows of the block hold the columns at even places first, then those at odd places
     index rows, columns  # of the block
     index pitch, plane, pixel  # distance of its rows, channels, pixels, in elements
@@ -111,9 +109,6 @@ cdef inline void copy_block(const Source* s, const real* source, index channels,
 
 cdef inline void copy_plane(const Source* s, const real* source, real* to, index row, index column) noexcept nogil:
     """One plane of a block; NULL: zeros."""
-    if s.thin_row > 1 or s.thin_column > 1:
-        copy_thin_plane(s, source, to, row, column)
-        return
     if s.edges.places != NULL:
         copy_plane_with_edges(s, source, to, row, column)
         return
@@ -166,19 +161,6 @@ cdef inline void copy_plane(const Source* s, const real* source, real* to, index
         to += s.pitch
 
 
-cdef inline void copy_thin_plane(const Source* s, const real* source, real* to, index row, index column) noexcept nogil:
-    """The rows and columns of a plane that windows of one pixel meet, all of them inside."""
-    cdef index columns = min(s.columns, (s.width - column + s.thin_column - 1) // s.thin_column), r, j
-    cdef index rows = min(s.rows, (s.height - row + s.thin_row - 1) // s.thin_row)
-    cdef const real* line
-    for r in range(rows):
-        line = source + (row + r * s.thin_row) * s.width + column
-        # The next channels stand too far away to be foreseen by the processor.
-        fetch(line + 2 * s.depth * s.height * s.width, columns * s.thin_column * <index>sizeof(real))
-        for j in range(columns):
-            to[r * s.pitch + j] = line[j * s.thin_column]
-
-
 cdef inline void copy_plane_with_edges(const Source* s, const real* source, real* to, index row,
                                        index column) noexcept nogil:
     """One plane of a block whose padding repeats pixels of the image."""
@@ -223,12 +205,6 @@ cdef inline void copy_slice(const Source* s, const real* source, index channels,
     cdef index left = min(max(-column, 0), s.columns), gap = s.pixel
     cdef index right = max(min(s.columns, s.width - column), left), r, j, at
     cdef const real* line
-    if s.thin_row > 1 or s.thin_column > 1:
-        for r in range(min(s.rows, (s.height - row + s.thin_row - 1) // s.thin_row)):
-            line = source + ((row + r * s.thin_row) * s.width + column) * s.channels
-            for j in range(min(s.columns, (s.width - column + s.thin_column - 1) // s.thin_column)):
-                memcpy(to + r * s.pitch + j * gap, line + j * s.thin_column * s.channels, channels * sizeof(real))
-        return
     for r in range(row, row + s.rows):
         at = place(&s.edges.row, r, s.height)
         if source != NULL and at >= 0 and s.edges.places != NULL:

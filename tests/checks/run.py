@@ -76,6 +76,7 @@ class Check:
     faults: dict[str, str] = field(default_factory=dict)  # function of faults.c: what the report says
     clean: list[str] = field(default_factory=list)  # functions without a fault
     compile: list[str] = field(default_factory=list)  # flags for faults.c
+    says: dict[str, str] = field(default_factory=dict)  # Python code: what it must print
     emulator: Arm64 | None = None
 
 
@@ -134,7 +135,8 @@ def memcheck() -> Check:
 
 def checked() -> Check:
     """All tests, as poisoned memory costs little."""
-    return Check(KERNEL_TESTS, {"CYCONV_CHECKED": "1", "CYCONV_BUILD_ISA": "v3"})
+    new = "from cyconv.kernels import _workspace; print(_workspace.empty((2,), 'f'), _workspace.empty((2,), 'l'))"
+    return Check(KERNEL_TESTS, {"CYCONV_CHECKED": "1", "CYCONV_BUILD_ISA": "v3"}, says={new: "[nan nan] [-1 -1]"})
 
 
 def threads() -> Check:
@@ -231,12 +233,15 @@ def build(check: Check, python: str, folder: Path) -> None:
 
 def prove(check: Check, python: list[str], folder: Path) -> None:
     """Run each deliberate fault, which must be found, and what has none, which must pass."""
+    env, log = environment(check, check.environment, folder), folder / "fault.log"
+    for code, answer in check.says.items():
+        if run([*python, "-c", code], env, folder, log) or log.read_text().strip() != answer:
+            raise Failed(f"expected {answer}:\n{log.read_text()}")
     if not check.faults:
         return
     library = folder / "faults.so"
     command = [*check.compile, "-g", "-O0", "-shared", "-fPIC", str(HERE / "faults.c"), "-o", str(library)]
     subprocess.run(command, check=True)
-    env, log = environment(check, check.environment, folder), folder / "fault.log"
     for function in [*check.faults, *check.clean]:
         code = f"import ctypes; print('returned', ctypes.CDLL({str(library)!r}).{function}())"
         status, report = run([*python, "-c", code], env, folder, log), check.faults.get(function)
