@@ -16,7 +16,7 @@ from cyconv.optim import lr_scheduler
 ROOMS = (cyconv, functional, nn, optim, lr_scheduler, init, utils, models)
 #: What layers and optimisers of this package are made of: told what they do, not shown at work.
 INNER = {
-    *("ConvLayer", "ConvTransposeLayer", "conv_engine", "conv_expected_time", "batch_norm_scale_shift"),
+    *("ConvLayer", "ConvTransposeLayer", "conv_engine", "conv_expected_time", "batch_norm_scale_shift", "Maxima"),
     *("sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "scale_", "clamp_"),
 }
 #: They take whatever they are given.
