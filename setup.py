@@ -17,6 +17,7 @@ CYCONV_CHECKED=1       Cython's checks of bounds and of None; memory that a kern
 Compilers of another processor family take it from `sysconfig.get_platform()`, which _PYTHON_HOST_PLATFORM sets.
 """
 
+import multiprocessing
 import os
 import platform
 import shlex
@@ -133,25 +134,28 @@ def extensions():
         "auto_pickle": False,
         "freethreading_compatible": False,
     }
-    built, sets = [], instruction_sets()
-
-    def compiled(source, module, isa):
-        extension = Extension(module, [str(source)], include_dirs=include, define_macros=macros)
+    # Modules whose name begins with an underscore are compiled once, the others for each instruction set. The face for
+    # Cython, too, once: it calls those of the instruction set that was chosen.
+    sources = sorted(KERNELS.glob("*.pyx"))
+    modules = {"common": [(f"kernels.{source.stem}", source) for source in sources if source.stem[0] == "_"]}
+    modules["common"].append(("cython", Path("cyconv/cython.pyx")))
+    for isa in instruction_sets():
+        modules[isa] = [(f"kernels.{source.stem}_{isa}", source) for source in sources if source.stem[0] != "_"]
+    headers = [str(path) for pattern in ("*.h", "*.pxd") for path in KERNELS.glob(pattern)]
+    # Side by side where processes are made by fork: elsewhere each would run this file anew.
+    jobs = os.cpu_count() if multiprocessing.get_start_method() == "fork" else 0
+    built = []
+    for isa, named in modules.items():
+        made = [
+            Extension(f"cyconv.{name}", [str(source)], include_dirs=include, define_macros=macros)
+            for name, source in named
+        ]
         # One build folder for each instruction set: the same source becomes a module of another name.
-        (extension,) = cythonize([extension], build_dir=f"{GENERATED}/{isa}", compiler_directives=directives)
-        extension.isa = isa
-        extension.depends += [str(path) for pattern in ("*.h", "*.pxd") for path in KERNELS.glob(pattern)]
-        built.append(extension)
-
-    # Modules whose name begins with an underscore are compiled once, the others for each instruction set.
-    for source in sorted(KERNELS.glob("*.pyx")):
-        if source.stem.startswith("_"):
-            compiled(source, f"cyconv.kernels.{source.stem}", "common")
-        else:
-            for isa in sets:
-                compiled(source, f"cyconv.kernels.{source.stem}_{isa}", isa)
-    # The face for Cython calls those of the instruction set that was chosen.
-    compiled(Path("cyconv/cython.pyx"), "cyconv.cython", "common")
+        made = cythonize(made, nthreads=jobs, build_dir=f"{GENERATED}/{isa}", compiler_directives=directives)
+        for extension in made:
+            extension.isa = isa
+            extension.depends += headers
+        built += made
     refresh_headers()
     return built
 
