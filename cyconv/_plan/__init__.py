@@ -10,6 +10,7 @@ from .depthwise import (
     depthwise_obstacle,
     depthwise_weight_gradient,
     mirrored_obstacle,
+    planes_gradient,
     spread_obstacle,
 )
 from .direct import edges_of_volume, flattened, forward, input_gradient, volume, weight_gradient
@@ -32,6 +33,7 @@ __all__ = [
     "input_gradient_tile",
     "mirrored_obstacle",
     "obstacle",
+    "planes_gradient",
     "spread_obstacle",
     "volume",
     "weight_gradient",

@@ -21,6 +21,9 @@ PLANE_COST: dict[bool, dict[tuple[int, int], float]] = {
 #: The same for blocks of a vector of channels: each product, and each vector of pixels transposed.
 BLOCK_PRODUCT = 1.05
 BLOCK_TRANSPOSED = {True: 9.0, False: 4.0}
+#: For a weight gradient: of a vector of pixels over planes, as many times the cost of the forward pass; of a pixel by the
+#: register tile with one input channel, for each product, and each channel transposed. Fitted to kernels of 3 and 5.
+PLANE_GRADIENT, TILE_GRADIENT, GRADIENT_TRANSPOSED = 1.2, 1.3, 12.0
 #: Output rows that one walk over planes computes together.
 PLANE_ROWS = 7
 #: Bytes of the pixels under a band of a block, in private memory: a second-level cache holds them.
@@ -80,6 +83,24 @@ def depthwise_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     if geometry.dilation != (1, 1):
         return f"the dilation is {geometry.dilation}, not 1"
     return ""
+
+
+def planes_gradient(geometry: AnyConvGeometry, target: Target, channels_last: bool) -> bool:
+    """Whether a weight gradient goes by the depthwise walks where nobody asked for them.
+
+    A convolution of one input channel is a depthwise one of many outputs. The register tile would leave most of each
+    vector empty where these are few; over planes every output takes as long as the others.
+    """
+    outputs, lanes = geometry.out_channels, target.lanes
+    if geometry.in_channels != 1 or outputs < 2 or channels_last or depthwise_obstacle(geometry, channels_last):
+        return False
+    # Lanes of a row are masked by hand where vectors are short; strided and larger kernels were slower.
+    if lanes * target.itemsize < 32 or geometry.stride != (1, 1) or geometry.kernel[0] > 5 or repeats(geometry):
+        return False
+    columns = max(geometry.output[1], 1)
+    vectors = math.ceil(columns / lanes) * lanes / columns * PLANE_COST[target.pixels > 8][geometry.kernel[0], 1]
+    by_tile = math.ceil(outputs / lanes) * lanes * (TILE_GRADIENT * geometry.taps + GRADIENT_TRANSPOSED)
+    return PLANE_GRADIENT * vectors * outputs < by_tile
 
 
 def _arguments(geometry: ConvGeometry, target: Target, channels_last: bool) -> dict[str, Any]:

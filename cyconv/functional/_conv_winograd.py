@@ -22,6 +22,7 @@ class TiledGradient(Direct):
         self._gradient: tuple[int, Any] | None = None
         self._gradient_known = False
         self._input_m = self._weight_m = 0  # edges of the tiles of the gradients
+        self._planes = False  # whether the weight gradient goes by the depthwise walks
 
     def transposed_tile(self) -> int:
         """Return the edge of the tiles of the input gradient; 0: by direct summation."""
@@ -47,7 +48,7 @@ class TiledGradient(Direct):
         self.transposed_walk()
         self.weight_walk()
         of_input, of_weight = (f"winograd_f{m}" if m else Direct.name for m in (self._input_m, self._weight_m))
-        return of_input, of_weight
+        return of_input, "depthwise" if self._planes else of_weight
 
     def gradient_walk(self) -> tuple[int, Any] | None:
         """Return (images, kernel) of the weight gradient; None where direct summation is faster, or takes less memory
@@ -65,7 +66,14 @@ class TiledGradient(Direct):
 
     def weight_walk(self) -> tuple[int, Any]:
         """Return (images, kernel) of the gradients of weight and bias."""
-        return self.gradient_walk() or super().weight_walk()
+        if self._weights is None and not self.fixed and self._over_planes():
+            arguments = _plan.depthwise_weight_gradient(self.geometry, self._target, False)
+            kernel = kernels.load("depthwise_gradient").DepthwiseGradient(**arguments)
+            self._weights, self._planes = (self.geometry.batch, kernel), True
+        return (self._weights if self._planes else self.gradient_walk()) or super().weight_walk()
+
+    def _over_planes(self) -> bool:
+        return _plan.planes_gradient(self.geometry, self._target, self.channels_last)
 
 
 class Winograd(TiledGradient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .._pool_geometry import (
     pool_geometry,
 )
 from ..kernels import load
+from ._activation import relu_backward
 from ._arrays import Array, any_array, array, channels_last, empty, in_order, ordered, same_dtype
 
 _kernel = load("pooling")
@@ -166,15 +168,22 @@ _DEFAULTS = (None, 0, 1, False)
 class Maxima:
     """What the gradient of maxima needs of the forward pass: by which tap (a byte each) or at which place they are."""
 
-    __slots__ = ("_codes", "_dtype", "_indices", "_last", "_name", "_plan")
+    __slots__ = ("_codes", "_dtype", "_indices", "_last", "_name", "_output", "_plan", "_source")
 
     def __init__(self, name: str, plan: Plan, dtype: Any, last: bool) -> None:
         self._name, self._plan, self._dtype, self._last = f"{name}_backward", plan, dtype, last
         self._codes: Array | None = None
         self._indices: Array | None = None
+        self._output: Array | None = None
+        self._source: Any = None
 
-    def find(self, x: Array) -> Array:
-        """Return the maxima of ``x``, batched and in order, and remember where they stand."""
+    def are_of(self, x: Any) -> bool:
+        """Whether ``x`` is the array that the function was given."""
+        return x is not None and self._source() is x
+
+    def find(self, x: Array, given: Array) -> Array:
+        """Return the maxima of ``x``, which is ``given`` batched and in order, and remember where they stand."""
+        self._source = weakref.ref(given)
         plan, last = self._plan, self._last
         out = empty(plan.output_shape, x.dtype, last)
         threads = _settings.threads_for(plan.work)
@@ -184,15 +193,19 @@ class Maxima:
         else:
             self._indices = empty(plan.output_shape, INT64, last)
             plan.finder(last).maximum(out, self._indices, x, plan.batch, plan.channels, last, threads)
-        return out if plan.batched else out[0]
+        self._output = out if plan.batched else out[0]
+        return self._output
 
-    def backward(self, grad_output: Any) -> Array:
-        """Return the gradient of the input."""
+    def backward(self, grad_output: Any, rectified: bool = False) -> Array:
+        """Return the gradient of the input; ``rectified``: and through the ReLU that gave it, which let those maxima
+        through that are not 0."""
         plan, last = self._plan, self._last
         dy = array(grad_output, self._name, "grad_output")
         if dy.dtype != self._dtype:
             same_dtype(self._name, grad_output=dy, input=np.empty(0, self._dtype))
         check_gradient(self._name, dy.shape, plan.grad_shape)
+        if rectified:
+            dy = relu_backward(dy, None, output=self._output)[0]
         dy = in_order(dy if plan.batched else dy[np.newaxis], last)
         dx = empty(plan.input_shape, dy.dtype, last)
         threads = _settings.threads_for(plan.work)
@@ -239,9 +252,9 @@ def keep_maxima(name: str, input: Any, *arguments: Any) -> tuple[Array, Maxima]:
         pool = plan(name, rank, x.shape, *arguments, *_DEFAULTS[len(arguments) - 1 :])
     else:
         pool = plan_adaptive(name, rank, x.shape, *(arguments or (1,)))
-    x, last = ordered(x if pool.batched else x[np.newaxis])
+    ready, last = ordered(x if pool.batched else x[np.newaxis])
     kept = Maxima(name, pool, x.dtype, last)
-    return kept.find(x), kept
+    return kept.find(ready, x), kept
 
 
 def average(plan: Plan, x: Array) -> Array:

@@ -376,6 +376,7 @@ static __attribute__((noinline, unused)) void NAME(coded_pairs)(T *out, const T 
                                                                 const T *x_end, ptrdiff_t pitch, ptrdiff_t rows,
                                                                 ptrdiff_t n)
 {
+    const uint8_t *code_end = code + rows * n;
     for (ptrdiff_t p = 0; p < rows; p++, out += n, code += n, x += 2 * pitch)
         for (ptrdiff_t i = 0; i < n; i += LANES) {
             ptrdiff_t q = NAME(step_back)(i, n);
@@ -393,7 +394,9 @@ static __attribute__((noinline, unused)) void NAME(coded_pairs)(T *out, const T 
                 best = NAME(pick)(larger, next, best);
             }
             NAME(store_below)(out + q, out_end, best, n - q);
-            NAME(store_codes)(code + q, which, n - q);
+            /* As in store_below: what is surplus comes to lie where the next row will, and a masked store takes five
+             * times as long as all the rest. */
+            NAME(store_codes)(code + q, which, code_end - (code + q) >= LANES ? LANES : n - q);
         }
 }
 

@@ -104,9 +104,9 @@ cdef int forward_of(const Shape* s, bint single, bint average, void* out, int64_
     return forward[double](s, &c, <double*>out, <const double*>x, threads)
 
 
-cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
+cdef void cut(const Shape* s, Call* c, index vector, bint straight) noexcept nogil:
     """Tasks of some planes, or of some rows of output pixels, where these are few also of blocks of channels.
-    ``vector``: elements of one."""
+    ``vector``: elements of one; ``straight``: the walk over pairs, which needs no scratch memory, is the fastest where they are all."""
     cdef index rows = c.images * s.slices.windows * s.rows.windows, cost
     cdef bint named = c.places != NULL or c.codes != NULL
     c.planes, c.blocks, c.turned = c.images * c.channels, 1, 0
@@ -122,7 +122,7 @@ cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
     c.turned = turned(s, named) * vector
     if (s.whole and (c.codes == NULL or (s.flat and c.planes < vector))) or (s.same and not named):
         c.turned = c.per_thread = 0
-    elif c.turned and (c.planes >= vector or not s.kernel) and not (s.pairs and not named):
+    elif c.turned and (c.planes >= vector or not s.kernel) and not (s.pairs and straight):
         c.turned = c.turned if c.planes >= c.turned else vector
         c.task = (c.task + c.turned - 1) // c.turned * c.turned
         c.per_thread = (s.area + 3 * s.out_area) * c.turned
@@ -139,7 +139,8 @@ cdef int forward(const Shape* s, Call* c, real* out, const real* x, int threads)
     cdef index i, per_thread
     cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
-    cut(s, c, lanes(x))
+    # Rows of fewer windows waste too much of the work that a vector of taps takes.
+    cut(s, c, lanes(x), c.places == NULL and (c.codes == NULL or (out != NULL and s.columns.windows > lanes(x) // 4)))
     if threads > c.tasks:
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096

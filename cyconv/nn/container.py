@@ -13,6 +13,7 @@ from cyconv import functional as F
 from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
 from cyconv.nn.normalization import _BatchNorm
+from cyconv.nn.pooling import KeepsMaxima
 
 
 def _refuse_repeats(container: Module) -> None:
@@ -189,6 +190,9 @@ class Sequential(_Children):
             elif type(layer) is Residual and type(before) is ReLU and not self._joined(place - 1):
                 place -= 1
                 grad_output = layer._backward_rectified(grad_output, pending, before)
+            elif isinstance(layer, KeepsMaxima) and type(before) is ReLU and self._pooled(place - 1):
+                place -= 1
+                grad_output = layer._backward_rectified(grad_output)
             else:
                 grad_output = layer._backward(grad_output, pending, place > first)
             ours = layer._makes_gradients
@@ -198,6 +202,11 @@ class Sequential(_Children):
         """Whether the ReLU at this place and a batch norm before it go backward in one pass."""
         before = self._layers[place - 1] if place > 0 else None
         return isinstance(before, _BatchNorm) and before._rectified(self._layers[place])
+
+    def _pooled(self, place: int) -> bool:
+        """Whether the ReLU at this place goes backward with the maxima behind it, and not with a batch norm before."""
+        layers = self._layers
+        return bool(layers[place + 1]._follows(layers[place])) and not self._joined(place)  # type: ignore[attr-defined]
 
     @property
     def _makes_gradients(self) -> bool:  # type: ignore[override]

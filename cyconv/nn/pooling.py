@@ -55,6 +55,14 @@ class KeepsMaxima(Pool):
             return self._saved.backward(grad_output)
         return super()._backward(grad_output, pending, input_grad)
 
+    def _follows(self, relu: Any) -> bool:
+        """Whether the maxima are of what the ReLU remembers."""
+        return isinstance(self._saved, F.Maxima) and self._saved.are_of(relu._saved)
+
+    def _backward_rectified(self, grad_output: Any) -> Any:
+        """Go backward through the ReLU before as well: what it let through is seen at the maxima."""
+        return self._saved.backward(grad_output, True)
+
 
 class WindowPool(Pool):
     """What layers share whose windows are a kernel."""
