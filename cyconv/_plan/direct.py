@@ -26,6 +26,9 @@ STRETCH_BYTES = 512 << 10
 #: Taps are taken one by one, and only where they meet the image, when more than this share of all products meets
 #: padding and each tap has enough channels that fetching the sums again for each costs little.
 SKIP_SHARE, SKIP_CHANNELS = 0.08, 48
+#: Vectors over pixels leave out the rows of a kernel that meet padding when these are more than this share of all
+#: products, and the source pixels of all channels, which each tap then goes through, stay in a first-level cache.
+SKIP_ROWS_SHARE, SKIP_ROWS_BYTES = 0.15, 32 << 10
 #: For the weight gradient, as many pixels and channels as make up for a compact copy of the gradient, for each column
 #: of the kernel.
 INSIDE_PIXELS, INSIDE_CHANNELS = 160, 14
@@ -143,6 +146,13 @@ def _task_blocks(pixel_tasks: int, blocks: int) -> int:
     return math.ceil(blocks / tasks)
 
 
+def _rows_skipped(height: int, rows: int, step: int, down: list[int]) -> float:
+    """Return the share of the products of taps, so many rows down from the start of a window, that meets rows of
+    padding."""
+    inside = (min(rows, (height - d - 1) // step + 1) - max(0, math.ceil(-d / step)) for d in down)
+    return 1 - sum(max(0, n) for n in inside) / max(rows * len(down), 1)
+
+
 @dataclass(frozen=True)
 class Volume:
     """A convolution of one, two or three dimensions as one of three: depth, height, width."""
@@ -232,6 +242,10 @@ def _walk(
             longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * out[3] // max(row_bytes, 1)))
             stretch = math.ceil(even(out[3], longest) / out_step[1]) * out_step[1]
             block = 1, max(block[1], stretch)
+    if pixel_vectors and not paired and packed and edges is None and out_step == (1, 1) and depth[::4] == (1, 1):
+        tap_major = group_in * source[2] * source[3] * target.itemsize <= SKIP_ROWS_BYTES and (
+            _rows_skipped(source[2], out[2], step[0], [tap[0] for tap in phases[0][2]]) > SKIP_ROWS_SHARE
+        )
     channels = 2 * target.lanes
     if pixel_vectors:
         channels = target.pair_channels if paired else target.pixel_channels

@@ -312,8 +312,8 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         first = task_group * s.task_blocks * s.block_channels
         compute_rows(s, &phases[0], origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
                      start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
-                     out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, rows,
-                     columns)
+                     out + (group * s.group_out + first) * s.out_depth * area + row * s.out_width + column, row,
+                     rows, columns)
     else:
         for b in range(task_group * s.task_blocks, last):
             first = b * s.block_channels
@@ -440,19 +440,20 @@ cdef void compute_taps(const Shape* s, const Phase* phase, const real* origin, c
 
 
 cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, const real* weights, const real* bias,
-                       index channels, real* out, index rows, index columns) noexcept nogil:
-    """A block of output pixels, vectors over pixels, straight into the planes of the output.
+                       index channels, real* out, index row, index rows, index columns) noexcept nogil:
+    """A block of output pixels from ``row`` on, vectors over pixels, straight into the planes of the output.
 
-    All channels of one tile of pixels first: the pixels under its windows stay in the first-level cache.
+    All channels of one tile of pixels first: the pixels under its windows stay in the first-level cache. Where the taps
+    follow each other, it takes those from the first to the last that one of its rows meets inside the image.
     """
-    cdef index width = lanes(origin), i = 0, j = 0, k, count
+    cdef index width = lanes(origin), i = 0, j = 0, k, count, above, begin = 0, end = phase.taps
     cdef int group = PIXEL_VECTORS(<int>min(s.block_channels, channels))
     # The last block of channels may be narrower, and its tile wider: what is surplus is computed twice.
     cdef index start[8]
     cdef index to[8]
     cdef index stored = min(width, columns), second = s.step_row * s.source.pitch
     while i < rows:
-        count = 0
+        count, above = 0, i
         while count < group and i < rows:
             # The last vector of a row ends with the row: what it shares with the one before is computed twice.
             k = min(j, columns - stored)
@@ -464,21 +465,38 @@ cdef void compute_rows(const Shape* s, const Phase* phase, const real* origin, c
                 i, j = i + 1, 0
         for k in range(count, 8):
             start[k], to[k] = start[count - 1], to[count - 1]
-        compute_vectors(s, phase, origin, origin + (i * second + j if i < rows else 0), start, weights, bias, channels,
-                        out, to, stored)
+        if s.tap_major:
+            # An end at the start of a row is that of the row before.
+            k = (row + (i if j > 0 else i - 1)) * s.step_row
+            end = phase.taps // s.group_in
+            while end > 0 and not meets_rows(s, phase, end - 1, (row + above) * s.step_row, k):
+                end -= 1
+            begin = 0
+            while begin < end and not meets_rows(s, phase, begin, (row + above) * s.step_row, k):
+                begin += 1
+            begin, end = begin * s.group_in, end * s.group_in
+        compute_vectors(s, phase, begin, end, origin, origin + (i * second + j if i < rows else 0), start, weights,
+                        bias, channels, out, to, stored)
 
 
-cdef void compute_vectors(const Shape* s, const Phase* phase, const real* origin, const real* ahead,
-                          const index* start, const real* weights, const real* bias, index channels, real* out,
-                          const index* to, index stored) noexcept nogil:
-    """One tile of pixels; ``ahead``: what the next one will read, fetched meanwhile line after line."""
+cdef inline bint meets_rows(const Shape* s, const Phase* phase, index tap, index first, index last) noexcept nogil:
+    """Whether a tap meets the image between the windows that begin in two rows."""
+    cdef index down = phase.displacement[2 * tap]
+    return last + down >= 0 and first + down < s.source.height
+
+
+cdef void compute_vectors(const Shape* s, const Phase* phase, index begin, index end, const real* origin,
+                          const real* ahead, const index* start, const real* weights, const real* bias,
+                          index channels, real* out, const index* to, index stored) noexcept nogil:
+    """One tile of pixels, by some of the products; ``ahead``: what the next one will read, fetched meanwhile line after
+    line."""
     cdef index plane = s.out_depth * s.out_height * s.out_width, k = 0, width = lanes(origin)
     cdef real floor = 0 if s.rectified else -INFINITY
     cdef int some
     while k < channels:
         some = <int>min(s.block_channels, channels - k)
-        pixel_tile(some, origin, ahead, start, phase.table, phase.taps, weights + k * phase.taps, bias + k, floor,
-                   out + k * plane, plane, to, stored)
+        pixel_tile(some, origin, ahead, start, phase.table + begin, end - begin,
+                   weights + k * phase.taps + begin * some, bias + k, floor, out + k * plane, plane, to, stored)
         k += some
         ahead += width
 
@@ -543,7 +561,7 @@ cdef void compute_phase_rows(const Shape* s, const Phase* phases, const real* or
         plane.out_width = (columns - part.column + s.out_step_column - 1) // s.out_step_column
         if plane.out_height > 0 and plane.out_width > 0:
             compute_rows(&plane, &part, origin, weights + part.weights * channels, bias, channels,
-                         scratch + p * section, plane.out_height, plane.out_width)
+                         scratch + p * section, 0, plane.out_height, plane.out_width)
     for c in range(channels):
         for r in range(rows):
             p = r % s.out_step_row

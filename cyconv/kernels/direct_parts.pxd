@@ -34,7 +34,8 @@ cdef struct Shape:
     index block_rows, block_columns  # of the output
     # Output channels of a group: width of a block, number of blocks, blocks in one task; padded to whole vectors
     index block_channels, channel_blocks, task_blocks, padded_channels
-    bint tap_major  # one tap after the other, each only where it meets the image
+    # One tap after the other, each only where it meets the image; with vectors over pixels, those that rows meet there
+    bint tap_major
     bint pixel_vectors  # vectors over pixels instead of over output channels
     bint paired  # these, and two phases at once, whose pixels alternate in the rows of the output
     index scratch  # elements of the results of one block
