@@ -167,6 +167,9 @@ def test_the_table_reaches_every_branch_of_the_plan(walks, dtype):
             first == last for p in weights if p.reach for axis in p.reach for first, last in axis
         ),
         "input gradient without padding": any(p.tap_major and not p.weight_rows for p in forms),
+        "pixel vectors without rows of padding": any(p.tap_major and p.pixel_vectors and p.weight_rows for p in forms),
+        "the same in an input gradient": any(p.tap_major and p.pixel_vectors and not p.weight_rows for p in forms),
+        "the same, rows in several blocks": any(p.tap_major and p.pixel_vectors and blocks(p, 0) > 1 for p in forms),
     }
     assert [what for what, was in reached.items() if not was] == []
 

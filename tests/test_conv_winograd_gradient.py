@@ -1,5 +1,7 @@
 """The weight gradient by Winograd's algorithm: against the oracle wherever it can go, and who takes it when."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conv_cases import DTYPES, ORDERS, Case, awkward, expected, scale_of_bias_gradient, target
@@ -235,3 +237,48 @@ def test_the_bias_gradient_is_that_of_direct_summation():
         F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=name)[2] for name in ("winograd_f4", "direct")
     )
     assert_close(found, wanted, scale=scale_of_bias_gradient(case))
+
+
+#: One input channel and few outputs, so that vectors over these would be empty for the most part.
+ONE_CHANNEL = [
+    Case(5, 1, 2, (13, 28), padding=1),
+    Case(3, 1, 3, (28, 17), (5, 5), padding=((2, 1), (0, 3))),
+    Case(2, 1, 2, (9, 70), (5, 5)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_outputs_of_one_channel_go_over_planes(monkeypatch, dtype):
+    monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
+    walk = target(dtype)
+    for case in ONE_CHANNEL:
+        work = _conv.FREE_ENGINES["direct"](case.geometry(), np.dtype(dtype), False)
+        by_planes = _plan.planes_gradient(case.geometry(), walk, False)
+        assert by_planes or walk.lanes < 8
+        assert (work.gradient_names()[1] == "depthwise") is by_planes
+        x, _, _, grad = case.arrays(dtype)
+        _, dw, db = expected(case, dtype)[1]
+        with cyconv.threads(1):
+            alone = work.weight_gradient(grad, x, True)
+        assert_close(alone[0], dw)
+        assert_close(alone[1], db, scale=max(scale_of_bias_gradient(case), float(np.abs(db).max())))
+        with cyconv.threads(3):
+            for mine, theirs in zip(work.weight_gradient(grad, x, True), alone, strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+
+
+def test_who_does_not_go_over_planes():
+    """A full vector of outputs; a stride, a large kernel, several inputs, padding that repeats; short vectors."""
+    walk = _plan.Target("f", 16, 14, 8, 6)
+
+    def planes(case, walk=walk, last=False):
+        return _plan.planes_gradient(case.geometry(), walk, last)
+
+    lenet = Case(64, 1, 6, (28, 28), (5, 5), padding=2)
+    assert planes(lenet)
+    assert not planes(lenet, last=True)
+    assert not planes(lenet, _plan.Target("f", 4, 6, 4, 0))
+    for change in ({"k": 16}, {"k": 1}, {"c": 2}, {"stride": (2, 2)}, {"kernel": (7, 7)}, {"mode": "reflect"}):
+        assert not planes(replace(lenet, **change)), change
+    with cyconv.configure(precision="strict"):
+        assert type(_conv.engine(lenet.geometry(), np.dtype("f"), False)) is _conv.ENGINES["direct"]

@@ -1,6 +1,7 @@
 """Layers made of layers: names, modes, state, and gradients that are added whole or not at all."""
 
 from collections import OrderedDict
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tolerances import assert_close
 import cyconv
 from cyconv import functional as F
 from cyconv import nn
+from cyconv.functional import _pool
 
 
 def normal(*shape, dtype="float64", seed=0):
@@ -675,3 +677,45 @@ def test_join_gradients_adds_and_lets_through_what_the_relu_did():
         F.join_gradients(x, y, out=y)
     with pytest.raises(TypeError, match="mixed dtypes"):
         F.join_gradients(x, y.astype("float64"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(5, 1), nn.AdaptiveMaxPool2d(3)], ids=repr
+)
+def test_a_relu_goes_backward_at_the_maxima_behind_it(monkeypatch, pool, dtype):
+    rng = np.random.default_rng(5)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, rng=0, dtype=dtype), nn.ReLU(), pool)
+    for turn in (np.ascontiguousarray, lambda x: np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)):
+        x = turn(rng.standard_normal((2, 2, 13, 12)).astype(dtype))
+        x[0, 1, 4, 4] = np.nan
+        y = model(x)
+        grad = rng.standard_normal(y.shape).astype(dtype)
+        spy = Mock(wraps=F.relu_backward)
+        monkeypatch.setattr(_pool, "relu_backward", spy)
+        model.zero_grad()
+        got = model.backward(grad)
+        weights = [p.grad.copy() for p in model.parameters()]
+        assert [call.args[0].shape for call in spy.call_args_list] == [y.shape]
+        monkeypatch.undo()
+        by_hand = grad
+        for layer in reversed(list(model)):
+            layer.zero_grad()
+            by_hand = layer.backward(by_hand)
+        np.testing.assert_array_equal(got, by_hand)
+        for mine, theirs in zip(weights, (p.grad for p in model.parameters()), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_relu_goes_backward_by_itself_where_the_maxima_are_of_something_else():
+    relu, pool = nn.ReLU(), nn.MaxPool2d(2)
+    model = nn.Sequential(relu, pool)
+    model(np.ones((1, 1, 4, 4)))
+    other = np.full((1, 1, 4, 4), -1.0)
+    other[0, 0, ::2, ::2] = -0.5
+    pool(other)  # maxima below 0, of which the ReLU knows nothing
+    np.testing.assert_array_equal(model.backward(np.ones((1, 1, 2, 2))), (other > -1).astype(float))
+    relu(other)
+    model.eval()(other)
+    with pytest.raises(RuntimeError, match="backward needs a forward pass in training mode"):
+        model.backward(np.ones((1, 1, 2, 2)))

@@ -21,8 +21,8 @@ PLANE_COST: dict[bool, dict[tuple[int, int], float]] = {
 #: The same for blocks of a vector of channels: each product, and each vector of pixels transposed.
 BLOCK_PRODUCT = 1.05
 BLOCK_TRANSPOSED = {True: 9.0, False: 4.0}
-#: For a weight gradient: of a vector of pixels over planes, as many times the cost of the forward pass; of a pixel by the
-#: register tile with one input channel, for each product, and each channel transposed. Fitted to kernels of 3 and 5.
+#: For a weight gradient: of a vector of pixels over planes, as many times the cost of the forward pass; of a pixel by
+#: the register tile with one input channel, for each product, and for each output transposed. Fitted to 3x3 and 5x5.
 PLANE_GRADIENT, TILE_GRADIENT, GRADIENT_TRANSPOSED = 1.2, 1.3, 12.0
 #: Output rows that one walk over planes computes together.
 PLANE_ROWS = 7

@@ -69,7 +69,8 @@ class TiledGradient(Direct):
         if self._weights is None and not self.fixed and self._over_planes():
             arguments = _plan.depthwise_weight_gradient(self.geometry, self._target, False)
             kernel = kernels.load("depthwise_gradient").DepthwiseGradient(**arguments)
-            self._weights, self._planes = (self.geometry.batch, kernel), True
+            if kernel.thread_bytes <= _settings.max_workspace():
+                self._weights, self._planes = (self.geometry.batch, kernel), True
         return (self._weights if self._planes else self.gradient_walk()) or super().weight_walk()
 
     def _over_planes(self) -> bool:

@@ -106,7 +106,8 @@ cdef int forward_of(const Shape* s, bint single, bint average, void* out, int64_
 
 cdef void cut(const Shape* s, Call* c, index vector, bint straight) noexcept nogil:
     """Tasks of some planes, or of some rows of output pixels, where these are few also of blocks of channels.
-    ``vector``: elements of one; ``straight``: the walk over pairs, which needs no scratch memory, is the fastest where they are all."""
+    ``vector``: elements of one; ``straight``: pairs go by the walk over them, without scratch memory, however narrow
+    rows are."""
     cdef index rows = c.images * s.slices.windows * s.rows.windows, cost
     cdef bint named = c.places != NULL or c.codes != NULL
     c.planes, c.blocks, c.turned = c.images * c.channels, 1, 0
