@@ -28,10 +28,6 @@ def array(value: Any, operation: str, argument: str) -> Array:
     """
     if type(value) is np.ndarray and (value.dtype is FLOAT32 or value.dtype is FLOAT64) and value.flags.aligned:
         return value
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{operation}: {argument} is a masked array; fill it first ({argument}.filled(0))")
-    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
-        value = np.from_dlpack(value)
     result = any_array(value, operation, argument)
     if result.dtype.newbyteorder("=") not in (FLOAT32, FLOAT64):
         raise TypeError(
@@ -43,7 +39,11 @@ def array(value: Any, operation: str, argument: str) -> Array:
 
 def any_array(value: Any, operation: str, argument: str) -> Array:
     """Return ``value`` as an array of any dtype; NumPy's errors with the names of operation and argument."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{operation}: {argument} is a masked array; fill it first ({argument}.filled(0))")
     try:
+        if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
         return np.asarray(value)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{operation}: {argument} cannot be made an array: {error}") from None

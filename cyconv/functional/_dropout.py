@@ -10,7 +10,7 @@ import numpy as np
 from .. import _settings
 from ..kernels import load
 from ._activation import MOVE_WORK, dense, like
-from ._arrays import Array, array, empty_like, generator, ordered, same_dtype
+from ._arrays import Array, any_array, array, empty_like, generator, ordered, same_dtype
 from ._twins import gradient_of
 
 _pointwise = load("pointwise")
@@ -95,7 +95,7 @@ def _backward(form: _Form, grad_output: Any, input: Any, p: Any, training: bool,
     shape = form.mask_shape(operation, x)
     if not training:
         return (dy,)
-    kept = np.asarray(mask)
+    kept = any_array(mask, operation, "mask")
     if kept.shape != shape:
         what = "have the shape of input" if shape == x.shape else "be what forward returned, of shape"
         raise ValueError(f"{operation}: mask must {what}, {shape}, got {kept.shape}")

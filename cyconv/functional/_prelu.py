@@ -16,9 +16,8 @@ from ._twins import gradient_of
 _kernel = load("activation")
 
 
-def _slopes(operation: str, x: Array, weight: Any) -> tuple[Array, tuple[int, int, int]]:
+def _slopes(operation: str, x: Array, w: Array) -> tuple[Array, tuple[int, int, int]]:
     """Return the weights, checked, and how the memory of ``x``, which is dense, is [outer][channels][inner]."""
-    w = array(weight, operation, "weight")
     same_dtype(operation, input=x, weight=w)
     channels = x.shape[1] if x.ndim > 1 else 1
     if w.ndim > 1 or w.size not in (1, channels):
@@ -34,9 +33,9 @@ def _slopes(operation: str, x: Array, weight: Any) -> tuple[Array, tuple[int, in
     return w, (x.size // max(1, channels), channels, 1)
 
 
-def _channels_in_place(x: Array, weight: Any) -> Array:
+def _channels_in_place(x: Array, weight: Array) -> Array:
     """Return ``x``, copied unless its memory is dense and its channels can be found in it."""
-    if x.flags.c_contiguous or channels_last(x) or np.size(weight) == 1:
+    if x.flags.c_contiguous or channels_last(x) or weight.size == 1:
         return dense(x)
     _arrays.copies += 1
     return np.ascontiguousarray(x)
@@ -69,8 +68,9 @@ def prelu(input: Any, weight: Any) -> Array:
     >>> prelu(np.array([[-1.0, -1.0], [1.0, 1.0]]), np.array([0.5, 0.25])).tolist()
     [[-0.5, -0.25], [1.0, 1.0]]
     """
-    x = _channels_in_place(array(input, "prelu", "input"), weight)
-    w, shape = _slopes("prelu", x, weight)
+    x, w = array(input, "prelu", "input"), array(weight, "prelu", "weight")
+    x = _channels_in_place(x, w)
+    w, shape = _slopes("prelu", x, w)
     y = empty_like(x)
     if x.size:
         _kernel.prelu(y, x, w, *shape, _settings.threads_for(x.size * MOVE_WORK))
@@ -91,9 +91,10 @@ def prelu_backward(grad_output: Any, input: Any, weight: Any) -> tuple[Array, Ar
     same_dtype(operation, grad_output=dy, input=x)
     if dy.shape != x.shape:
         raise ValueError(f"{operation}: grad_output must have the shape of input, {x.shape}, got {dy.shape}")
+    weight = array(weight, operation, "weight")
     x = _channels_in_place(x, weight)
     w, shape = _slopes(operation, x, weight)
     dy, dx, dw = like(dy, x), empty_like(x), np.zeros(w.size)
     if x.size:
         _kernel.prelu_backward(dx, dw, dy, x, w, *shape, _settings.threads_for(x.size * MOVE_WORK))
-    return dx, dw.astype(w.dtype).reshape(np.shape(weight))
+    return dx, dw.astype(w.dtype).reshape(weight.shape)

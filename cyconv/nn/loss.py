@@ -113,7 +113,7 @@ class CrossEntropyLoss(_Loss):
     ) -> None:
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"CrossEntropyLoss: label_smoothing must be in [0, 1], got {label_smoothing}")
-        self.weight: Array | None = None if weight is None else np.asarray(weight)
+        self.weight: Array | None = None if weight is None else np.asanyarray(weight)
         self.ignore_index = ignore_index
         self.reduction = self._check_reduction(reduction)
         self.label_smoothing = label_smoothing
@@ -175,7 +175,7 @@ class NLLLoss(_Loss):
     _buffer_names = ("weight",)
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
-        self.weight: Array | None = None if weight is None else np.asarray(weight)
+        self.weight: Array | None = None if weight is None else np.asanyarray(weight)
         self.ignore_index = ignore_index
         self.reduction = self._check_reduction(reduction)
 
@@ -417,7 +417,7 @@ class BCELoss(_Loss):
     _buffer_names = ("weight",)
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
-        self.weight: Array | None = None if weight is None else np.asarray(weight)
+        self.weight: Array | None = None if weight is None else np.asanyarray(weight)
         self.reduction = self._check_reduction(reduction)
 
     def forward(self, input: Any, target: Any) -> Any:
@@ -472,9 +472,9 @@ class BCEWithLogitsLoss(_Loss):
     _buffer_names = ("weight", "pos_weight")
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
-        self.weight: Array | None = None if weight is None else np.asarray(weight)
+        self.weight: Array | None = None if weight is None else np.asanyarray(weight)
         self.reduction = self._check_reduction(reduction)
-        self.pos_weight: Array | None = None if pos_weight is None else np.asarray(pos_weight)
+        self.pos_weight: Array | None = None if pos_weight is None else np.asanyarray(pos_weight)
 
     def forward(self, input: Any, target: Any) -> Any:
         """Return the loss as a NumPy scalar, or an array with ``reduction="none"``."""

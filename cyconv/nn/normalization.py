@@ -247,7 +247,7 @@ class _InstanceNorm(_ChannelNorm):
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics, if there are any."""
-        x = np.asarray(input)
+        x = np.asanyarray(input)
         self._check_rank(x.shape)
         single = x.ndim == self._ranks[0]
         x = x[np.newaxis] if single else x
@@ -272,7 +272,7 @@ class _InstanceNorm(_ChannelNorm):
         if self._saved is None:
             raise self._nothing_remembered()
         x, statistics, single = self._saved
-        dy = np.asarray(grad_output)
+        dy = np.asanyarray(grad_output)
         gradients = F.instance_norm_backward(
             dy[np.newaxis] if single else dy, x, None, None, _data(self.weight), _data(self.bias), True, 0.0, self.eps,
             statistics=statistics, input_grad=input_grad,

@@ -5,12 +5,14 @@
     python tests/checks/fuzz.py --replay                   the corpus beside this file (as the tests do)
 
 The guided run begins with the corpus and writes it anew, with what found new paths. A failure prints its bytes in
-hexadecimal: ``--replay HEX`` repeats it.
+hexadecimal: ``--replay HEX`` repeats it. Each run ends with how many calls were computed, how many of these were
+compared with the oracle, and how many were refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import sys
 import tempfile
@@ -199,6 +201,7 @@ FAMILIES: tuple[Callable[[Bytes, Any], tuple[str, dict[str, Any]]], ...] = (
     dense, loss,
 )  # fmt: skip
 ARRAYS = ("input", "weight", "bias")
+ENDINGS = ("computed", "compared", "refused")
 counts: Counter[str] = Counter()
 
 
@@ -265,6 +268,12 @@ def run_or_show(data: bytes) -> None:
 
 def _guided(calls: int) -> int:
     """Let atheris choose the bytes, in a child, which libFuzzer ends in its own way; return the child's status."""
+    shared = np.frombuffer(mmap.mmap(-1, 8 * len(ENDINGS)), np.int64)  # what the child counts, the parent prints
+
+    def run_and_count(data: bytes) -> None:
+        run_or_show(data)
+        shared[:] = [counts[ending] for ending in ENDINGS]
+
     with tempfile.TemporaryDirectory() as folder:
         known, found = Path(folder, "known"), Path(folder, "found")
         known.mkdir()
@@ -275,21 +284,22 @@ def _guided(calls: int) -> int:
         if child == 0:
             try:
                 folders = [f"-artifact_prefix={folder}/", str(found), str(known)]
-                _let_atheris_choose([f"-runs={calls}", "-max_len=96", *folders])
+                _let_atheris_choose([f"-runs={calls}", "-max_len=96", *folders], run_and_count)
             finally:
                 os._exit(1)  # behind an exception: the folder is the parent's to remove
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         everything = {path.read_bytes() for path in found.iterdir()} | set(corpus())
         CORPUS.write_text("".join(f"{data.hex()}\n" for data in sorted(everything) if data))
+    counts.update(dict(zip(ENDINGS, shared.tolist(), strict=True)))
     return status
 
 
-def _let_atheris_choose(arguments: list[str]) -> None:
+def _let_atheris_choose(arguments: list[str], run_one: Callable[[bytes], None]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["cyconv"]):
         import cyconv.functional  # noqa: F401
-    atheris.Setup([sys.argv[0], "-rss_limit_mb=4096", *arguments], run_or_show)
+    atheris.Setup([sys.argv[0], "-rss_limit_mb=4096", *arguments], run_one)
     atheris.Fuzz()
 
 
@@ -302,7 +312,9 @@ def main() -> None:
     how = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
     if how.guided:
-        raise SystemExit(_guided(how.calls))
+        status = _guided(how.calls)
+        print(dict(counts), flush=True)
+        raise SystemExit(status)
     if how.replay is not None:
         for data in [bytes.fromhex(text) for text in how.replay] or corpus():
             run_or_show(data)
