@@ -46,15 +46,9 @@ OTHER_TESTS = {
 KERNEL_TESTS = sorted({path.stem[5:] for path in (SOURCE / "tests").glob("test_*.py")} - OTHER_TESTS)
 #: Tests that meet every kernel, for tools that are slow.
 FEW_TESTS = [
-    "activation",
-    "elementwise_loss",
-    "linear",
-    "loss",
-    "normalization",
-    "padding",
-    "shuffle",
-    "unfold",
-    "units",
+    *("activation", "conv_draws", "conv_ranks", "conv_winograd_gradient", "conv_winograd_strided", "dropout"),
+    *("elementwise_loss", "foreign_arrays", "fuzz", "im2col_kernel", "linear", "loss", "normalization", "padding"),
+    *("pooling_draws", "shuffle", "unfold", "units"),
 ]
 #: For CI, where the check is also that of a build without OpenMP.
 SHORT_TESTS = ["conv", "linear", "settings", "pooling", "activation", "elementwise_loss", "failed_allocations"]
@@ -77,6 +71,7 @@ class Check:
     clean: list[str] = field(default_factory=list)  # functions without a fault
     compile: list[str] = field(default_factory=list)  # flags for faults.c
     says: dict[str, str] = field(default_factory=dict)  # Python code: what it must print
+    reports: dict[str, str] = field(default_factory=dict)  # Python code with a fault: what the report says
     emulator: Arm64 | None = None
 
 
@@ -125,10 +120,18 @@ def memcheck() -> Check:
         FEW_TESTS,
         {"CYCONV_CHECKED": "1", "CYCONV_BUILD_ISA": "v3"},
         # PYTHONMALLOC: CPython's own allocator would hide what happens inside of its arenas, and seem to be wrong.
-        {"PYTHONMALLOC": "malloc", "OMP_NUM_THREADS": "1", "CYCONV_ISA": "v3"},
-        [program("valgrind"), "-q", "--error-exitcode=99", "--num-callers=20"],
+        # "_debug" writes to all that CPython gets: up to 3.11 an int multiplies a digit that nobody wrote by 0.
+        {"PYTHONMALLOC": "malloc_debug", "OMP_NUM_THREADS": "1", "CYCONV_ISA": "v3"},
+        [
+            program("valgrind"),
+            "-q",
+            "--error-exitcode=99",
+            "--num-callers=20",
+            f"--suppressions={HERE / 'loader.supp'}",
+        ],
         ["--hypothesis-profile=quick"],
         faults={"overflow": "Invalid read", "uninitialised": "uninitialised"},
+        reports={"from cyconv.kernels import _workspace as w; print(w.empty((2,), 'f'))": "uninitialised"},
         compile=["gcc"],
     )
 
@@ -237,6 +240,9 @@ def prove(check: Check, python: list[str], folder: Path) -> None:
     for code, answer in check.says.items():
         if run([*python, "-c", code], env, folder, log) or log.read_text().strip() != answer:
             raise Failed(f"expected {answer}:\n{log.read_text()}")
+    for code, report in check.reports.items():
+        if not run([*python, "-c", code], env, folder, log) or report not in log.read_text():
+            raise Failed(f"the fault of {code} was not found:\n{log.read_text()}")
     if not check.faults:
         return
     library = folder / "faults.so"
