@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -325,6 +327,46 @@ def test_from_prange(face):
     assert face.Planned(case.numbers).many(at(y), y[0].nbytes, at(x), x[0].nbytes, at(case.w), 24, 4) == 0
     for one, image in zip(y, x, strict=True):
         np.testing.assert_array_equal(one, F.conv2d(image, case.w, None, *case.how))
+
+
+@pytest.mark.parametrize("name", ["3x3", "wide", "depthwise", "one side"])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_parallel_calls_from_inside_a_parallel_region_of_the_callers(face, always_parallel, name, levels):
+    """Each thread of the caller's asks for two more, which the runtime gives it or does not; the bits are the same."""
+    case = Convolution(name)
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((12, *case.x.shape)).astype("float32")
+    alone = np.full((12, *case.y.shape), np.nan, "float32")
+    plan = face.Planned(case.numbers)
+    before = face.active_levels(levels)
+    try:
+        assert plan.many(at(alone), alone[0].nbytes, at(x), x[0].nbytes, at(case.w), 12, 1, 1) == 0
+        for workers, each in ((2, 1), (2, 2), (3, 2), (4, 3)):
+            y = np.full(alone.shape, np.nan, "float32")
+            assert plan.many(at(y), y[0].nbytes, at(x), x[0].nbytes, at(case.w), 12, workers, each) == 0
+            np.testing.assert_array_equal(y, alone)
+    finally:
+        face.active_levels(before)
+
+
+@needs_openmp
+def test_inside_a_parallel_region_of_the_callers_a_call_costs_what_it_costs_there_on_one_thread(face):
+    """The region's threads are all there are: asking for two each costs at most 1.2 times as much as asking for one."""
+    case = Convolution("wide")
+    workers, n = 2, 64  # a region of one thread would be none
+    x = np.random.default_rng(5).standard_normal((n, *case.x.shape)).astype("float32")
+    y, plan, found = np.empty((n, *case.y.shape), "float32"), face.Planned(case.numbers), []
+
+    def seconds(each):
+        start = time.perf_counter()
+        assert plan.many(at(y), y[0].nbytes, at(x), x[0].nbytes, at(case.w), n, workers, each) == 0
+        return time.perf_counter() - start
+
+    seconds(1), seconds(2)
+    while not found or (found[-1] > 1.2 and len(found) < 10):  # the machine may be busy
+        times = [(seconds(1), seconds(2)) for _ in range(11)]
+        found.append(statistics.median(two for _, two in times) / statistics.median(one for one, _ in times))
+    assert min(found) <= 1.2, found
 
 
 def test_geometries_that_are_new_to_several_threads(face):

@@ -82,6 +82,47 @@ def test_a_product_of_numpy_between_convolutions_changes_nothing():
     assert output_of("-c", code, OPENBLAS_NUM_THREADS="2", timeout=60) == "True"
 
 
+ALTERNATING = """
+import statistics, time
+import numpy as np, cyconv
+from cyconv import functional as F
+rng = np.random.default_rng(0)
+found = []
+for size, shape in ((64, (1, 32, 14, 14)), (200, (1, 64, 28, 28)), (500, (4, 64, 28, 28))):
+    a, x = rng.random((size, size), np.float32), rng.random(shape, np.float32)
+    w, out = rng.random((shape[1], shape[1], 3, 3), np.float32), np.empty_like(a)
+    dot, conv = lambda: np.dot(a, a, out=out), lambda: F.conv2d(x, w, padding=1)
+    def median(*functions):
+        times = []
+        for _ in range(25):
+            start = time.perf_counter()
+            for function in functions:
+                function()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[5:])
+    ratios = []
+    while not ratios or (ratios[-1] > 1.2 and len(ratios) < 12):
+        ratios.append(median(dot, conv) / (median(dot) + median(conv)))
+    found.append(min(ratios))
+print(*(f"{ratio:.2f}" for ratio in found))
+"""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": None}, {"OPENBLAS_NUM_THREADS": None}],
+    ids=["BLAS on one thread", "idle threads that sleep"],
+)
+def test_convolutions_and_products_of_numpy_that_take_turns_cost_what_they_cost_alone(environment):
+    """At most 1.2 times as much as the two apart: neither's idle threads keep the other from the processors.
+
+    Where both have threads and those of OpenMP spin, as they do by default, they do: see docs/reliability.md.
+    """
+    ratios = [float(word) for word in output_of("-c", ALTERNATING, timeout=120, **environment).split()]
+    assert len(ratios) == 3
+    assert max(ratios) <= 1.2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals come in another way")
 def test_an_interrupt_inside_a_long_call_leaves_all_usable():
     """The handler runs when the kernel is done; nothing of the call is kept, and the next one finds the same bits."""

@@ -15,8 +15,10 @@ cdef extern from *:
     #ifdef _OPENMP
     #include <omp.h>
     #define CYCONV_OPENMP _OPENMP
+    #define CYCONV_TEAM() omp_get_num_threads()
     #else
     #define CYCONV_OPENMP 0
+    #define CYCONV_TEAM() 1
     #endif
     #if defined(__clang__)
     #define CYCONV_FORK_SAFE 1 /* libomp makes a new pool in the child */
@@ -26,6 +28,7 @@ cdef extern from *:
     """
     int CYCONV_OPENMP
     int CYCONV_FORK_SAFE
+    int CYCONV_TEAM() nogil noexcept
     const char* __VERSION__
 
 OPENMP = CYCONV_OPENMP
@@ -43,7 +46,8 @@ cdef int meet(int threads) noexcept nogil:
         return 0
     team_first(&meeting)
     with parallel(num_threads=threads):
-        team_meet(&meeting, threadid(), threads)
+        # As many as the runtime gave: inside of a region of the caller's it is this one thread, who need not wait.
+        team_meet(&meeting, threadid(), CYCONV_TEAM())
     return meeting.moved
 
 

@@ -31,6 +31,22 @@ from cyconv.cython cimport (
     status_message,
 )
 
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    static int regions_inside(int levels)
+    {
+        int before = omp_get_max_active_levels();
+        omp_set_max_active_levels(levels);
+        return before;
+    }
+    #else
+    static int regions_inside(int levels) { (void)levels; return 1; }
+    #endif
+    """
+    int regions_inside(int levels) nogil
+
 OK, BAD_GEOMETRY, NO_MEMORY = CYCONV_OK, CYCONV_BAD_GEOMETRY, CYCONV_NO_MEMORY
 BAD_POINTER, BAD_INDEX = CYCONV_BAD_POINTER, CYCONV_BAD_INDEX
 
@@ -79,6 +95,11 @@ cdef PoolGeometry pool_of(dict numbers):
                 elif name == "padding": g.padding[i][0], g.padding[i][1] = value[i]
                 else: raise KeyError(name)
     return g
+
+
+def active_levels(int levels):
+    """Let parallel regions be parallel inside of that many others less one; return what it was before."""
+    return regions_inside(levels)
 
 
 def message(int status):
@@ -225,12 +246,13 @@ cdef class Planned:
             status = self.plan.weight_gradient(<void*>dw, <void*>db, <void*>dy, <void*>x, threads)
         return status
 
-    def many(self, size_t y, size_t y_bytes, size_t x, size_t x_bytes, size_t weight, int n, int workers):
-        """n forward passes at a time, each of an image of its own; the worst status."""
+    def many(self, size_t y, size_t y_bytes, size_t x, size_t x_bytes, size_t weight, int n, int workers, int each=1):
+        """n forward passes at a time, each of an image of its own and asked to be done by `each` threads; the worst
+        status."""
         cdef int i, worst = 0
         cdef int* status = <int*>malloc(n * sizeof(int))
         for i in prange(n, nogil=True, num_threads=workers, schedule="dynamic"):
-            status[i] = self.plan.forward(<void*>(y + i * y_bytes), <void*>(x + i * x_bytes), <void*>weight, NULL, 1)
+            status[i] = self.plan.forward(<void*>(y + i * y_bytes), <void*>(x + i * x_bytes), <void*>weight, NULL, each)
         for i in range(n):
             worst = max(worst, status[i])
         free(status)
