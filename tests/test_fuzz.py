@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import output_of
 
 from cyconv import functional as F
 
@@ -39,3 +41,15 @@ def test_a_wrong_result_is_found(monkeypatch):
     monkeypatch.setattr(F, "conv1d", lambda *args, **how: right(*args, **how) * np.float32(1.0001))
     with pytest.raises(AssertionError, match="conv1d, output: error"):
         fuzz.run(bytes([0, 0, 0, 0]) + bytes([3] * 60))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris")
+def test_a_guided_run_says_how_much_was_computed_compared_and_refused(tmp_path):
+    (tmp_path / "checks").mkdir()
+    for source, to in ((FUZZ, "checks/fuzz.py"), (FUZZ.parents[1] / "tolerances.py", "tolerances.py")):
+        (tmp_path / to).write_text(source.read_text())
+    said = output_of(str(tmp_path / "checks" / "fuzz.py"), "--guided", "--calls", "300", timeout=100).splitlines()[-1]
+    counted = ast.literal_eval(said)
+    assert 290 <= counted["computed"] + counted["refused"] <= 310
+    assert 0 < counted["compared"] <= counted["computed"]
+    assert (tmp_path / "checks" / "corpus.txt").stat().st_size > 0

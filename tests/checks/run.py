@@ -37,7 +37,8 @@ REQUIREMENTS = ["numpy", "scipy", "Cython>=3.1", "setuptools>=77", "pytest", "hy
 #: Tests that test Python code, start processes, or build something, and of whole networks, which take too long; all
 #: others run kernels in this process.
 OTHER_TESTS = {
-    *("architecture", "bounds", "build", "cython_face", "data", "examples", "geometry", "import", "isa"),
+    *("architecture", "bounds", "build", "cython_face", "data", "examples", "floating_point", "geometry", "import"),
+    "isa",
     *("memory", "models", "operations_table", "plot", "runtime", "serialization", "settings", "summary"),
     *("tolerances", "training"),
     *("benchmarks", "benchmarks_crossovers", "benchmarks_training", "transposed_geometry"),
@@ -47,7 +48,7 @@ KERNEL_TESTS = sorted({path.stem[5:] for path in (SOURCE / "tests").glob("test_*
 #: Tests that meet every kernel, for tools that are slow.
 FEW_TESTS = [
     *("activation", "conv_draws", "conv_ranks", "conv_winograd_gradient", "conv_winograd_strided", "dropout"),
-    *("elementwise_loss", "foreign_arrays", "fuzz", "im2col_kernel", "linear", "loss", "normalization", "padding"),
+    *("elementwise_loss", "foreign_arrays", "im2col_kernel", "linear", "loss", "normalization", "padding"),
     *("pooling_draws", "shuffle", "unfold", "units"),
 ]
 #: For CI, where the check is also that of a build without OpenMP.
