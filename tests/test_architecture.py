@@ -64,7 +64,18 @@ OUTSIDE = {room: set() if room in ("geometry", "plans", "kernels", "start") else
 #: What layers take from NumPy: arrays, not arithmetic, but for the sum and the joining of branches.
 NN_NUMPY = {
     *("ndarray", "dtype", "float32", "float64", "int64", "bool_", "generic", "random", "newaxis"),
-    *("asarray", "ascontiguousarray", "empty", "copyto", "can_cast", "shape", "add", "concatenate", "typing"),
+    *(
+        "asanyarray",
+        "asarray",
+        "ascontiguousarray",
+        "empty",
+        "copyto",
+        "can_cast",
+        "shape",
+        "add",
+        "concatenate",
+        "typing",
+    ),
 }
 
 
