@@ -158,7 +158,7 @@ def threads() -> Check:
             # CPython, NumPy, BLAS and libomp are not instrumented, so that their accesses are not seen; the option
             # leaves out what the C library does for them. Nothing else needs to be suppressed: the order that libomp
             # makes, archer tells. (`race:libomp.so` would hide every race of a parallel region, which libomp calls.)
-            "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1:exitcode=66",
+            "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1:exitcode=66:allocator_may_return_null=1",
             "OMP_TOOL_LIBRARIES": str(archer),
         },
         # Not those of processes that fork, for which ThreadSanitizer is not made, that count threads, of which it has
