@@ -20,6 +20,8 @@ cnp.import_array()
 
 ctypedef Py_ssize_t index
 
+DEF TURNED = 64
+
 cdef extern from "softmax.h" nogil:
     float row_exp_f32(float* y, const float* x, index n, float* top) noexcept
     double row_exp_f64(double* y, const double* x, index n, double* top) noexcept
@@ -47,9 +49,8 @@ cdef extern from "softmax.h" nogil:
 # Samples of a block: their maxima and sums stay on the stack.
 cdef enum:
     BLOCK = 128
-    # Up to so many classes side by side are transposed, for so many samples at a time: at most 32 KB on the stack.
+    # Up to so many classes side by side are transposed, for TURNED samples at a time: at most 32 KB on the stack.
     FEW_CLASSES = 64
-    TURNED = 64
 
 
 cdef struct Shape:
