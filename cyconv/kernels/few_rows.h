@@ -25,6 +25,8 @@
 
 /* Rows of w that are read side by side. More of them, a power of two apart, would share a set of the cache. */
 #define ROWS 4
+/* Bytes: processors foresee where a row goes on only up to the end of a page. */
+#define AHEAD 2048
 
 /* out[i] = bias[i] + sum over t < n of x[t] w[i * n + t] for i < rows <= LANES: inner products with rows of a matrix,
  * vectors along the reduction. */
@@ -48,6 +50,8 @@ static __attribute__((noinline, unused)) void NAME(inner_products)(const T *x, c
             for (int i = 0; i < ROWS; i++) {
                 even[i] += v * NAME(load)(row[i] + t);
                 odd[i] += u * NAME(load)(row[i] + t + LANES);
+                for (int far = 0; far < 2 * CYCONV_VECTOR_BYTES; far += 64)
+                    __builtin_prefetch((const char *)(row[i] + t) + AHEAD + far);
             }
         }
         for (; t < n; t += LANES) {
@@ -73,6 +77,7 @@ static __attribute__((noinline, unused)) void NAME(inner_products)(const T *x, c
     NAME(store_part)(out, all[0], rows);
 }
 #undef ROWS
+#undef AHEAD
 
 /* out[j] (+)= sum over k < terms of a[k * step] b[k * ldb + j] for j < n. `ahead`: elements to the rows of b that come
  * next, or 0. */
