@@ -1,9 +1,9 @@
 """Softmax along an axis, and the loss functions made of it: cross-entropy and negative log-likelihood.
 
-An array is [outer][class][inner]. Where inner is 1 the classes of a sample lie side by side, and vectors go along them;
-else vectors go over samples. A few classes side by side would fill few vectors, and each sample be folded into one
-number anew: some samples at a time are transposed, and vectors go over them as well. Samples are cut into blocks by geometry alone; each block's loss is added up in double
-precision, and the blocks' sums in their order.
+An array is [outer][class][inner]. Where inner is 1 the classes of a sample lie side by side, and vectors go along
+them; else vectors go over samples. A few classes side by side would fill few vectors, and each sample be folded into
+one number anew: some samples at a time are transposed, and vectors go over them as well. Samples are cut into blocks
+by geometry alone; each block's loss is added up in double precision, and the blocks' sums in their order.
 """
 
 from cython.parallel cimport prange

@@ -4,7 +4,7 @@
 
 The scalars are elements of ``a`` (either axis may be the contiguous one), the vectors are rows of a panel of ``b``, two
 vectors wide, which the task that uses it copies (and transposes, where b lies transposed) into a private buffer. Where a
-has few rows or few terms, b is read (or the result written) about as often as memory is asked, and stays where it lies.
+has few rows or few terms, packing b would take longer than the product, and b is read where it lies.
 """
 
 from cython.parallel cimport prange, threadid
@@ -44,7 +44,7 @@ DEF STRETCH = 1024
 DEF TASK_ROWS = 56
 # With up to this many rows of a, a transposed b is read where it lies: packing it costs as much as 8 rows bring back.
 DEF FEW_ROWS = 8
-# A task of a b that is not transposed: so many columns stay in the first-level cache and are a few kilobytes of each row.
+# Columns of a task where b is not transposed and not packed: they stay in the first-level cache.
 DEF FEW_COLUMNS = 512
 
 
