@@ -243,17 +243,8 @@ def test_tiny_run_of_operations_and_a_network(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(networks, "INFERENCE_BATCHES", (1,))
     monkeypatch.setitem(networks.NETWORKS, "lenet", dataclasses.replace(networks.LENET, batches=(4,)))
     out = tmp_path / "out.json"
-    arguments = [
-        "--quick",
-        "--groups",
-        "pooling",
-        "activation",
-        "lenet",
-        "--layers",
-        "64 8|^softmax.*b128",
-        "--threads",
-        "1",
-    ]
+    chosen = ["--layers", "64 8|^softmax.*b128", "--threads", "1"]
+    arguments = ["--quick", "--groups", "pooling", "activation", "lenet", *chosen]
     code = compare.main([*arguments, "--direction", "both", "--peers", "cyconv", "--json", str(out)])
     printed = capsys.readouterr().out
     assert code == 0, printed

@@ -3,8 +3,8 @@
     out[i, j] = bias[j] + sum over t of  a[i, t] b[t, j]
 
 The scalars are elements of ``a`` (either axis may be the contiguous one), the vectors are rows of a panel of ``b``, two
-vectors wide, which the task that uses it copies (and transposes, where b lies transposed) into a private buffer. Where a
-has few rows or few terms, packing b would take longer than the product, and b is read where it lies.
+vectors wide, which the task that uses it copies (and transposes, where b lies transposed) into a private buffer. Where
+a has few rows or few terms, packing b would take longer than the product, and b is read where it lies.
 """
 
 from cython.parallel cimport prange, threadid
