@@ -6,21 +6,23 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
 EPS = 1e-5  # of norms
-NORMS = ("batch_norm", "group_norm", "layer_norm")
+NORMS = ("batch_norm", "batch_norm_relu", "group_norm", "layer_norm")
 RESIZES = ("nearest", "bilinear")
 MOVES = ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle")
+LINEAR = ("linear", "linear_relu")
+DROPPED = 0.5  # of what dropout gets
 
 
 @dataclass(frozen=True)
 class Operation:
     """One operation on one array; pooling has a square window, of the whole map where ``kernel`` is 0. That of others
-    is their number: of groups, or the factor of a shuffle or a resize."""
+    is their number: of groups, of a linear layer's outputs, or the factor of a shuffle or a resize."""
 
     label: str
     group: str
@@ -42,6 +44,10 @@ class Operation:
             if self.kind == "pixel_unshuffle":
                 return (n, c * r * r, h // r, w // r)
             return (n, c if self.kind in RESIZES else c // r**2, h * r, w * r)
+        if self.kind in LINEAR:
+            return (*self.shape[:-1], self.kernel)
+        if self.kind == "cross_entropy":
+            return ()
         if not self.kind.endswith("_pool"):
             return self.shape
         along = zip(self.shape[2:], self.window, strict=True)
@@ -58,10 +64,17 @@ class Operation:
 
     def numbers(self, direction: str) -> int:
         """How many numbers are read and written at least, whatever a cache keeps: batch norm must read its input twice,
-        once for the statistics; backward takes dy, and what else the gradient needs, to dx."""
+        once for the statistics; backward takes dy, and what else the gradient needs, to dx. Masks have bytes."""
         x, y = math.prod(self.shape), math.prod(self.out_shape)
         if self.kind in NORMS:
             return 3 * x if direction == "forward" else 5 * x
+        if self.kind in LINEAR:  # the weights, and their gradient
+            each = self.shape[-1] * self.kernel
+            return x + y + each if direction == "forward" else 2 * (x + each) + y
+        if self.kind == "dropout":
+            return 2 * x + x // 4
+        if self.kind == "cross_entropy":
+            return x if direction == "forward" else 2 * x
         if direction == "forward":
             return x + y + (x if self.kind == "add_relu" else 0)
         if self.kind in (*MOVES, *RESIZES, "avg_pool"):
@@ -70,7 +83,7 @@ class Operation:
         return x + y + (y // 4 if self.kind == "max_pool" else y)
 
 
-GROUPS = ("pooling", "activation", "normalization", "moving")
+GROUPS = ("pooling", "activation", "normalization", "moving", "linear")
 
 
 def _table() -> Iterator[Operation]:
@@ -110,6 +123,17 @@ def _table() -> Iterator[Operation]:
         ("softmax 21 128 b4", (4, 21, 128, 128)),  # of pixels, over their classes
     ]:
         yield Operation(name, "activation", "softmax", shape)
+    for name, kind, shape in [
+        ("log softmax 10 b64", "log_softmax", (64, 10)),
+        ("log softmax 1000 b128", "log_softmax", (128, 1000)),
+        ("log softmax 21 128 b4", "log_softmax", (4, 21, 128, 128)),
+        ("cross entropy 10 b64", "cross_entropy", (64, 10)),
+        ("cross entropy 1000 b128", "cross_entropy", (128, 1000)),
+        ("cross entropy 21 128 b4", "cross_entropy", (4, 21, 128, 128)),
+        ("dropout 4096 b64", "dropout", (64, 4096)),
+        ("dropout 64 32 b64", "dropout", (64, 64, 32, 32)),
+    ]:
+        yield Operation(name, "activation", kind, shape)
     for name, shape in [
         ("bn 16 32 b64", (64, 16, 32, 32)),
         ("bn 64 8 b64", (64, 64, 8, 8)),
@@ -118,6 +142,7 @@ def _table() -> Iterator[Operation]:
         ("bn 64 112 b16", (16, 64, 112, 112)),
     ]:
         yield Operation(name, "normalization", "batch_norm", shape)
+    yield Operation("bn relu 64 32 b64", "normalization", "batch_norm_relu", (64, 64, 32, 32))
     for name, kind, shape, number in [
         ("gn 32 64 56 b16", "group_norm", (16, 64, 56, 56), 32),
         ("gn 32 256 14 b16", "group_norm", (16, 256, 14, 14), 32),
@@ -132,6 +157,16 @@ def _table() -> Iterator[Operation]:
         ("bilinear 64 56 b4", "bilinear", (4, 64, 56, 56), 2),
     ]:
         yield Operation(name, "moving", kind, shape, number)
+    for net, features, outputs in [
+        ("lenet f1", 400, 120),
+        ("lenet f3", 84, 10),
+        ("alexnet f1", 9216, 4096),
+        ("alexnet f3", 4096, 1000),
+        ("vgg f1", 25088, 4096),
+    ]:
+        for batch in (1, 64):
+            kind = "linear" if net.endswith("f3") else "linear_relu"
+            yield Operation(f"{net} b{batch}", "linear", kind, (batch, features), outputs)
 
 
 OPERATIONS = tuple(_table())
@@ -144,7 +179,8 @@ def select(pattern: str | None, group: str) -> list[Operation]:
 
 @dataclass(frozen=True)
 class Arrays:
-    """What one operation works on; ``weight`` and ``bias`` are a norm's. What ``add_relu`` adds is ``dy``."""
+    """What one operation works on; ``weight`` and ``bias`` are a norm's or a linear layer's. What ``add_relu`` adds is
+    ``dy``."""
 
     x: np.ndarray
     dy: np.ndarray
@@ -156,7 +192,31 @@ class Arrays:
         rng = np.random.default_rng(seed)
         each = operation.shape[-1:] if operation.kind == "layer_norm" else operation.shape[1:2]
         sizes = (operation.shape, operation.out_shape, each, each)
-        return cls(*(rng.standard_normal(size, dtype=np.float32).astype(dtype, copy=False) for size in sizes))
+        if operation.kind in LINEAR:
+            sizes = (*sizes[:2], (operation.kernel, operation.shape[-1]), (operation.kernel,))
+        made = cls(*(np.asarray(rng.standard_normal(size, dtype=np.float32), dtype) for size in sizes))
+        if operation.kind in ("batch_norm_relu", "linear_relu"):
+            # No gradient where rounding decides whether the ReLU lets it through.
+            y = answer(replace(operation, kind=operation.kind.removesuffix("_relu")), "forward", made)[0]
+            made.dy[np.abs(y) < 1e-4 * np.abs(y).max()] = 0
+        return made
+
+
+def labels(operation: Operation) -> np.ndarray:
+    """The classes that cross-entropy is told, one for each sample or pixel."""
+    samples = (operation.shape[0], *operation.shape[2:])
+    return np.random.default_rng(1).integers(0, operation.shape[1], samples)
+
+
+def kept(operation: Operation) -> np.ndarray:
+    """The mask of a gradient of dropout."""
+    return np.random.default_rng(1).random(operation.shape, np.float32) >= DROPPED
+
+
+def undropped(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What can be foreseen of dropout's result: how what it keeps is scaled, and whether it keeps about its share."""
+    share, slack = np.mean(y != 0), 5 * math.sqrt(DROPPED * (1 - DROPPED) / y.size)
+    return np.where(y == 0, x / (1 - DROPPED), y), np.array(float(abs(share - (1 - DROPPED)) <= slack))
 
 
 def _taps(operation: Operation) -> Iterator[tuple[int, tuple[slice, ...]]]:
@@ -198,13 +258,16 @@ def _normalized(operation: Operation, data: Arrays, direction: str) -> tuple[np.
     else:
         groups = operation.kernel or shape[1]
         seen, column = (shape[0], groups, shape[1] // groups, -1), (1, groups, -1, 1)
-        axes, summed = (0, 2, 3) if operation.kind == "batch_norm" else (2, 3), (0, 3)
+        axes, summed = (2, 3) if operation.kind == "group_norm" else (0, 2, 3), (0, 3)
     x, dy = (a.astype(np.float64).reshape(seen) for a in (data.x, data.dy))
     scale = 1 / np.sqrt(x.var(axes, keepdims=True) + EPS)
     normal = (x - x.mean(axes, keepdims=True)) * scale
     weight, bias = (a.astype(np.float64).reshape(column) for a in (data.weight, data.bias))
+    y = normal * weight + bias
+    if operation.kind.endswith("_relu"):
+        dy, y = dy * (y > 0), np.maximum(y, 0)
     if direction == "forward":
-        return ((normal * weight + bias).reshape(shape),)
+        return (y.reshape(shape),)
     g = dy * weight
     dx = scale * (g - g.mean(axes, keepdims=True) - normal * (g * normal).mean(axes, keepdims=True))
     return dx.reshape(shape), (dy * normal).sum(summed).ravel(), dy.sum(summed).ravel()
@@ -253,6 +316,39 @@ def _unit(kind: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x * share, share + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
+def _classified(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
+    """Softmax, its logarithm, and the mean of cross-entropies."""
+    x, dy = data.x.astype(np.float64), data.dy.astype(np.float64)
+    shifted = x - x.max(1, keepdims=True)
+    logarithm = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    y = np.exp(logarithm)
+    if operation.kind == "softmax":
+        return (y,) if direction == "forward" else (y * (dy - (dy * y).sum(1, keepdims=True)),)
+    if operation.kind == "log_softmax":
+        return (logarithm,) if direction == "forward" else (dy - y * dy.sum(1, keepdims=True),)
+    right = np.moveaxis(np.eye(x.shape[1])[labels(operation)], -1, 1)
+    samples = x.size // x.shape[1]
+    if direction == "forward":
+        return (-(logarithm * right).sum() / samples,)
+    return (dy * (y - right) / samples,)
+
+
+def _multiplied(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
+    """A linear layer, followed by a ReLU or not."""
+    x, dy, w = (a.astype(np.float64) for a in (data.x, data.dy, data.weight))
+    if direction == "forward" or operation.kind == "linear_relu":
+        y = x @ w.T + data.bias.astype(np.float64)
+        if operation.kind == "linear_relu":
+            dy, y = dy * (y > 0), np.maximum(y, 0)
+    return (y,) if direction == "forward" else (dy @ w, dy.T @ x, dy.sum(0))
+
+
+def _dropped(operation: Operation, data: Arrays, direction: str) -> tuple[np.ndarray, ...]:
+    if direction == "forward":
+        return data.x.astype(np.float64) / (1 - DROPPED), np.array(1.0)
+    return (data.dy.astype(np.float64) * kept(operation) / (1 - DROPPED),)
+
+
 def answer(operation: Operation, direction: str, data: Arrays) -> tuple[np.ndarray, ...]:
     """The output, or the gradients of the array arguments, in float64."""
     if operation.kind.endswith("_pool"):
@@ -263,11 +359,13 @@ def answer(operation: Operation, direction: str, data: Arrays) -> tuple[np.ndarr
         return _moved(operation, data, direction)
     if operation.kind in RESIZES:
         return _resized(operation, data, direction)
+    if operation.kind in ("softmax", "log_softmax", "cross_entropy"):
+        return _classified(operation, data, direction)
+    if operation.kind in LINEAR:
+        return _multiplied(operation, data, direction)
+    if operation.kind == "dropout":
+        return _dropped(operation, data, direction)
     x, dy = data.x.astype(np.float64), data.dy.astype(np.float64)
-    if operation.kind != "softmax":
-        added = operation.kind == "add_relu"
-        y, slope = _unit("relu", x + dy) if added else _unit(operation.kind, x)
-        return (y,) if direction == "forward" else (dy * slope,)
-    powers = np.exp(x - x.max(1, keepdims=True))
-    y = powers / powers.sum(1, keepdims=True)
-    return (y,) if direction == "forward" else (y * (dy - (dy * y).sum(1, keepdims=True)),)
+    added = operation.kind == "add_relu"
+    y, slope = _unit("relu", x + dy) if added else _unit(operation.kind, x)
+    return (y,) if direction == "forward" else (dy * slope,)

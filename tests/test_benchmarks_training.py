@@ -21,6 +21,13 @@ SMALL = [
     Operation("softmax", "activation", "softmax", (4, 6)),
     Operation("pixels", "activation", "softmax", (2, 3, 4, 5)),
     Operation("bn", "normalization", "batch_norm", (4, 3, 5, 6)),
+    Operation("bn relu", "normalization", "batch_norm_relu", (4, 3, 5, 6)),
+    Operation("logarithm", "activation", "log_softmax", (4, 6)),
+    Operation("loss", "activation", "cross_entropy", (4, 6)),
+    Operation("loss of pixels", "activation", "cross_entropy", (2, 3, 4, 5)),
+    Operation("dropout", "activation", "dropout", (2, 3, 4, 5)),
+    Operation("linear", "linear", "linear", (4, 6), 5),
+    Operation("linear relu", "linear", "linear_relu", (4, 6), 5),
     Operation("gelu", "activation", "gelu", (2, 3, 4, 5)),
     Operation("silu", "activation", "silu", (2, 3, 4, 5)),
     Operation("sum", "activation", "add_relu", (2, 3, 4, 5)),
@@ -74,14 +81,24 @@ def test_gradients_of_the_oracle_are_slopes(what):
     rng = np.random.default_rng(1)
     given = [data.x, data.weight, data.bias][: len(gradients)]
     steps = [1e-6 * rng.standard_normal(a.shape) for a in given]
+    # What is answered for dropout forward is what it makes of all elements, were none dropped.
+    seen = data.dy * operations.kept(what) if what.kind == "dropout" else data.dy
 
     def value(sign):
         moved = [a + sign * step for a, step in zip(given, steps, strict=True)]
         x, weight, bias = [*moved, data.weight, data.bias][:3] if len(moved) == 1 else moved
-        return (operations.answer(what, "forward", Arrays(x, data.dy, weight, bias))[0] * data.dy).sum()
+        return (operations.answer(what, "forward", Arrays(x, data.dy, weight, bias))[0] * seen).sum()
 
     slope = sum(float((g * step).sum()) for g, step in zip(gradients, steps, strict=True))
     assert (value(1) - value(-1)) / 2 == pytest.approx(slope, rel=1e-6)
+
+
+def test_a_dropout_that_scales_wrongly_or_keeps_too_few_is_found():
+    x = np.arange(1.0, 1001)
+    y = 2 * x * (x % 2)
+    assert [part.tolist() for part in operations.undropped(y, x)] == [(2 * x).tolist(), 1.0]
+    assert operations.undropped(x * (x % 2), x)[0].tolist() != (2 * x).tolist()
+    assert operations.undropped(2 * x * (x % 4 == 0), x)[1] == 0
 
 
 @each_operation
@@ -226,7 +243,8 @@ def test_tiny_run_of_operations_and_a_network(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(networks, "INFERENCE_BATCHES", (1,))
     monkeypatch.setitem(networks.NETWORKS, "lenet", dataclasses.replace(networks.LENET, batches=(4,)))
     out = tmp_path / "out.json"
-    arguments = ["--quick", "--groups", "pooling", "activation", "lenet", "--layers", "64 8|b128", "--threads", "1"]
+    chosen = ["--layers", "64 8|^softmax.*b128", "--threads", "1"]
+    arguments = ["--quick", "--groups", "pooling", "activation", "lenet", *chosen]
     code = compare.main([*arguments, "--direction", "both", "--peers", "cyconv", "--json", str(out)])
     printed = capsys.readouterr().out
     assert code == 0, printed

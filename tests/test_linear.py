@@ -49,6 +49,7 @@ def awkward(dtype):
     sizes += [(3, n, 5) for n in (1023, 1024, 1025, 2049)]
     sizes += [(n, 3, 5) for n in (1023, 1025, 5000)]  # the reduction of the weight gradient
     sizes += [(3, 5, n) for n in (1024, 1025)]  # and that of the input gradient
+    sizes += [(rows, 1030, n) for rows in (1, 2, 7, 8, 9) for n in (57, 515)]  # few samples, and one more
     return sizes
 
 
@@ -84,7 +85,9 @@ def test_by_hand():
 
 @pytest.mark.skipif(not _threads.OPENMP, reason="built without OpenMP")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [(64, 400, 120), (130, 33, 70), (3, 2049, 300), (1, 500, 301)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(64, 400, 120), (130, 33, 70), (3, 2049, 300), (1, 500, 301), (8, 1100, 130)], ids=str
+)
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch, dtype, size):
     monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
     reached, real = [], _linear._product

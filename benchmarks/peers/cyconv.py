@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import operations
 from ..layers import Layer
 from ..networks import LENET, MOMENTUM, Batch, Network
-from ..operations import EPS, MOVES, RESIZES, Arrays, Operation
+from ..operations import EPS, LINEAR, MOVES, RESIZES, Arrays, Operation
 from . import Contender, Contenders, ConvData, Unsupported
 
 TRANSPOSES = True
@@ -91,7 +92,9 @@ def backward(layer: Layer, data: ConvData, threads: int, *, algorithm: str = "au
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
-    """The same values with channels last in memory."""
+    """The same values with channels last in memory; those of a loss have no channels."""
+    if array.ndim < 3:
+        return array
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
 
 
@@ -106,13 +109,15 @@ def _call(operation: Operation, direction: str, data: Arrays) -> Any:
             kept = functional.keep_maxima("max_pool2d", x, *sizes)[1]
             return lambda: (kept.backward(dy),)
         return functools.partial(getattr(functional, f"{operation.kind}2d_backward"), dy, x, *sizes)
-    if operation.kind == "batch_norm":
+    if operation.kind in ("batch_norm", "batch_norm_relu"):
         running = [np.zeros_like(data.weight), np.ones_like(data.weight)]
         given = (data.weight, data.bias, True, 0.1, EPS)
-        forward = functools.partial(functional.batch_norm, x, *running, *given, return_statistics=True)
+        more = {"rectified": operation.kind == "batch_norm_relu"}
+        forward = functools.partial(functional.batch_norm, x, *running, *given, return_statistics=True, **more)
         if direction == "forward":
             return lambda: forward()[0]
-        return functools.partial(functional.batch_norm_backward, dy, x, None, None, *given, statistics=forward()[1])
+        more |= {"statistics": forward()[1]}
+        return functools.partial(functional.batch_norm_backward, dy, x, None, None, *given, **more)
     if operation.kind in ("group_norm", "layer_norm"):
         number = operation.kernel if operation.kind == "group_norm" else x.shape[-1]
         norm, norm_backward = (getattr(functional, operation.kind + twin) for twin in ("", "_backward"))
@@ -130,24 +135,53 @@ def _call(operation: Operation, direction: str, data: Arrays) -> Any:
         if direction == "forward":
             return functools.partial(getattr(functional, operation.kind), x, *number)
         return functools.partial(getattr(functional, f"{operation.kind}_backward"), dy, x, *number)
+    if operation.kind in (*LINEAR, "cross_entropy", "dropout"):
+        return _top(operation, direction, data)
     if operation.kind == "add_relu":
         if direction == "forward":
             return functools.partial(functional.add_relu, x, dy)
         return functools.partial(functional.relu_backward, dy, None, output=functional.add_relu(x, dy))
-    dim = (1,) if operation.kind == "softmax" else ()
+    dim = (1,) if operation.kind.endswith("softmax") else ()
     forward = functools.partial(getattr(functional, operation.kind), x, *dim)
     if direction == "forward":
         return forward
     return functools.partial(getattr(functional, f"{operation.kind}_backward"), dy, None, *dim, output=forward())
 
 
+def _top(operation: Operation, direction: str, data: Arrays) -> Any:
+    """The same for what stands at the end of a network."""
+    functional, x, dy = load().functional, data.x, data.dy
+    if operation.kind == "dropout":
+        if direction == "forward":
+            return functools.partial(functional.dropout, x, operations.DROPPED, rng=np.random.default_rng(1))
+        mask = operations.kept(operation)
+        mask = mask if x.flags.c_contiguous else _channels_last(mask)
+        return functools.partial(functional.dropout_backward, dy, x, operations.DROPPED, mask=mask)
+    if operation.kind == "cross_entropy":
+        labels = operations.labels(operation)
+        if direction == "forward":
+            return functools.partial(functional.cross_entropy, x, labels)
+        return functools.partial(functional.cross_entropy_backward, dy, x, labels)
+    linear = functools.partial(functional.linear, x, data.weight, data.bias, rectified=operation.kind == "linear_relu")
+    if direction == "forward":
+        return linear
+    if operation.kind == "linear":
+        return functools.partial(functional.linear_backward, dy, x, data.weight, data.bias)
+    y = linear()
+    return lambda: functional.linear_backward(
+        functional.relu_backward(dy, None, output=y)[0], x, data.weight, data.bias
+    )
+
+
 def operation(operation: Operation, direction: str, data: Arrays, threads: int) -> Contenders:
     """The functional face on C-contiguous arrays ("cyconv") and, of images, with channels last ("cyconv-cl")."""
     contenders = {}
     for name in ("cyconv", "cyconv-cl") if data.x.ndim == 4 else ("cyconv",):
-        turn = _channels_last if name == "cyconv-cl" else np.ascontiguousarray
+        turn = _channels_last if name == "cyconv-cl" else np.asarray  # random arrays are C-contiguous
         call = _call(operation, direction, Arrays(turn(data.x), turn(data.dy), data.weight, data.bias))
-        read = (lambda y: (y,)) if direction == "forward" else (lambda gradients: gradients)
+        read = (lambda y: (np.asarray(y),)) if direction == "forward" else (lambda gradients: gradients)
+        if operation.kind == "dropout" and direction == "forward":
+            read = functools.partial(operations.undropped, x=data.x)
         contenders[name] = Contender(call, read, _context(threads))
     return contenders
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import operations
 from ..layers import Layer
 from ..networks import LENET, MOMENTUM, Around, Batch, Conv, Dense, Network, Norm, Part, Pool
-from ..operations import EPS, MOVES, RESIZES, Arrays, Operation
+from ..operations import EPS, LINEAR, MOVES, RESIZES, Arrays, Operation
 from . import Contender, Contenders, ConvData
 
 TRANSPOSES = True
@@ -114,13 +116,18 @@ def _call(operation: Operation, direction: str, tensors: list[Any]) -> Any:
         if direction == "forward":
             return functools.partial(torch.nn.functional.avg_pool2d, x, *sizes)
         return functools.partial(aten.avg_pool2d_backward, dy, x, *sizes)
-    if operation.kind == "batch_norm":
+    if operation.kind in (*LINEAR, "cross_entropy", "dropout", "log_softmax"):
+        return _top(operation, direction, tensors)
+    if operation.kind in ("batch_norm", "batch_norm_relu"):
+        rectified = operation.kind == "batch_norm_relu"
         running = [torch.zeros_like(w), torch.ones_like(w)]
         forward = functools.partial(torch.native_batch_norm, x, w, b, *running, True, 0.1, EPS)
         if direction == "forward":
-            return lambda: forward()[0]
-        statistics = forward()[1:]
+            return lambda: torch.relu_(forward()[0]) if rectified else forward()[0]
+        y, *statistics = forward()
         given = (*running, *statistics, True, EPS, [True] * 3)
+        if rectified:
+            return lambda: aten.native_batch_norm_backward(aten.threshold_backward(dy, y, 0), x, w, *given)
         return functools.partial(aten.native_batch_norm_backward, dy, x, w, *given)
     if operation.kind in (*MOVES, *RESIZES, "group_norm", "layer_norm", "gelu", "silu"):
         return _newer(operation, direction, tensors)
@@ -172,6 +179,48 @@ def _newer(operation: Operation, direction: str, tensors: list[Any]) -> Any:
     return functools.partial(getattr(aten, f"{kind}_backward"), dy, x)
 
 
+def _top(operation: Operation, direction: str, tensors: list[Any]) -> Any:
+    """The same for what stands at the end of a network."""
+    torch = load()
+    aten, f, (x, dy, w, b) = torch.ops.aten, torch.nn.functional, tensors
+    kind, back = operation.kind, direction == "backward"
+    if kind == "dropout":
+        if not back:
+            return lambda: aten.native_dropout(x, operations.DROPPED, True)[0]
+        mask = torch.empty_like(x, dtype=torch.bool).copy_(torch.from_numpy(operations.kept(operation)))
+        return functools.partial(aten.native_dropout_backward, dy, mask, 1 / (1 - operations.DROPPED))
+    logarithm = torch.log_softmax(x, 1) if kind not in LINEAR else None
+    if kind == "log_softmax":
+        if not back:
+            return functools.partial(torch.log_softmax, x, 1)
+        return functools.partial(aten._log_softmax_backward_data, dy, logarithm, 1, x.dtype)
+    if kind == "cross_entropy":
+        labels = torch.from_numpy(operations.labels(operation))
+        if not back:
+            return functools.partial(f.cross_entropy, x, labels)
+        twin = aten.nll_loss_backward if x.ndim == 2 else aten.nll_loss2d_backward
+        total = torch.tensor(float(labels.numel()), dtype=x.dtype)
+
+        def gradient() -> Any:
+            of_logarithm = twin(dy, logarithm, labels, None, 1, -100, total)
+            return aten._log_softmax_backward_data(of_logarithm, logarithm, 1, x.dtype)
+
+        return gradient
+    if not back:
+        return lambda: torch.relu_(f.linear(x, w, b)) if kind == "linear_relu" else f.linear(x, w, b)
+    y = torch.relu(f.linear(x, w, b))
+
+    def gradients() -> Any:
+        g = aten.threshold_backward(dy, y, 0) if kind == "linear_relu" else dy
+        return g.mm(w), g.t().mm(x), g.sum(0)
+
+    return gradients
+
+
+def _undropped(x: np.ndarray, y: Any) -> tuple[np.ndarray, ...]:
+    return operations.undropped(y.contiguous().numpy(), x)
+
+
 def operation(operation: Operation, direction: str, data: Arrays, threads: int) -> Contenders:
     """Pooling, ReLU, batch norm (in training) or softmax, or the aten function that gives its gradients."""
     contenders = {}
@@ -180,6 +229,9 @@ def operation(operation: Operation, direction: str, data: Arrays, threads: int) 
         with _context(threads, True):
             call = _call(operation, direction, tensors)
         contenders[name] = _contender(call, threads)
+        if operation.kind == "dropout" and direction == "forward":
+            read = functools.partial(_undropped, data.x)
+            contenders[name] = dataclasses.replace(contenders[name], read=read)
     return contenders
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _settings, kernels
 from .._geometry import check_gradient, check_linear
-from ._arrays import Array, array, same_dtype
+from ._arrays import Array, array, empty, same_dtype
 from ._twins import gradient_of
 
 _product = kernels.load("matmul").product
@@ -94,12 +94,14 @@ def linear_backward(
     threads = _settings.threads_for(2.0 * rows * features * outputs)
     dx: Array | None = None
     if input_grad:
-        dx = np.empty(x.shape, x.dtype)
+        dx = empty(x.shape, x.dtype)
         _product(dx.reshape(rows, features), g, w, None, False, False, False, threads)
-    dw = np.empty((outputs, features), x.dtype)
+    dw = empty((outputs, features), x.dtype)
     flat = x.reshape(rows, features)
     _product(dw, g, flat, None, True, False, False, threads)
-    return (dx, dw) if b is None else (dx, dw, g.sum(0, np.float64).astype(x.dtype))
+    if b is None:
+        return dx, dw
+    return dx, dw, g[0].copy() if rows == 1 else g.sum(0, np.float64).astype(x.dtype)
 
 
 def _operands(operation: str, input: Any, weight: Any, bias: Any) -> tuple[Array, Array, Array | None]:
@@ -127,7 +129,7 @@ def _forward(operation: str, x: Array, weight: Array, bias: Array | None, rectif
     x, weight = _dense(x, weight)
     if bias is not None:
         (bias,) = _dense(bias)
-    y = np.empty(shape, x.dtype)
+    y = empty(shape, x.dtype)
     threads = _settings.threads_for(2.0 * rows * features * outputs)
     if len(shape) == 2:
         _product(y, x, weight, bias, False, True, rectified, threads)

@@ -1,8 +1,9 @@
 """Softmax along an axis, and the loss functions made of it: cross-entropy and negative log-likelihood.
 
-An array is [outer][class][inner]. Where inner is 1 the classes of a sample lie side by side, and vectors go along them;
-else vectors go over samples. Samples are cut into blocks by geometry alone; each block's loss is added up in double
-precision, and the blocks' sums in their order.
+An array is [outer][class][inner]. Where inner is 1 the classes of a sample lie side by side, and vectors go along
+them; else vectors go over samples. A few classes side by side would fill few vectors, and each sample be folded into
+one number anew: some samples at a time are transposed, and vectors go over them as well. Samples are cut into blocks
+by geometry alone; each block's loss is added up in double precision, and the blocks' sums in their order.
 """
 
 from cython.parallel cimport prange
@@ -13,31 +14,31 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from cyconv.kernels._workspace cimport Workspace, take
-from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals
+from cyconv.kernels.simd cimport flush_denormals, real, restore_denormals, transpose
 
 cnp.import_array()
 
 ctypedef Py_ssize_t index
 
+DEF TURNED = 64
+
 cdef extern from "softmax.h" nogil:
     float row_exp_f32(float* y, const float* x, index n, float* top) noexcept
     double row_exp_f64(double* y, const double* x, index n, double* top) noexcept
-    void row_exp_scaled_f32(float* y, const float* x, index n, float top, float factor) noexcept
-    void row_exp_scaled_f64(double* y, const double* x, index n, double top, double factor) noexcept
     void row_scale_f32(float* y, index n, float factor) noexcept
     void row_scale_f64(double* y, index n, double factor) noexcept
     void row_shift_f32(float* y, const float* x, index n, float top, float logarithm) noexcept
     void row_shift_f64(double* y, const double* x, index n, double top, double logarithm) noexcept
-    void column_exp_f32(const float* x, index classes, index stride, index samples, float* top, float* sum) noexcept
-    void column_exp_f64(const double* x, index classes, index stride, index samples, double* top, double* sum) noexcept
+    void column_exp_f32(float* y, const float* x, index classes, index stride, index samples, float* top,
+                        float* sum) noexcept
+    void column_exp_f64(double* y, const double* x, index classes, index stride, index samples, double* top,
+                        double* sum) noexcept
+    void column_scale_f32(float* y, index classes, index stride, index samples, const float* factor) noexcept
+    void column_scale_f64(double* y, index classes, index stride, index samples, const double* factor) noexcept
     void column_softmax_f32(int logarithm, float* y, const float* x, index classes, index stride,
                             index samples) noexcept
     void column_softmax_f64(int logarithm, double* y, const double* x, index classes, index stride,
                             index samples) noexcept
-    void column_exp_scaled_f32(float* y, const float* x, index classes, index stride, index samples, const float* top,
-                               const float* factor) noexcept
-    void column_exp_scaled_f64(double* y, const double* x, index classes, index stride, index samples,
-                               const double* top, const double* factor) noexcept
     void row_backward_f32(int logarithm, float* dx, const float* dy, const float* y, index n) noexcept
     void row_backward_f64(int logarithm, double* dx, const double* dy, const double* y, index n) noexcept
     void column_backward_f32(int logarithm, float* dx, const float* dy, const float* y, index classes, index stride,
@@ -48,6 +49,8 @@ cdef extern from "softmax.h" nogil:
 # Samples of a block: their maxima and sums stay on the stack.
 cdef enum:
     BLOCK = 128
+    # Up to so many classes side by side are transposed, for TURNED samples at a time: at most 32 KB on the stack.
+    FEW_CLASSES = 64
 
 
 cdef struct Shape:
@@ -87,19 +90,36 @@ cdef inline Block block_at(const Shape* s, index i) noexcept nogil:
     return b
 
 
+cdef inline bint few_classes(const Shape* s) noexcept nogil:
+    return s.inner == 1 and s.classes <= FEW_CLASSES
+
+
+cdef inline void columns_exp(const Shape* s, real* y, const real* x, index stride, index samples, real* top,
+                             real* sum) noexcept nogil:
+    """top, sum and, unless y is NULL, the exponentials of samples that lie side by side."""
+    if real is float:
+        column_exp_f32(y, x, s.classes, stride, samples, top, sum)
+    else:
+        column_exp_f64(y, x, s.classes, stride, samples, top, sum)
+
+
 cdef inline void exponentials(const Shape* s, const Block* b, const real* x, real* top, real* sum) noexcept nogil:
     """top and sum of exp(x - top) for each sample of a block at ``x``."""
-    cdef index k
-    if s.inner == 1:
+    cdef index k, n
+    cdef real turned[FEW_CLASSES * TURNED]
+    if few_classes(s):
+        for k in range(0, b.samples, TURNED):
+            n = min(<index>TURNED, b.samples - k)
+            transpose(x + k * s.classes, s.classes, n, s.classes, turned, TURNED)
+            columns_exp(s, <real*>NULL, <const real*>turned, TURNED, n, top + k, sum + k)
+    elif s.inner == 1:
         for k in range(b.samples):
             if real is float:
                 sum[k] = row_exp_f32(NULL, x + k * s.classes, s.classes, top + k)
             else:
                 sum[k] = row_exp_f64(NULL, x + k * s.classes, s.classes, top + k)
-    elif real is float:
-        column_exp_f32(x, s.classes, s.inner, b.samples, top, sum)
     else:
-        column_exp_f64(x, s.classes, s.inner, b.samples, top, sum)
+        columns_exp(s, <real*>NULL, x, s.inner, b.samples, top, sum)
 
 
 def softmax(cnp.ndarray y, cnp.ndarray x, bint logarithm, index outer, index classes, index inner, int threads):
@@ -127,18 +147,31 @@ cdef int run_softmax(real* y, const real* x, bint logarithm, Shape shape, int th
 
 cdef void softmax_block(const Shape* s, real* y, const real* x, bint logarithm, index i) noexcept nogil:
     cdef Block b = block_at(s, i)
-    cdef index k
+    cdef index k, n
+    cdef real turned[FEW_CLASSES * TURNED]
     cdef uint64_t mode = flush_denormals()
     x += b.start
     y += b.start
-    if s.inner == 1:
+    if few_classes(s):
+        for k in range(0, b.samples, TURNED):
+            n = min(<index>TURNED, b.samples - k)
+            transpose(x + k * s.classes, s.classes, n, s.classes, turned, TURNED)
+            columns_softmax(s, turned, <const real*>turned, logarithm, TURNED, n)
+            transpose(<const real*>turned, TURNED, s.classes, n, y + k * s.classes, s.classes)
+    elif s.inner == 1:
         for k in range(b.samples):
             softmax_row(y + k * s.classes, x + k * s.classes, logarithm, s.classes)
-    elif real is float:
-        column_softmax_f32(logarithm, y, x, s.classes, s.inner, b.samples)
     else:
-        column_softmax_f64(logarithm, y, x, s.classes, s.inner, b.samples)
+        columns_softmax(s, y, x, logarithm, s.inner, b.samples)
     restore_denormals(mode)
+
+
+cdef inline void columns_softmax(const Shape* s, real* y, const real* x, bint logarithm, index stride,
+                                 index samples) noexcept nogil:
+    if real is float:
+        column_softmax_f32(logarithm, y, x, s.classes, stride, samples)
+    else:
+        column_softmax_f64(logarithm, y, x, s.classes, stride, samples)
 
 
 cdef inline void softmax_row(real* y, const real* x, bint logarithm, index classes) noexcept nogil:
@@ -185,9 +218,19 @@ cdef int run_backward(real* dx, const real* dy, const real* y, bint logarithm, S
 cdef void backward_block(const Shape* s, real* dx, const real* dy, const real* y, bint logarithm,
                          index i) noexcept nogil:
     cdef Block b = block_at(s, i)
-    cdef index k, at
+    cdef index k, n, at
+    cdef real turned[FEW_CLASSES * TURNED]
+    cdef real turned_y[FEW_CLASSES * TURNED]
     cdef uint64_t mode = flush_denormals()
-    if s.inner == 1:
+    if few_classes(s):
+        for k in range(0, b.samples, TURNED):
+            n = min(<index>TURNED, b.samples - k)
+            at = b.start + k * s.classes
+            transpose(dy + at, s.classes, n, s.classes, turned, TURNED)
+            transpose(y + at, s.classes, n, s.classes, turned_y, TURNED)
+            columns_backward(s, turned, <const real*>turned, <const real*>turned_y, logarithm, TURNED, n)
+            transpose(<const real*>turned, TURNED, s.classes, n, dx + at, s.classes)
+    elif s.inner == 1:
         for k in range(b.samples):
             at = b.start + k * s.classes
             if real is float:
@@ -196,11 +239,16 @@ cdef void backward_block(const Shape* s, real* dx, const real* dy, const real* y
                 row_backward_f64(logarithm, dx + at, dy + at, y + at, s.classes)
     else:
         at = b.start
-        if real is float:
-            column_backward_f32(logarithm, dx + at, dy + at, y + at, s.classes, s.inner, b.samples)
-        else:
-            column_backward_f64(logarithm, dx + at, dy + at, y + at, s.classes, s.inner, b.samples)
+        columns_backward(s, dx + at, dy + at, y + at, logarithm, s.inner, b.samples)
     restore_denormals(mode)
+
+
+cdef inline void columns_backward(const Shape* s, real* dx, const real* dy, const real* y, bint logarithm,
+                                  index stride, index samples) noexcept nogil:
+    if real is float:
+        column_backward_f32(logarithm, dx, dy, y, s.classes, stride, samples)
+    else:
+        column_backward_f64(logarithm, dx, dy, y, s.classes, stride, samples)
 
 
 def check_targets(cnp.ndarray target, weight, index classes, int64_t ignore):
@@ -370,42 +418,64 @@ cdef void gradient_block(const Shape* s, const Target* t, real* dx, const real* 
                          index i) noexcept nogil:
     """With a the coefficients of the target: dx = (softmax(x) sum of a - a) g, or -a g where x is no logits."""
     cdef Block b = block_at(s, i)
-    cdef real top[BLOCK]
-    cdef real sum[BLOCK]
-    cdef double g, total
+    cdef double g
     cdef index k
     cdef uint64_t mode = flush_denormals()
-    x += b.start
-    dx += b.start
     if t.logits:
-        exponentials(s, &b, x, top, sum)
-        for k in range(b.samples):
-            g = factor if gradients == NULL else factor * gradients[b.sample + k]
-            total = total_of(s, t, x, b.start + k * s.sample_step, b.sample + k)
-            sum[k] = <real>(total * g / sum[k]) if total != 0 else 0 / sum[k]
-        scale_exponentials(s, &b, dx, x, top, sum)
+        scaled_softmax(s, t, &b, dx + b.start, gradients, factor, x)
     else:
-        clear(s, &b, dx)
+        clear(s, &b, dx + b.start)
     for k in range(b.samples):
         g = factor if gradients == NULL else factor * gradients[b.sample + k]
-        subtract_target(s, t, dx + k * s.sample_step, x, b.start + k * s.sample_step, b.sample + k, g)
+        subtract_target(s, t, dx + b.start + k * s.sample_step, x, b.start + k * s.sample_step, b.sample + k, g)
     restore_denormals(mode)
 
 
-cdef inline void scale_exponentials(const Shape* s, const Block* b, real* dx, const real* x, const real* top,
-                                    const real* factor) noexcept nogil:
-    cdef index k
-    if s.inner > 1:
-        if real is float:
-            column_exp_scaled_f32(dx, x, s.classes, s.inner, b.samples, top, factor)
-        else:
-            column_exp_scaled_f64(dx, x, s.classes, s.inner, b.samples, top, factor)
-        return
-    for k in range(b.samples):
-        if real is float:
-            row_exp_scaled_f32(dx + k * s.classes, x + k * s.classes, s.classes, top[k], factor[k])
-        else:
-            row_exp_scaled_f64(dx + k * s.classes, x + k * s.classes, s.classes, top[k], factor[k])
+cdef inline real share(const Shape* s, const Target* t, const Block* b, index k, const real* gradients, double factor,
+                       const real* x, real sum) noexcept nogil:
+    """What the exponentials of sample k are multiplied by."""
+    cdef double total = total_of(s, t, x, b.start + k * s.sample_step, b.sample + k)
+    cdef double g = factor if gradients == NULL else factor * gradients[b.sample + k]
+    return <real>(total * g / sum) if total != 0 else 0 / sum
+
+
+cdef void scaled_softmax(const Shape* s, const Target* t, const Block* b, real* dx, const real* gradients,
+                         double factor, const real* x) noexcept nogil:
+    """dx = softmax(x) sum of a g: exponentials go to dx, and are multiplied while they are near."""
+    cdef real top[BLOCK]
+    cdef real sum[BLOCK]
+    cdef real turned[FEW_CLASSES * TURNED]
+    cdef const real* source = x + b.start
+    cdef index k, i, n
+    if few_classes(s):
+        for k in range(0, b.samples, TURNED):
+            n = min(<index>TURNED, b.samples - k)
+            transpose(source + k * s.classes, s.classes, n, s.classes, turned, TURNED)
+            columns_exp(s, turned, <const real*>turned, TURNED, n, top, sum)
+            for i in range(n):
+                sum[i] = share(s, t, b, k + i, gradients, factor, x, sum[i])
+            scale_columns(s, turned, TURNED, n, <const real*>sum)
+            transpose(<const real*>turned, TURNED, s.classes, n, dx + k * s.classes, s.classes)
+    elif s.inner == 1:
+        for k in range(b.samples):
+            if real is float:
+                sum[k] = row_exp_f32(dx + k * s.classes, source + k * s.classes, s.classes, top)
+                row_scale_f32(dx + k * s.classes, s.classes, share(s, t, b, k, gradients, factor, x, sum[k]))
+            else:
+                sum[k] = row_exp_f64(dx + k * s.classes, source + k * s.classes, s.classes, top)
+                row_scale_f64(dx + k * s.classes, s.classes, share(s, t, b, k, gradients, factor, x, sum[k]))
+    else:
+        columns_exp(s, dx, source, s.inner, b.samples, top, sum)
+        for k in range(b.samples):
+            sum[k] = share(s, t, b, k, gradients, factor, x, sum[k])
+        scale_columns(s, dx, s.inner, b.samples, <const real*>sum)
+
+
+cdef inline void scale_columns(const Shape* s, real* y, index stride, index samples, const real* factor) noexcept nogil:
+    if real is float:
+        column_scale_f32(y, s.classes, stride, samples, factor)
+    else:
+        column_scale_f64(y, s.classes, stride, samples, factor)
 
 
 cdef inline void clear(const Shape* s, const Block* b, real* dx) noexcept nogil:

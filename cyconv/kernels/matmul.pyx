@@ -3,7 +3,8 @@
     out[i, j] = bias[j] + sum over t of  a[i, t] b[t, j]
 
 The scalars are elements of ``a`` (either axis may be the contiguous one), the vectors are rows of a panel of ``b``, two
-vectors wide, which the task that uses it copies (and transposes, where b lies transposed) into a private buffer.
+vectors wide, which the task that uses it copies (and transposes, where b lies transposed) into a private buffer. Where
+a has few rows or few terms, packing b would take longer than the product, and b is read where it lies.
 """
 
 from cython.parallel cimport prange, threadid
@@ -16,7 +17,6 @@ from cyconv.kernels._workspace cimport Workspace, take
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     flush_denormals,
-    inner_products,
     lanes,
     real,
     rectify,
@@ -29,12 +29,23 @@ cnp.import_array()
 
 ctypedef Py_ssize_t index
 
+cdef extern from "few_rows.h" nogil:
+    void inner_products_f32(const float* x, const float* w, index n, index rows, const float* bias, float* out) noexcept
+    void inner_products_f64(const double* x, const double* w, index n, index rows, const double* bias,
+                            double* out) noexcept
+    void few_products_f32(float* out, index ldo, const float* a, index row_step, index table_step, const float* b,
+                          index ldb, index rows, index length, index n) noexcept
+    void few_products_f64(double* out, index ldo, const double* a, index row_step, index table_step, const double* b,
+                          index ldb, index rows, index length, index n) noexcept
+
 # A stretch of the reduction: its panel of b (two vectors wide) stays in the second-level cache, its table in the first.
 DEF STRETCH = 1024
 # Rows of a task: several tiles share a panel, and a matrix of many rows gives many tasks.
 DEF TASK_ROWS = 56
 # With up to this many rows of a, a transposed b is read where it lies: packing it costs as much as 8 rows bring back.
 DEF FEW_ROWS = 8
+# Columns of a task where b is not transposed and not packed: they stay in the first-level cache.
+DEF FEW_COLUMNS = 512
 
 
 cdef struct Product:
@@ -68,6 +79,14 @@ def product(cnp.ndarray out, cnp.ndarray a, cnp.ndarray b, bias, bint a_transpos
         else:
             run_few_rows[double](&p, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(a),
                                  <const double*>cnp.PyArray_DATA(b), <const double*>bias_data, threads)
+    elif not b_transposed and bias is None and not rectified and 0 < p.length and (
+            p.rows <= FEW_ROWS or p.length <= FEW_ROWS):
+        if cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT:
+            run_few_products[float](&p, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(a),
+                                    <const float*>cnp.PyArray_DATA(b), threads)
+        else:
+            run_few_products[double](&p, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(a),
+                                     <const double*>cnp.PyArray_DATA(b), threads)
     elif cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT:
         run_product[float](&p, <float*>cnp.PyArray_DATA(out), <const float*>cnp.PyArray_DATA(a),
                            <const float*>cnp.PyArray_DATA(b), <const float*>bias_data, threads)
@@ -98,9 +117,46 @@ cdef void few_rows(const Product* p, real* out, const real* a, const real* b, co
     cdef const real* start = NULL if bias == NULL else bias + column
     cdef uint64_t mode = flush_denormals()
     for i in range(p.rows):
-        inner_products(a + i * p.length, b + column * p.length, p.length, columns, start, out + i * p.columns + column)
+        if real is float:
+            inner_products_f32(a + i * p.length, b + column * p.length, p.length, columns, start,
+                               out + i * p.columns + column)
+        else:
+            inner_products_f64(a + i * p.length, b + column * p.length, p.length, columns, start,
+                               out + i * p.columns + column)
         if p.rectified:
             rectify(out + i * p.columns + column, columns)
+    restore_denormals(mode)
+
+
+cdef int run_few_products(Product* p, real* out, const real* a, const real* b, int threads) except -1:
+    cdef index tasks, i
+    p.panels = (p.columns + FEW_COLUMNS - 1) // FEW_COLUMNS
+    p.row_tasks = max((p.rows + TASK_ROWS - 1) // TASK_ROWS, 1)
+    tasks = p.panels * p.row_tasks
+    if threads > tasks:
+        threads = <int>max(tasks, 1)
+    with nogil:
+        if threads == 1:
+            for i in range(tasks):
+                few_products(p, out, a, b, i)
+        else:
+            for i in prange(tasks, schedule="static", num_threads=threads):
+                few_products(p, out, a, b, i)
+    return 0
+
+
+cdef void few_products(const Product* p, real* out, const real* a, const real* b, index task) noexcept nogil:
+    """Some columns of some rows; those of the same rows follow each other."""
+    cdef index row = task // p.panels * TASK_ROWS, column = task % p.panels * FEW_COLUMNS
+    cdef index rows = min(TASK_ROWS, p.rows - row), columns = min(FEW_COLUMNS, p.columns - column)
+    cdef uint64_t mode = flush_denormals()
+    out += row * p.columns + column
+    a += row * p.row_step
+    b += column
+    if real is float:
+        few_products_f32(out, p.columns, a, p.row_step, p.table_step, b, p.ldb, rows, p.length, columns)
+    else:
+        few_products_f64(out, p.columns, a, p.row_step, p.table_step, b, p.ldb, rows, p.length, columns)
     restore_denormals(mode)
 
 

@@ -51,10 +51,6 @@ cdef extern from "simd.h" nogil:
                        Py_ssize_t ldt) noexcept
     void transpose_f64(const double* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, double* to,
                        Py_ssize_t ldt) noexcept
-    void inner_products_f32(const float* x, const float* w, Py_ssize_t n, Py_ssize_t rows, const float* bias,
-                            float* out) noexcept
-    void inner_products_f64(const double* x, const double* w, Py_ssize_t n, Py_ssize_t rows, const double* bias,
-                            double* out) noexcept
     void clear_row_f32(float* to, Py_ssize_t n) noexcept
     void clear_row_f64(double* to, Py_ssize_t n) noexcept
     void copy_row_f32(float* to, const float* source, Py_ssize_t n) noexcept
@@ -162,12 +158,3 @@ cdef inline void rectify(real* x, Py_ssize_t n) noexcept nogil:
         rectify_f32(x, n)
     else:
         rectify_f64(x, n)
-
-
-cdef inline void inner_products(const real* x, const real* w, Py_ssize_t n, Py_ssize_t rows, const real* bias,
-                                real* out) noexcept nogil:
-    """out[i] = bias[i] + x . w[i] for i < rows, at most one vector of them."""
-    if real is float:
-        inner_products_f32(x, w, n, rows, bias, out)
-    else:
-        inner_products_f64(x, w, n, rows, bias, out)

@@ -112,16 +112,6 @@ static __attribute__((noinline, unused)) T NAME(row_exp)(T *y, const T *x, ptrdi
     return NAME(sum_of)(total + part);
 }
 
-/* y = exp(x - top) * factor */
-static __attribute__((noinline, unused)) void NAME(row_exp_scaled)(T *y, const T *x, ptrdiff_t n, T top, T factor)
-{
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        NAME(store)(y + i, NAME(exp_below)(NAME(load)(x + i) - top) * factor);
-    if (i < n)
-        NAME(store_part)(y + i, NAME(exp_below)(NAME(load_filled)(x + i, n - i, top) - top) * factor, n - i);
-}
-
 static __attribute__((noinline, unused)) void NAME(row_scale)(T *y, ptrdiff_t n, T factor)
 {
     for (ptrdiff_t i = 0; i < n; i++)
@@ -234,38 +224,36 @@ static __attribute__((noinline, unused)) void NAME(column_softmax)(int logarithm
     }
 }
 
-/* For `samples` columns: top = max over classes, sum = sum of exp(x - top). */
-static __attribute__((noinline, unused)) void NAME(column_exp)(const T *x, ptrdiff_t classes, ptrdiff_t stride,
+/* For `samples` columns: top = max over classes, sum = sum of exp(x - top); y, unless NULL, gets the exponentials. */
+static __attribute__((noinline, unused)) void NAME(column_exp)(T *y, const T *x, ptrdiff_t classes, ptrdiff_t stride,
                                                                ptrdiff_t samples, T *top, T *sum)
 {
     VEC best[STRIP], total[STRIP];
     OVER_SAMPLES(
-        NAME(strip_exp)(STRIP, NULL, x + j, classes, stride, 0, best, total);
+        NAME(strip_exp)(STRIP, y ? y + j : NULL, x + j, classes, stride, 0, best, total);
         for (int k = 0; k < STRIP; k++) {
             NAME(store)(top + j + k * LANES, best[k]);
             NAME(store)(sum + j + k * LANES, total[k]);
         },
-        NAME(strip_exp)(1, NULL, x + j, classes, stride, 0, best, total);
+        NAME(strip_exp)(1, y ? y + j : NULL, x + j, classes, stride, 0, best, total);
         NAME(store)(top + j, best[0]);
         NAME(store)(sum + j, total[0]),
-        NAME(strip_exp)(0, NULL, x + j, classes, stride, samples - j, best, total);
+        NAME(strip_exp)(0, y ? y + j : NULL, x + j, classes, stride, samples - j, best, total);
         NAME(store_part)(top + j, best[0], samples - j);
         NAME(store_part)(sum + j, total[0], samples - j))
 }
 
-/* y = exp(x - top) * factor, top and factor for each sample. */
-static __attribute__((noinline, unused)) void NAME(column_exp_scaled)(T *y, const T *x, ptrdiff_t classes,
-                                                                      ptrdiff_t stride, ptrdiff_t samples, const T *top,
-                                                                      const T *factor)
+/* y *= factor, one for each sample. */
+static __attribute__((noinline, unused)) void NAME(column_scale)(T *y, ptrdiff_t classes, ptrdiff_t stride,
+                                                                 ptrdiff_t samples, const T *factor)
 {
-    for (ptrdiff_t c = 0; c < classes; c++, x += stride, y += stride) {
+    for (ptrdiff_t c = 0; c < classes; c++, y += stride) {
         ptrdiff_t j = 0;
         for (; j + LANES <= samples; j += LANES)
-            NAME(store)(y + j, NAME(exp_below)(NAME(load)(x + j) - NAME(load)(top + j)) * NAME(load)(factor + j));
+            NAME(store)(y + j, NAME(load)(y + j) * NAME(load)(factor + j));
         if (j < samples) {
             ptrdiff_t left = samples - j;
-            VEC v = NAME(load_part)(x + j, left) - NAME(load_part)(top + j, left);
-            NAME(store_part)(y + j, NAME(exp_below)(v) * NAME(load_part)(factor + j, left), left);
+            NAME(store_part)(y + j, NAME(load_part)(y + j, left) * NAME(load_part)(factor + j, left), left);
         }
     }
 }

@@ -469,43 +469,6 @@ CYCONV_INLINE void NAME(transpose_registers)(VEC *v)
     }
 }
 
-/* out[i] = bias[i] + sum over t < n of x[t] w[i * n + t] for i < rows <= LANES: inner products with rows of a matrix,
- * vectors along the reduction. For a few x, where packing the matrix would cost more than the product. */
-static __attribute__((noinline, unused)) void NAME(inner_products)(const T *x, const T *w, ptrdiff_t n, ptrdiff_t rows,
-                                                                   const T *bias, T *out)
-{
-    VEC acc[LANES], v;
-    const T *row[LANES];
-    ptrdiff_t t = 0;
-    CYCONV_UNROLL
-    for (int i = 0; i < LANES; i++) {
-        acc[i] = (VEC){0};
-        row[i] = w + (i < rows ? i : rows - 1) * n;
-    }
-    for (; t + LANES <= n; t += LANES) {
-        v = NAME(load)(x + t);
-        CYCONV_UNROLL
-        for (int i = 0; i < LANES; i++)
-            acc[i] += v * NAME(load)(row[i] + t);
-    }
-    if (t < n) {
-        v = NAME(load_part)(x + t, n - t);
-        CYCONV_UNROLL
-        for (int i = 0; i < LANES; i++)
-            acc[i] += v * NAME(load_part)(row[i] + t, n - t);
-    }
-    NAME(transpose_registers)(acc);
-    CYCONV_UNROLL
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        CYCONV_UNROLL
-        for (int i = 0; i < half; i++)
-            acc[i] += acc[i + half];
-    }
-    if (bias)
-        acc[0] += NAME(load_part)(bias, rows);
-    NAME(store_part)(out, acc[0], rows);
-}
-
 /* to[j * ldt + i] = from[i * ldf + j] for i < rows, j < columns. */
 static __attribute__((noinline, unused)) void NAME(transpose)(const T *from, ptrdiff_t ldf, ptrdiff_t rows,
                                                               ptrdiff_t columns, T *to, ptrdiff_t ldt)
