@@ -11,6 +11,22 @@ cdef extern from "pool_gradient.h" nogil:
         const index* shift
         index taps
 
+    ctypedef struct pool_rows:
+        const int32_t* window
+        const int32_t* belongs
+        const int32_t* meets
+        const int32_t* met
+        index step, low, length, margin, code
+
+    ctypedef struct pool_taking:
+        index rows, stride, three
+        index* row
+        index* row_code
+        const index* first
+        const index* start
+        const index* shift
+        const index* tap
+
     ctypedef struct pool_meeting:
         index slices, rows, columns, slice_step, row_step, column_step, slice_code, row_code
         const int32_t* slice_tap
@@ -40,14 +56,16 @@ cdef extern from "pool_gradient.h" nogil:
                             index area, index n, index planes) noexcept
     void scatter_planes_f64(double* dx, const double* dy, const uint8_t* code, const int32_t* start,
                             const int32_t* place, index area, index n, index planes) noexcept
-    void take_maxima_f32(float* to, const float* end, const int32_t* code, const float* g, const index* begin,
-                         index stride, const index* at, const index* name, float* line, index line_length,
-                         index n) noexcept
-    void take_maxima_f64(double* to, const double* end, const int64_t* code, const double* g, const index* begin,
-                         index stride, const index* at, const index* name, double* line, index line_length,
-                         index n) noexcept
-    void widen_f32(int32_t* to, const uint8_t* code, index n) noexcept
-    void widen_f64(int64_t* to, const uint8_t* code, index n) noexcept
+    void take_means_f32(float* to, const float* end, const float* g, pool_taking* t, const pool_rows* r, float* line,
+                        index n, index first, index last) noexcept
+    void take_means_f64(double* to, const double* end, const double* g, pool_taking* t, const pool_rows* r,
+                        double* line, index n, index first, index last) noexcept
+    void take_maxima_f32(float* to, const float* end, const uint8_t* code, const float* g, pool_taking* t,
+                         const pool_rows* r, float* line, index n, index first, index last) noexcept
+    void take_maxima_f64(double* to, const double* end, const uint8_t* code, const double* g, pool_taking* t,
+                         const pool_rows* r, double* line, index n, index first, index last) noexcept
+    void lay_row_f32(float* to, const float* source, index n, index margin, index length) noexcept
+    void lay_row_f64(double* to, const double* source, index n, index margin, index length) noexcept
     void scatter_row_f32(float* dx, const float* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
                          index channels, index many, index n) noexcept
     void scatter_row_f64(double* dx, const double* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
@@ -55,9 +73,9 @@ cdef extern from "pool_gradient.h" nogil:
     void add_rows_f32(float* to, const float* end, const float* g, const index* row, index rows, index n) noexcept
     void add_rows_f64(double* to, const double* end, const double* g, const index* row, index rows, index n) noexcept
     void scale_rows_f32(float* to, const float* dy, const index* row, const float* weight, index n, const float* factor,
-                        index width) noexcept
+                        index width, index margin, index length) noexcept
     void scale_rows_f64(double* to, const double* dy, const index* row, const double* weight, index n,
-                        const double* factor, index width) noexcept
+                        const double* factor, index width, index margin, index length) noexcept
     void mean_pixels_f32(float* dx, const float* dy, const pool_block* b, const float* slice, const float* row,
                          const float* column, const index* step, index n) noexcept
     void mean_pixels_f64(double* dx, const double* dy, const pool_block* b, const double* slice, const double* row,
@@ -114,20 +132,27 @@ cdef inline void scatter_planes(real* dx, const real* dy, const uint8_t* code, c
         scatter_planes_f64(dx, dy, code, start, place, area, n, planes)
 
 
-cdef inline void take_maxima(real* to, const real* end, const real* code, const real* g, const index* begin,
-                             index stride, const index* at, const index* name, real* line, index line_length,
-                             index n) noexcept nogil:
+cdef inline void take_means(real* to, const real* end, const real* g, pool_taking* t, const pool_rows* r, real* line,
+                            index n, index first, index last) noexcept nogil:
     if real is float:
-        take_maxima_f32(to, end, <const int32_t*>code, g, begin, stride, at, name, line, line_length, n)
+        take_means_f32(to, end, g, t, r, line, n, first, last)
     else:
-        take_maxima_f64(to, end, <const int64_t*>code, g, begin, stride, at, name, line, line_length, n)
+        take_means_f64(to, end, g, t, r, line, n, first, last)
 
 
-cdef inline void widen(real* to, const uint8_t* code, index n) noexcept nogil:
+cdef inline void take_maxima(real* to, const real* end, const uint8_t* code, const real* g, pool_taking* t,
+                             const pool_rows* r, real* line, index n, index first, index last) noexcept nogil:
     if real is float:
-        widen_f32(<int32_t*>to, code, n)
+        take_maxima_f32(to, end, code, g, t, r, line, n, first, last)
     else:
-        widen_f64(<int64_t*>to, code, n)
+        take_maxima_f64(to, end, code, g, t, r, line, n, first, last)
+
+
+cdef inline void lay_row(real* to, const real* source, index n, index margin, index length) noexcept nogil:
+    if real is float:
+        lay_row_f32(to, source, n, margin, length)
+    else:
+        lay_row_f64(to, source, n, margin, length)
 
 
 cdef inline void scatter_row(real* dx, const real* dy, const uint8_t* code, const int32_t* start, const int32_t* place,
@@ -147,11 +172,11 @@ cdef inline void add_rows(real* to, const real* end, const real* g, const index*
 
 
 cdef inline void scale_rows(real* to, const real* dy, const index* row, const real* weight, index n, const real* factor,
-                            index width) noexcept nogil:
+                            index width, index margin, index length) noexcept nogil:
     if real is float:
-        scale_rows_f32(to, dy, row, weight, n, factor, width)
+        scale_rows_f32(to, dy, row, weight, n, factor, width, margin, length)
     else:
-        scale_rows_f64(to, dy, row, weight, n, factor, width)
+        scale_rows_f64(to, dy, row, weight, n, factor, width, margin, length)
 
 
 cdef inline void mean_pixels(real* dx, const real* dy, const pool_block* b, const real* slice, const real* row,

@@ -204,6 +204,12 @@ cdef inline const real* first_columns(const Shape* s, const real* like) noexcept
     return <const real*>s.first_column32 if real is float else <const real*>s.first_column64
 
 
+cdef inline bint narrow_pairs(const Shape* s, index vector) noexcept nogil:
+    """Whether rows of 2 x 2 windows are parts of a vector that go many at once: see pool_pairs.h."""
+    return (s.pairs and s.columns.windows < vector and vector % s.columns.windows == 0
+            and s.rows.length == 2 * s.rows.windows and s.columns.length == 2 * s.columns.windows)
+
+
 cdef inline index turned(const Shape* s, bint named) noexcept nogil:
     """How many vectors of planes are pooled together, turned into the channels of pixels; 0: none."""
     cdef index size = (s.area + 3 * s.out_area) * CYCONV_VECTOR_BYTES

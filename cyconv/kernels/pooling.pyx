@@ -38,7 +38,7 @@ from cyconv.kernels.pool cimport (
     sum_spans,
 )
 from cyconv.kernels.pool_axis cimport Axis, factors, index
-from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, open_shape, scratch_length, turned
+from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, narrow_pairs, open_shape, scratch_length, turned
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, lanes, real, restore_denormals, transpose
 
 cdef enum:
@@ -141,7 +141,8 @@ cdef int forward(const Shape* s, Call* c, real* out, const real* x, int threads)
     cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
     # Rows of fewer windows waste too much of the work that a vector of taps takes.
-    cut(s, c, lanes(x), c.places == NULL and (c.codes == NULL or (out != NULL and s.columns.windows > lanes(x) // 4)))
+    cut(s, c, lanes(x), c.places == NULL and (c.codes == NULL or s.columns.windows > lanes(x) // 4
+                                              or narrow_pairs(s, lanes(x))))
     if threads > c.tasks:
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096
@@ -195,7 +196,7 @@ cdef void plane_task(const Shape* s, const Call* c, real* out, const real* x, co
                 c.places[plane] = i
             else:
                 c.codes[plane] = <uint8_t>i
-    elif s.pairs and c.codes != NULL and out != NULL:
+    elif s.pairs and c.codes != NULL:
         pair_planes(s, c, out, x, x_end, first, end)
     elif c.places != NULL or c.codes != NULL:
         for i in range(s.at_best):
@@ -260,7 +261,7 @@ cdef void pair_planes(const Shape* s, const Call* c, real* out, const real* x, c
             sum_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows,
                       factor)
         elif c.codes != NULL:
-            coded_pairs(out + plane * s.out_area, out_end, c.codes + plane * s.out_area, x + plane * s.area, x_end,
+            coded_pairs(NULL if out == NULL else out + plane * s.out_area, out_end, c.codes + plane * s.out_area, x + plane * s.area, x_end,
                         width, rows, s.columns.windows)
         else:
             max_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows)

@@ -25,17 +25,20 @@ from cyconv.kernels.pool_gradient cimport (
     chosen_pixels,
     coded_pairs_backward,
     fill_planes,
+    lay_row,
     max_pairs_backward,
     mean_pairs_backward,
     mean_pixels,
     pool_meeting,
     pool_phase,
+    pool_rows,
+    pool_taking,
     scale_rows,
     scatter_planes,
     scatter_row,
     take_maxima,
+    take_means,
     take_sums,
-    widen,
 )
 from cyconv.kernels.pool_shape cimport (
     NARROW,
@@ -43,6 +46,7 @@ from cyconv.kernels.pool_shape cimport (
     Shape,
     close_shape,
     indices_in,
+    narrow_pairs,
     open_shape,
     scratch_length,
     turned,
@@ -56,6 +60,7 @@ cdef enum:
     FEW_CHANNELS = 8
     FEW_WINDOWS = 5
     LONG = 128  # windows of a row from which planes are gathered rather than scattered
+    SHORT = 28  # the same of 3 taps at stride 2, which have a loop of their own
     CHANNEL_BLOCK = 64  # scattered gradients of one image meet: what may be shared out is the channels
     MANY_IMAGES = 8
     RING = 4096  # elements of a ring of rows: half of a first-level cache for the gradients, and half for their codes
@@ -162,18 +167,14 @@ cdef class PoolGradient(Pooling):
 
 cdef inline bint gathered(const Shape* s, const Call* c) noexcept nogil:
     """Planes of maxima: whether rows of pixels take from rows of windows (of 512: half the time; of 56: twice)."""
-    return (c.codes != NULL and s.kernel and s.slices.length == 1 and s.columns.windows >= LONG
-            and s.area < FEW_WINDOWS * s.out_area)
+    return (c.codes != NULL and s.kernel and s.slices.length == 1 and s.area < FEW_WINDOWS * s.out_area
+            and s.columns.windows >= (SHORT if s.columns.taps == 3 and s.columns.stride == 2 else LONG))
 
 
-cdef inline index ring_rows(const Shape* s) noexcept nogil:
-    """Rows of windows that are at hand while rows of pixels take from them."""
-    return s.depth + min(s.rows.windows, RING // s.length)
-
-
-cdef inline index takes(const Shape* s) noexcept nogil:
-    """Windows of one row of phases, at most."""
-    return s.depth * s.columns.taps
+cdef inline bint directly(const Shape* s) noexcept nogil:
+    """Averages: whether pixels belong to so few windows that these are best added up at once."""
+    return (s.columns.stride == 2 and s.columns.taps <= 4 and s.rows.taps <= 2 * s.rows.stride
+            or s.columns.taps * s.rows.taps == 1)
 
 
 cdef inline bint scattered(const Shape* s, const Call* c) noexcept nogil:
@@ -197,12 +198,14 @@ cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
                 c.tasks = (c.planes + c.task - 1) // c.task
                 return
             c.turned = 0
-            if s.kernel:
+            if s.kernel and directly(s):
+                c.per_thread = ring_length(s)
+            elif s.kernel:
                 c.per_thread = scratch_length(s) + s.slices.most * 2 + s.slices.windows
             else:
                 c.per_thread = s.columns.length
         elif gathered(s, c):
-            c.per_thread = (2 * ring_rows(s) + 2) * s.length + 4 * takes(s) + 2 * s.columns.stride + 32
+            c.per_thread = ring_length(s)
         c.tasks = (c.planes + c.task - 1) // c.task
     elif c.average or not scattered(s, c):
         c.task = max(1, TASK // max(s.columns.length * c.channels, 1))
@@ -257,12 +260,11 @@ cdef void max_planes(const Shape* s, const Call* c, real* dx, const real* dy, co
     cdef index plane
     if s.whole and c.codes == NULL:
         whole_planes(s, c, dx, dy, x, first, end)
-    elif s.pairs and (c.codes == NULL or s.columns.windows >= lanes(dy) // 2):
+    elif s.pairs and (c.codes == NULL or s.columns.windows >= lanes(dy) // 2 or narrow_pairs(s, lanes(dy))):
         pair_planes(s, c, dx, dy, x, first, end)
     elif gathered(s, c):
-        memset(scratch, 0, 2 * ring_rows(s) * s.length * sizeof(real))
         for plane in range(first, end):
-            gather_plane(s, c, dx, dx + end * s.area, dy, plane, scratch)
+            taken_plane(s, c, dx, dx + end * s.area, dy, plane, 0, scratch)
     elif c.start != NULL:
         plane = first * s.out_area
         scatter_planes(dx + first * s.area, dy + plane, c.codes + plane, c.start, c.tap_place, s.area, s.out_area,
@@ -289,6 +291,10 @@ cdef void mean_planes(const Shape* s, const Call* c, real* dx, const real* dy, r
     elif not s.kernel:
         for plane in range(first, end):
             span_plane(s, dx + plane * s.area, dy + plane * s.out_area, scratch)
+    elif directly(s):
+        for plane in range(first, end):
+            for slice in range(s.slices.length):
+                taken_plane(s, c, dx, dx + end * s.area, dy, plane, slice, scratch)
     else:
         memset(scratch + s.at_gradient, 0, (s.scratch - s.at_gradient) * sizeof(real))
         for plane in range(first, end):
@@ -356,59 +362,84 @@ cdef inline index phases(const Shape* s, pool_phase* f) noexcept nogil:
     return s.columns.stride
 
 
-# ---------------------------------------------------------------------------------------------------------- maxima
+# ---------------------------------------------------------------------------------------------------- row after row
 
 
-cdef void gather_plane(const Shape* s, const Call* c, real* dx, const real* dx_end, const real* dy, index plane,
-                       real* scratch) noexcept nogil:
-    """Row by row of the pixels: what they take from the rows of windows that they belong to.
+cdef inline index ring_rows(const Shape* s) noexcept nogil:
+    """Rows of windows that are at hand while rows of pixels take from them."""
+    return s.depth + min(s.rows.windows, RING // s.length)
 
-    Codes and gradients of these lie between margins in rows of one length; what stands in a margin has no gradient. As
-    many rows at once as there is room for: see find_taps.
+
+cdef inline index ring_margin(const Shape* s) noexcept nogil:
+    """Whole cache lines, so that half of what is loaded lies in one."""
+    return (s.margin + LANES_f32 - 1) // LANES_f32 * LANES_f32
+
+
+cdef inline index ring_pitch(const Shape* s) noexcept nogil:
+    return (s.length + 2 * LANES_f32 - 1) // LANES_f32 * LANES_f32
+
+
+cdef inline index ring_length(const Shape* s) noexcept nogil:
+    """Elements of the scratch memory of taken_plane."""
+    return (2 * ring_rows(s) + 1) * ring_pitch(s) + 4 * s.depth + 8 * s.slices.most + 64
+
+
+cdef void taken_plane(const Shape* s, const Call* c, real* dx, const real* dx_end, const real* dy, index plane,
+                      index slice, real* scratch) noexcept nogil:
+    """One slice of a volume, row by row: what the pixels take from the rows of windows that they belong to.
+
+    Gradients (averages: scaled ones) and codes lie between margins in rows of one length; what stands in a margin has no
+    gradient, whatever its code. As many rows at once as there is room for: see find_taps.
     """
-    cdef index most = ring_rows(s), n = s.columns.windows, low = 0, done = 0, i, j, k, m, e, p, count, pattern = -1
-    cdef real* codes = scratch
-    cdef real* gradients = codes + most * s.length
-    cdef real* line = gradients + most * s.length
-    cdef index* begin = <index*>((<size_t>(line + 2 * s.length) + 15) // 16 * 16)
-    cdef index* at = begin + s.columns.stride + 1
-    cdef index* name = at + takes(s)
-    cdef const int32_t* tap
-    dx += plane * s.area
-    dy += plane * s.out_area
-    for i in range(s.rows.length):
-        count, p = s.rows.belongs[i], s.rows.window[i]
-        if count == 0:
-            memset(dx + i * s.columns.length, 0, s.columns.length * sizeof(real))
-            continue
-        if done <= p + (count - 1) * s.rows.window_step:
-            if p < done:
-                memmove(codes, codes + (p - low) * s.length, (done - p) * s.length * sizeof(real))
-                memmove(gradients, gradients + (p - low) * s.length, (done - p) * s.length * sizeof(real))
-            else:
-                done = p
-            low = p
-            while done < min(low + most, s.rows.windows):
-                j = (done - low) * s.length + s.margin
-                widen(codes + j, c.codes + plane * s.out_area + done * n, n)
-                memcpy(gradients + j, dy + done * n, n * sizeof(real))
+    cdef index most = ring_rows(s), margin = ring_margin(s), pitch = ring_pitch(s), n = s.columns.windows, done = 0, i = 0
+    cdef index end, kept, width = s.columns.length
+    cdef real* gradients = scratch
+    cdef real* line = gradients + most * pitch
+    cdef index* places = <index*>((<size_t>(line + pitch) + 15) // 16 * 16)
+    cdef real* weights = <real*>(places + 2 * s.depth + s.slices.most)
+    cdef uint8_t* codes = <uint8_t*>(weights + s.slices.most)
+    cdef pool_taking t
+    cdef pool_rows r
+    t.row, t.row_code = places, places + s.depth
+    t.first, t.start, t.shift, t.tap = s.phase_first, s.phase_start, s.phase_shift, s.phase_tap
+    t.stride, t.three = s.columns.stride, s.columns.taps == 3 and s.columns.stride == 2 and s.columns.dilation == 1
+    r.window, r.belongs, r.meets, r.met = s.rows.window, s.rows.belongs, s.rows.meets, s.rows.met
+    r.step, r.low, r.length, r.margin, r.code = s.rows.window_step, 0, pitch, margin, s.code_step[1]
+    dx += plane * s.area + slice * s.rows.length * width
+    while i < s.rows.length:
+        if last_window(s, i) >= done:
+            kept = max(done - s.rows.window[i], 0)
+            memmove(gradients, gradients + (done - kept - r.low) * pitch, kept * pitch * sizeof(real))
+            if not c.average:
+                memmove(codes, codes + (done - kept - r.low) * pitch, kept * pitch)
+            r.low = s.rows.window[i]
+            done = r.low + kept
+            while done < min(r.low + most, s.rows.windows):
+                end = (done - r.low) * pitch
+                if c.average:
+                    scaled_row(s, gradients + end, dy + plane * s.out_area, slice, done, places + 2 * s.depth, weights,
+                               margin, pitch)
+                else:
+                    memcpy(codes + end + margin, c.codes + plane * s.out_area + done * n, n)
+                    lay_row(gradients + end, dy + plane * s.out_area + done * n, n, margin, pitch)
                 done += 1
-        tap = s.rows.met + s.rows.meets[i]
-        if pattern != count * NO_CODE + tap[0]:
-            # Rows of one phase meet their windows alike, but for the first and the last ones.
-            pattern = count * NO_CODE + tap[0]
-            e = 0
-            for k in range(s.columns.stride):
-                begin[k] = e
-                for m in range(count):
-                    for j in range(s.phase_first[k], s.phase_first[k + 1]):
-                        at[e] = m * s.rows.window_step * s.length + s.phase_start[k] - s.phase_shift[j]
-                        name[e] = tap[m] * s.code_step[1] + s.phase_tap[j]
-                        e += 1
-            begin[s.columns.stride] = e
-        j = (p - low) * s.length + s.margin
-        take_maxima(dx + i * s.columns.length, dx_end, <const real*>codes + j, <const real*>gradients + j, begin,
-                    s.columns.stride, at, name, line, s.length, s.columns.length)
+        end = i + 1
+        while end < s.rows.length and last_window(s, end) < done:
+            end += 1
+        if c.average:
+            take_means(dx + i * width, dx_end, <const real*>gradients, &t, &r, line, width, i, end)
+        else:
+            take_maxima(dx + i * width, dx_end, <const uint8_t*>codes, <const real*>gradients, &t, &r, line, width, i,
+                        end)
+        i = end
+
+
+cdef inline index last_window(const Shape* s, index row) noexcept nogil:
+    """The last row of windows that a row of pixels belongs to."""
+    return s.rows.window[row] + (s.rows.belongs[row] - 1) * s.rows.window_step
+
+
+# ---------------------------------------------------------------------------------------------------------- maxima
 
 
 cdef void scatter_plane(const Shape* s, const Call* c, real* dx, const real* dy, index plane) noexcept nogil:
@@ -489,7 +520,8 @@ cdef void mean_plane(const Shape* s, real* dx, const real* dx_end, const real* d
         done = 0
         for step in range(s.rows.windows + 2):
             if step < s.rows.windows:
-                scaled_row(s, rows + step % s.depth * s.length + s.margin, dy, k, step, scratch)
+                scaled_row(s, rows + step % s.depth * s.length, dy, k, step, indices_in(s, scratch),
+                           scratch + scratch_length(s), s.margin, s.length)
             if 0 < step <= s.rows.windows:
                 p = (step - 1) % s.depth * s.length
                 take_sums(spread + p, spread + p + s.length, <const real*>rows + p + s.margin, s.phase_start,
@@ -505,19 +537,16 @@ cdef void mean_plane(const Shape* s, real* dx, const real* dx_end, const real* d
                 done += 1
 
 
-cdef void scaled_row(const Shape* s, real* to, const real* dy, index plane, index p, real* scratch) noexcept nogil:
-    """Row p of the gradients of all windows that meet a slice, scaled."""
-    cdef index* rows = indices_in(s, scratch)
-    cdef real* weights = scratch + scratch_length(s)
+cdef void scaled_row(const Shape* s, real* to, const real* dy, index plane, index p, index* rows,
+                     real* weights, index margin, index pitch) noexcept nogil:
+    """Row p of the gradients of all windows that meet a slice, scaled, between margins. For each of these windows there
+    is room in ``rows`` and ``weights``."""
     cdef index k, n = s.slices.belongs[plane], slice = s.slices.window[plane]
-    if n == 0:
-        memset(to, 0, s.columns.windows * sizeof(real))
-        return
     for k in range(n):
         rows[k] = (slice * s.rows.windows + p) * s.columns.windows
         weights[k] = <real>(s.slices.factor[slice] * s.rows.factor[p])
         slice += s.slices.window_step
-    scale_rows(to, dy, rows, <const real*>weights, n, factors(&s.columns, dy), s.columns.windows)
+    scale_rows(to, dy, rows, <const real*>weights, n, factors(&s.columns, dy), s.columns.windows, margin, pitch)
 
 
 cdef void mean_row(const Shape* s, real* dx, const real* dx_end, real* scratch, index row) noexcept nogil:
