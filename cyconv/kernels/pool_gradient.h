@@ -7,16 +7,9 @@
 #ifndef T /* the first time: once for each element type */
 #ifndef CYCONV_POOL_GRADIENT_H
 #define CYCONV_POOL_GRADIENT_H
+#include "pool_means.h"
 #include "pool_pairs.h"
 #include "pool_pixels.h"
-#include "pool_take.h"
-
-/* The taps of one phase of an axis: pixels that are as far from a stride's begin. Tap t meets window i - shift[t] in
- * place i. */
-typedef struct {
-    const ptrdiff_t *shift;
-    ptrdiff_t taps;
-} pool_phase;
 
 /* Channels-last: the windows of one pixel, how far apart they are, and by which taps it meets them. */
 typedef struct {
@@ -64,60 +57,6 @@ static __attribute__((noinline, unused)) void NAME(fill_planes)(T *dx, const T *
     }
 }
 
-/* to[i] = sum over taps t of g[start + i - shift[t]]: what the pixels of one phase take. Whole vectors go up to `end`. */
-CYCONV_INLINE void NAME(take_phase_of)(T *to, const T *end, const T *g, const pool_phase *f, const ptrdiff_t taps,
-                                       ptrdiff_t width)
-{
-    for (ptrdiff_t i = 0; i < width; i += LANES) {
-        VEC sum = {0};
-        for (ptrdiff_t t = 0; t < taps; t++)
-            sum += NAME(load)(g + i - f->shift[t]);
-        NAME(put)(to + i, end, sum, width - i);
-    }
-}
-CYCONV_INLINE void NAME(take_phase)(T *to, const T *end, const T *g, const pool_phase *f, ptrdiff_t width)
-{
-    if (f->taps == 3)
-        NAME(take_phase_of)(to, end, g, f, 3, width);
-    else if (f->taps == 2)
-        NAME(take_phase_of)(to, end, g, f, 2, width);
-    else
-        NAME(take_phase_of)(to, end, g, f, f->taps, width);
-}
-
-/* Two phases of a row of n pixels, in lines `length` apart, alternately. */
-CYCONV_INLINE void NAME(join_phases)(T *to, const T *end, const T *line, ptrdiff_t length, ptrdiff_t n)
-{
-    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-        VEC a = NAME(load)(line + j / 2), b = NAME(load)(line + length + j / 2);
-        NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j);
-        if (n - j > LANES)
-            NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES);
-    }
-}
-
-/* A row of n pixels of `stride` phases, phase k of them at places start[k], start[k] + 1, ... with the taps f[k]; `line`
- * has room for two phases, `line_length` apart. */
-static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *end, const T *g, const ptrdiff_t *start,
-                                                              ptrdiff_t stride, const pool_phase *f, T *line,
-                                                              ptrdiff_t line_length, ptrdiff_t n)
-{
-    if (stride == 1) {
-        NAME(take_phase)(to, end, g + start[0], f, n);
-    } else if (stride == 2) {
-        for (int k = 0; k < 2; k++)
-            NAME(take_phase)(line + k * line_length, line + (k + 1) * line_length, g + start[k], f + k, (n + 1) / 2);
-        NAME(join_phases)(to, end, line, line_length, n);
-    } else {
-        for (ptrdiff_t k = 0; k < stride && k < n; k++) {
-            ptrdiff_t many = (n - k + stride - 1) / stride;
-            NAME(take_phase)(line, line + many, g + start[k], f + k, many);
-            for (ptrdiff_t i = 0; i < many; i++)
-                to[k + i * stride] = line[i];
-        }
-    }
-}
-
 /* For n windows that begin at the pixels start[q], and `many` of `channels` channels of each: dx at the tap, which
  * stands place[code] pixels behind that, += dy, where there is a tap (NO_CODE: 255). */
 static __attribute__((noinline, unused)) void NAME(scatter_row)(T *restrict dx, const T *restrict dy,
@@ -156,45 +95,6 @@ static __attribute__((noinline, unused)) void NAME(scatter_planes)(T *restrict d
             for (ptrdiff_t q = 0; q < n; q++)
                 if (code[q] != 255)
                     dx[(ptrdiff_t)start[q] + place[code[q]]] += dy[q];
-    }
-}
-
-/* to[i] = sum over rows of g[row[k] + i] */
-CYCONV_INLINE void NAME(add_rows_of)(T *to, const T *end, const T *g, const ptrdiff_t *row, const ptrdiff_t rows,
-                                     ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        VEC sum = {0};
-        for (ptrdiff_t k = 0; k < rows; k++)
-            sum += NAME(load)(g + row[k] + i);
-        NAME(put)(to + i, end, sum, n - i);
-    }
-}
-
-static __attribute__((noinline, unused)) void NAME(add_rows)(T *to, const T *end, const T *g, const ptrdiff_t *row,
-                                                             ptrdiff_t rows, ptrdiff_t n)
-{
-    if (rows == 3)
-        NAME(add_rows_of)(to, end, g, row, 3, n);
-    else if (rows == 2)
-        NAME(add_rows_of)(to, end, g, row, 2, n);
-    else
-        NAME(add_rows_of)(to, end, g, row, rows, n);
-}
-
-/* to[q] = factor[q] * sum over k < n of weight[k] dy[row[k] + q], between margins as lay_row's. */
-static __attribute__((noinline, unused)) void NAME(scale_rows)(T *restrict to, const T *restrict dy,
-                                                               const ptrdiff_t *row, const T *weight, ptrdiff_t n,
-                                                               const T *restrict factor, ptrdiff_t width,
-                                                               ptrdiff_t margin, ptrdiff_t length)
-{
-    NAME(lay_margins)(to, width, margin, length);
-    for (ptrdiff_t q = 0; q < width; q += LANES) {
-        ptrdiff_t left = NAME(least)(width - q, LANES);
-        VEC scale = NAME(load_part)(factor + q, left), sum = {0};
-        for (ptrdiff_t k = 0; k < n; k++)
-            sum += NAME(load_part)(dy + row[k] + q, left) * (scale * weight[k]);
-        NAME(store)(to + margin + q, sum);
     }
 }
 

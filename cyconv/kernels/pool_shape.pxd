@@ -48,7 +48,7 @@ cdef struct Shape:
     index code_step[3]
     index place_step[3]
     # Where things stand in the scratch memory, in elements; behind it 2 * most_rows indices
-    index at_best, at_code, at_gradient, at_spread, at_line, scratch
+    index at_best, at_code, scratch
     # Of each column tap where it stands in a split row; and by phase: shifts, taps, begins
     index* tap_place
     index* phase_shift
@@ -70,7 +70,7 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
         axes[i].factor = NULL
         axes[i].factor32 = NULL
         axes[i].met = NULL
-        axes[i].most = axes[i].window_step = axes[i].reach = axes[i].meetings = 0
+        axes[i].most = axes[i].window_step = axes[i].reach = axes[i].meetings = axes[i].crowd = 0
     try:
         three_axes(axes, input, output, kernel, stride, padding, dilation, average)
     finally:
@@ -154,10 +154,7 @@ cdef inline void lay_out(Shape* s) noexcept:
     s.length = s.margin + max(max(s.padded_out, in_phase + vector), c.length) + 2 * vector
     s.at_best = s.slices.taps * s.ring * s.slot
     s.at_code = s.at_best + s.padded_out
-    s.at_gradient = s.at_code + s.depth * s.length
-    s.at_spread = s.at_gradient + s.depth * s.length
-    s.at_line = s.at_spread + s.depth * s.length
-    s.scratch = s.at_line + max(s.phase, 2 * s.length)
+    s.scratch = s.at_code + 2 * s.length
 
 
 cdef inline int fill_tables(Shape* s) except -1:

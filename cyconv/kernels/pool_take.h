@@ -217,52 +217,27 @@ CYCONV_INLINE void NAME(take_row)(const int chosen, T *to, const T *end, const u
     }
 }
 
-/* Zeros around a row of n elements, which are in whole vectors: `margin` before it, and up to `length` in all behind. */
-CYCONV_INLINE void NAME(lay_margins)(T *to, ptrdiff_t n, ptrdiff_t margin, ptrdiff_t length)
+/* A row of n gradients, in whole vectors. */
+static __attribute__((noinline, unused)) void NAME(lay_row)(T *to, const T *from, ptrdiff_t n)
 {
-    for (ptrdiff_t i = 0; i < margin; i += LANES)
-        NAME(store)(to + i, (VEC){0});
-    for (ptrdiff_t i = margin + (n + LANES - 1) / LANES * LANES; i + LANES <= length; i += LANES)
-        NAME(store)(to + i, (VEC){0});
-}
-/* A row of n gradients between such margins. */
-static __attribute__((noinline, unused)) void NAME(lay_row)(T *to, const T *from, ptrdiff_t n, ptrdiff_t margin,
-                                                            ptrdiff_t length)
-{
-    NAME(lay_margins)(to, n, margin, length);
     for (ptrdiff_t i = 0; i < n; i += LANES)
-        NAME(store)(to + margin + i, i + LANES <= n ? NAME(load)(from + i) : NAME(load_part)(from + i, n - i));
+        NAME(store)(to + i, i + LANES <= n ? NAME(load)(from + i) : NAME(load_part)(from + i, n - i));
 }
 
-/* Rows `first` to `last` of n pixels each. */
-CYCONV_INLINE void NAME(take_rows)(const int chosen, T *to, const T *end, const uint8_t *code, const T *g,
-                                   pool_taking *t, const pool_rows *r, T *line, ptrdiff_t n, ptrdiff_t first,
-                                   ptrdiff_t last)
+/* The gradient of maxima: rows `first` to `last` of n pixels each. */
+static __attribute__((noinline, unused)) void NAME(take_maxima)(T *to, const T *end, const uint8_t *code, const T *g,
+                                                                pool_taking *t, const pool_rows *r, T *line,
+                                                                ptrdiff_t n, ptrdiff_t first, ptrdiff_t last)
 {
     for (ptrdiff_t i = first; i < last; i++, to += n) {
         ptrdiff_t at = (r->window[i] - r->low) * r->length + r->margin;
         t->rows = r->belongs[i];
         for (ptrdiff_t m = 0; m < t->rows; m++, at += r->step * r->length) {
             t->row[m] = at;
-            if (chosen)
-                t->row_code[m] = r->met[r->meets[i] + m] * r->code;
+            t->row_code[m] = r->met[r->meets[i] + m] * r->code;
         }
-        NAME(take_row)(chosen, to, end, code, g, t, line, n);
+        NAME(take_row)(1, to, end, code, g, t, line, n);
     }
-}
-/* Of averages: the sum of all. */
-static __attribute__((noinline, unused)) void NAME(take_means)(T *to, const T *end, const T *g, pool_taking *t,
-                                                               const pool_rows *r, T *line, ptrdiff_t n,
-                                                               ptrdiff_t first, ptrdiff_t last)
-{
-    NAME(take_rows)(0, to, end, 0, g, t, r, line, n, first, last);
-}
-/* Of maxima: the sum of those whose code is this tap. */
-static __attribute__((noinline, unused)) void NAME(take_maxima)(T *to, const T *end, const uint8_t *code, const T *g,
-                                                                pool_taking *t, const pool_rows *r, T *line,
-                                                                ptrdiff_t n, ptrdiff_t first, ptrdiff_t last)
-{
-    NAME(take_rows)(1, to, end, code, g, t, r, line, n, first, last);
 }
 
 #undef NAME

@@ -21,7 +21,6 @@ from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.pool cimport best_in_run, pool_block
 from cyconv.kernels.pool_axis cimport Axis, factors, find_met, index
 from cyconv.kernels.pool_gradient cimport (
-    add_rows,
     chosen_pixels,
     coded_pairs_backward,
     fill_planes,
@@ -29,26 +28,22 @@ from cyconv.kernels.pool_gradient cimport (
     max_pairs_backward,
     mean_pairs_backward,
     mean_pixels,
+    mean_slice,
+    pool_means,
     pool_meeting,
-    pool_phase,
     pool_rows,
     pool_taking,
-    scale_rows,
     scatter_planes,
     scatter_row,
     take_maxima,
-    take_means,
-    take_sums,
 )
 from cyconv.kernels.pool_shape cimport (
     NARROW,
     NO_CODE,
     Shape,
     close_shape,
-    indices_in,
     narrow_pairs,
     open_shape,
-    scratch_length,
     turned,
 )
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, lanes, real, restore_denormals, transpose
@@ -65,7 +60,6 @@ cdef enum:
     MANY_IMAGES = 8
     RING = 4096  # elements of a ring of rows: half of a first-level cache for the gradients, and half for their codes
     FLAT_WINDOWS = 4096  # as many windows of narrow rows are scattered through a table of all
-    MOST_PHASES = 64  # MOST_STRIDE of pool_shape
 
 
 cdef struct Call:
@@ -171,12 +165,6 @@ cdef inline bint gathered(const Shape* s, const Call* c) noexcept nogil:
             and s.columns.windows >= (SHORT if s.columns.taps == 3 and s.columns.stride == 2 else LONG))
 
 
-cdef inline bint directly(const Shape* s) noexcept nogil:
-    """Averages: whether pixels belong to so few windows that these are best added up at once."""
-    return (s.columns.stride == 2 and s.columns.taps <= 4 and s.rows.taps <= 2 * s.rows.stride
-            or s.columns.taps * s.rows.taps == 1)
-
-
 cdef inline bint scattered(const Shape* s, const Call* c) noexcept nogil:
     """Channels-last maxima: whether a task is (some channels of) an image, which is cleared and added to."""
     return c.channels < FEW_CHANNELS or s.area >= FEW_WINDOWS * s.out_area
@@ -198,12 +186,7 @@ cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
                 c.tasks = (c.planes + c.task - 1) // c.task
                 return
             c.turned = 0
-            if s.kernel and directly(s):
-                c.per_thread = ring_length(s)
-            elif s.kernel:
-                c.per_thread = scratch_length(s) + s.slices.most * 2 + s.slices.windows
-            else:
-                c.per_thread = s.columns.length
+            c.per_thread = (laid_rows(s) + 1) * ring_pitch(s) + 3 * s.slices.crowd + 32
         elif gathered(s, c):
             c.per_thread = ring_length(s)
         c.tasks = (c.planes + c.task - 1) // c.task
@@ -263,8 +246,9 @@ cdef void max_planes(const Shape* s, const Call* c, real* dx, const real* dy, co
     elif s.pairs and (c.codes == NULL or s.columns.windows >= lanes(dy) // 2 or narrow_pairs(s, lanes(dy))):
         pair_planes(s, c, dx, dy, x, first, end)
     elif gathered(s, c):
+        memset(scratch, 0, ring_rows(s) * ring_pitch(s) * sizeof(real))
         for plane in range(first, end):
-            taken_plane(s, c, dx, dx + end * s.area, dy, plane, 0, scratch)
+            gather_plane(s, c, dx, dx + end * s.area, dy, plane, scratch)
     elif c.start != NULL:
         plane = first * s.out_area
         scatter_planes(dx + first * s.area, dy + plane, c.codes + plane, c.start, c.tap_place, s.area, s.out_area,
@@ -288,15 +272,8 @@ cdef void mean_planes(const Shape* s, const Call* c, real* dx, const real* dy, r
         while plane < end:
             turned_planes(s, c, dx, dy, scratch, plane, min(end - plane, c.turned))
             plane += c.turned
-    elif not s.kernel:
-        for plane in range(first, end):
-            span_plane(s, dx + plane * s.area, dy + plane * s.out_area, scratch)
-    elif directly(s):
-        for plane in range(first, end):
-            for slice in range(s.slices.length):
-                taken_plane(s, c, dx, dx + end * s.area, dy, plane, slice, scratch)
     else:
-        memset(scratch + s.at_gradient, 0, (s.scratch - s.at_gradient) * sizeof(real))
+        memset(scratch, 0, laid_rows(s) * ring_pitch(s) * sizeof(real))
         for plane in range(first, end):
             mean_plane(s, dx + plane * s.area, dx + end * s.area, dy + plane * s.out_area, scratch)
 
@@ -353,15 +330,6 @@ cdef void pair_planes(const Shape* s, const Call* c, real* dx, const real* dy, c
             memset(dx + (plane + 1) * area - rest, 0, rest * sizeof(real))
 
 
-cdef inline index phases(const Shape* s, pool_phase* f) noexcept nogil:
-    """The taps of each phase; returns how many phases there are."""
-    cdef index k
-    for k in range(s.columns.stride):
-        f[k].shift = s.phase_shift + s.phase_first[k]
-        f[k].taps = s.phase_first[k + 1] - s.phase_first[k]
-    return s.columns.stride
-
-
 # ---------------------------------------------------------------------------------------------------- row after row
 
 
@@ -372,65 +340,61 @@ cdef inline index ring_rows(const Shape* s) noexcept nogil:
 
 cdef inline index ring_margin(const Shape* s) noexcept nogil:
     """Whole cache lines, so that half of what is loaded lies in one."""
-    return (s.margin + LANES_f32 - 1) // LANES_f32 * LANES_f32
+    return (s.margin + LANES_f32 - 1) // LANES_f32 * LANES_f32 if s.kernel else 0
 
 
 cdef inline index ring_pitch(const Shape* s) noexcept nogil:
-    return (s.length + 2 * LANES_f32 - 1) // LANES_f32 * LANES_f32
+    return ((s.length if s.kernel else s.columns.windows) + 2 * LANES_f32 - 1) // LANES_f32 * LANES_f32
 
 
 cdef inline index ring_length(const Shape* s) noexcept nogil:
     """Elements of the scratch memory of taken_plane."""
-    return (2 * ring_rows(s) + 1) * ring_pitch(s) + 4 * s.depth + 8 * s.slices.most + 64
+    return (2 * ring_rows(s) + 1) * ring_pitch(s) + 4 * s.depth + 64
 
 
-cdef void taken_plane(const Shape* s, const Call* c, real* dx, const real* dx_end, const real* dy, index plane,
-                      index slice, real* scratch) noexcept nogil:
-    """One slice of a volume, row by row: what the pixels take from the rows of windows that they belong to.
+cdef inline void set_taps(const Shape* s, pool_taking* t, index* rows, index* codes) noexcept nogil:
+    """By which taps the pixels of a row meet windows; their rows are still to come."""
+    t.row, t.row_code = rows, codes
+    t.first, t.start, t.shift, t.tap = s.phase_first, s.phase_start, s.phase_shift, s.phase_tap
+    t.stride, t.three = s.columns.stride, s.columns.taps == 3 and s.columns.stride == 2 and s.columns.dilation == 1
 
-    Gradients (averages: scaled ones) and codes lie between margins in rows of one length; what stands in a margin has no
-    gradient, whatever its code. As many rows at once as there is room for: see find_taps.
+
+cdef void gather_plane(const Shape* s, const Call* c, real* dx, const real* dx_end, const real* dy, index plane,
+                       real* scratch) noexcept nogil:
+    """Maxima, row by row of the pixels: what they take from the rows of windows that they belong to.
+
+    Gradients and codes of these lie between margins in rows of one length; what stands in a margin has no gradient,
+    whatever its code. As many rows at once as there is room for: see find_taps.
     """
     cdef index most = ring_rows(s), margin = ring_margin(s), pitch = ring_pitch(s), n = s.columns.windows, done = 0, i = 0
     cdef index end, kept, width = s.columns.length
     cdef real* gradients = scratch
     cdef real* line = gradients + most * pitch
     cdef index* places = <index*>((<size_t>(line + pitch) + 15) // 16 * 16)
-    cdef real* weights = <real*>(places + 2 * s.depth + s.slices.most)
-    cdef uint8_t* codes = <uint8_t*>(weights + s.slices.most)
+    cdef uint8_t* codes = <uint8_t*>(places + 2 * s.depth)
     cdef pool_taking t
     cdef pool_rows r
-    t.row, t.row_code = places, places + s.depth
-    t.first, t.start, t.shift, t.tap = s.phase_first, s.phase_start, s.phase_shift, s.phase_tap
-    t.stride, t.three = s.columns.stride, s.columns.taps == 3 and s.columns.stride == 2 and s.columns.dilation == 1
+    set_taps(s, &t, places, places + s.depth)
     r.window, r.belongs, r.meets, r.met = s.rows.window, s.rows.belongs, s.rows.meets, s.rows.met
     r.step, r.low, r.length, r.margin, r.code = s.rows.window_step, 0, pitch, margin, s.code_step[1]
-    dx += plane * s.area + slice * s.rows.length * width
+    dx += plane * s.area
+    dy += plane * s.out_area
     while i < s.rows.length:
         if last_window(s, i) >= done:
             kept = max(done - s.rows.window[i], 0)
             memmove(gradients, gradients + (done - kept - r.low) * pitch, kept * pitch * sizeof(real))
-            if not c.average:
-                memmove(codes, codes + (done - kept - r.low) * pitch, kept * pitch)
+            memmove(codes, codes + (done - kept - r.low) * pitch, kept * pitch)
             r.low = s.rows.window[i]
             done = r.low + kept
             while done < min(r.low + most, s.rows.windows):
                 end = (done - r.low) * pitch
-                if c.average:
-                    scaled_row(s, gradients + end, dy + plane * s.out_area, slice, done, places + 2 * s.depth, weights,
-                               margin, pitch)
-                else:
-                    memcpy(codes + end + margin, c.codes + plane * s.out_area + done * n, n)
-                    lay_row(gradients + end, dy + plane * s.out_area + done * n, n, margin, pitch)
+                memcpy(codes + end + margin, c.codes + plane * s.out_area + done * n, n)
+                lay_row(gradients + end + margin, dy + done * n, n)
                 done += 1
         end = i + 1
         while end < s.rows.length and last_window(s, end) < done:
             end += 1
-        if c.average:
-            take_means(dx + i * width, dx_end, <const real*>gradients, &t, &r, line, width, i, end)
-        else:
-            take_maxima(dx + i * width, dx_end, <const uint8_t*>codes, <const real*>gradients, &t, &r, line, width, i,
-                        end)
+        take_maxima(dx + i * width, dx_end, <const uint8_t*>codes, <const real*>gradients, &t, &r, line, width, i, end)
         i = end
 
 
@@ -506,84 +470,35 @@ cdef void chosen_rows(const Shape* s, const Call* c, real* dx, const real* dy, i
 # ------------------------------------------------------------------------------------------------ averages, planes
 
 
+cdef inline index laid_rows(const Shape* s) noexcept nogil:
+    return max(min(s.rows.length, RING // ring_pitch(s)), 1)
+
+
 cdef void mean_plane(const Shape* s, real* dx, const real* dx_end, const real* dy, real* scratch) noexcept nogil:
-    """The gradient of one volume's averages, slice by slice; row by row of the windows: add up and scale the gradients,
-    spread them out over the columns, then add up what each row of pixels takes, once no later window meets it. Each
-    step takes up what was stored a row before: see find_taps.
-    """
-    cdef index k, step, p, done, limit
-    cdef real* rows = scratch + s.at_gradient
-    cdef real* spread = scratch + s.at_spread
-    cdef pool_phase f[MOST_PHASES]
-    phases(s, f)
-    for k in range(s.slices.length):
-        done = 0
-        for step in range(s.rows.windows + 2):
-            if step < s.rows.windows:
-                scaled_row(s, rows + step % s.depth * s.length, dy, k, step, indices_in(s, scratch),
-                           scratch + scratch_length(s), s.margin, s.length)
-            if 0 < step <= s.rows.windows:
-                p = (step - 1) % s.depth * s.length
-                take_sums(spread + p, spread + p + s.length, <const real*>rows + p + s.margin, s.phase_start,
-                          s.columns.stride, f, scratch + s.at_line, s.length, s.columns.length)
-            p = step - 2
-            if p < 0:
-                continue
-            limit = s.rows.length
-            if p < s.rows.windows - 1:
-                limit = min(limit, (p + 1) * s.rows.stride - s.rows.low)
-            while done < limit:
-                mean_row(s, dx + (k * s.rows.length + done) * s.columns.length, dx_end, scratch, done)
-                done += 1
-
-
-cdef void scaled_row(const Shape* s, real* to, const real* dy, index plane, index p, index* rows,
-                     real* weights, index margin, index pitch) noexcept nogil:
-    """Row p of the gradients of all windows that meet a slice, scaled, between margins. For each of these windows there
-    is room in ``rows`` and ``weights``."""
-    cdef index k, n = s.slices.belongs[plane], slice = s.slices.window[plane]
-    for k in range(n):
-        rows[k] = (slice * s.rows.windows + p) * s.columns.windows
-        weights[k] = <real>(s.slices.factor[slice] * s.rows.factor[p])
-        slice += s.slices.window_step
-    scale_rows(to, dy, rows, <const real*>weights, n, factors(&s.columns, dy), s.columns.windows, margin, pitch)
-
-
-cdef void mean_row(const Shape* s, real* dx, const real* dx_end, real* scratch, index row) noexcept nogil:
-    """Add up what a row of pixels takes from the rows of windows that it belongs to."""
-    cdef index* places = indices_in(s, scratch)
-    cdef index k, p = s.rows.window[row], n = s.rows.belongs[row]
-    for k in range(n):
-        places[k] = p % s.depth * s.length
-        p += s.rows.window_step
-    add_rows(dx, dx_end, <const real*>scratch + s.at_spread, places, n, s.columns.length)
-
-
-cdef void span_plane(const Shape* s, real* dx, const real* dy, real* line) noexcept nogil:
-    """The gradient of one volume's averages over windows of any kind: each row of gradients as the columns take it,
-    added to all rows of its windows."""
-    cdef index slice, p, q, k, r, j, _j, i, width = s.columns.length
-    cdef const real* scale = factors(&s.columns, dy)
-    cdef real* to
-    cdef real factor, g
-    memset(dx, 0, s.area * sizeof(real))
-    for slice in range(s.slices.windows):
-        for p in range(s.rows.windows):
-            factor = <real>(s.slices.factor[slice] * s.rows.factor[p])
-            memset(line, 0, width * sizeof(real))
-            for q in range(s.columns.windows):
-                g = dy[q] * (scale[q] * factor)
-                i = s.columns.first[q]
-                for _j in range(s.columns.count[q]):
-                    line[i] += g
-                    i += s.columns.dilation
-            dy += s.columns.windows
-            for k in range(s.slices.count[slice]):
-                for r in range(s.rows.count[p]):
-                    to = dx + ((s.slices.first[slice] + k * s.slices.dilation) * s.rows.length + s.rows.first[p]
-                               + r * s.rows.dilation) * width
-                    for j in range(width):
-                        to[j] += line[j]
+    """The gradient of one volume's averages, slice by slice."""
+    cdef index pitch = ring_pitch(s), plane, slice, k, first = 0
+    cdef real* line = scratch + laid_rows(s) * pitch
+    cdef index* slices = <index*>((<size_t>(line + pitch) + 15) // 16 * 16)
+    cdef real* by_slice = <real*>(slices + s.slices.crowd + 1)
+    cdef bint by_taps = s.kernel and s.columns.stride <= 2
+    cdef pool_means m
+    cdef pool_taking t
+    m.row_step, m.column_step, m.windows = s.rows.window_step, s.columns.window_step, s.columns.windows
+    m.width, m.crowd, m.margin, m.pitch, m.laid = s.columns.length, s.columns.crowd, ring_margin(s), pitch, laid_rows(s)
+    m.slice, m.row, m.rows, m.column, m.columns = slices, s.rows.window, s.rows.belongs, s.columns.window, s.columns.belongs
+    if by_taps:
+        # All windows of a row of pixels are one row, which is laid anew for each.
+        set_taps(s, &t, &first, &first)
+        t.rows = 1
+    for plane in range(s.slices.length):
+        m.slices, slice = s.slices.belongs[plane], s.slices.window[plane]
+        for k in range(m.slices):
+            slices[k] = slice * s.rows.windows * s.columns.windows
+            by_slice[k] = factors(&s.slices, dy)[slice]
+            slice += s.slices.window_step
+        mean_slice(dx, dx_end, dy, &m, <const real*>by_slice, factors(&s.rows, dy), factors(&s.columns, dy),
+                   &t if by_taps else NULL, scratch, line, s.rows.length)
+        dx += s.rows.length * s.columns.length
 
 
 # --------------------------------------------------------------------------------------------------- channels-last
