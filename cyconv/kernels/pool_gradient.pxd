@@ -49,6 +49,10 @@ cdef extern from "pool_gradient.h" nogil:
                                  index rows, index n, float factor) noexcept
     void mean_pairs_backward_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end, index width,
                                  index rows, index n, double factor) noexcept
+    void pair_pixels_f32(float* dx, const float* dx_end, const float* dy, const float* dy_end, const uint8_t* code,
+                         bint lower, index channels, index n, float factor) noexcept
+    void pair_pixels_f64(double* dx, const double* dx_end, const double* dy, const double* dy_end, const uint8_t* code,
+                         bint lower, index channels, index n, double factor) noexcept
     void fill_planes_f32(float* dx, const float* dx_end, const float* dy, index area, index n, float factor) noexcept
     void fill_planes_f64(double* dx, const double* dx_end, const double* dy, index area, index n,
                          double factor) noexcept
@@ -102,6 +106,14 @@ cdef inline void mean_pairs_backward(real* dx, const real* dx_end, const real* d
         mean_pairs_backward_f32(dx, dx_end, dy, dy_end, width, rows, n, factor)
     else:
         mean_pairs_backward_f64(dx, dx_end, dy, dy_end, width, rows, n, factor)
+
+
+cdef inline void pair_pixels(real* dx, const real* dx_end, const real* dy, const real* dy_end, const uint8_t* code,
+                             bint lower, index channels, index n, real factor) noexcept nogil:
+    if real is float:
+        pair_pixels_f32(dx, dx_end, dy, dy_end, code, lower, channels, n, factor)
+    else:
+        pair_pixels_f64(dx, dx_end, dy, dy_end, code, lower, channels, n, factor)
 
 
 cdef inline void fill_planes(real* dx, const real* dx_end, const real* dy, index area, index n,

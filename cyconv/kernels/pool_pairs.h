@@ -341,6 +341,59 @@ static __attribute__((noinline, unused)) void NAME(mean_pairs_backward)(T *dx, c
     }
 }
 
+/* Channels-last: the gradient of one row of pixels, the upper (0) or lower (1) one of a row of n such windows, by tap codes
+ * or (if that is NULL) of means. Vectors go on into the next pixel, which is written afterwards, up to `dx_end`. */
+CYCONV_INLINE void NAME(pair_pixels_of)(const int coded, T *dx, const T *dx_end, const T *dy, const T *dy_end,
+                                        const uint8_t *code, int lower, ptrdiff_t channels, ptrdiff_t n, T factor)
+{
+    ptrdiff_t q = 0; /* the next window */
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    if (sizeof(T) == 4 && 2 * channels <= LANES) {
+        /* Few channels: both pixels of a row of a window in one vector. */
+        IVEC lane, mine = (IVEC){0} + 2 * lower;
+        CYCONV_UNROLL
+        for (int k = 0; k < LANES; k++)
+            lane[k] = k;
+        IVEC second = lane >= (BITS)channels;
+        lane -= second & (BITS)channels;
+        mine -= second;
+        for (; q < n && dy + LANES <= dy_end && dx + LANES <= dx_end; q++, dx += 2 * channels, dy += channels) {
+            __m512 g = _mm512_permutexvar_ps((__m512i)lane, (__m512)(NAME(load)(dy) * factor));
+            if (coded) {
+                __m512i c = _mm512_permutexvar_epi32((__m512i)lane, (__m512i)NAME(load_codes)(code, LANES));
+                g = _mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask(c, (__m512i)mine), g);
+                code += channels;
+            }
+            NAME(store)(dx, (VEC)g);
+        }
+    }
+#endif
+    for (; q < n; q++, dx += 2 * channels, dy += channels, code += coded ? channels : 0)
+        for (int side = 0; side < 2; side++) {
+            T *to = dx + side * channels;
+            for (ptrdiff_t c = 0; c < channels; c += LANES) {
+                ptrdiff_t left = NAME(least)(channels - c, LANES);
+                if (dy + c + LANES > dy_end || to + c + LANES > dx_end) {
+                    for (ptrdiff_t i = c; i < c + left; i++)
+                        to[i] = !coded ? dy[i] * factor : code[i] == 2 * lower + side ? dy[i] : 0;
+                } else {
+                    VEC g = NAME(load)(dy + c);
+                    NAME(store)(to + c, coded ? NAME(add_chosen)((VEC){0}, g, code + c, LANES, 2 * lower + side)
+                                              : g * factor);
+                }
+            }
+        }
+}
+static __attribute__((noinline, unused)) void NAME(pair_pixels)(T *dx, const T *dx_end, const T *dy, const T *dy_end,
+                                                                const uint8_t *code, int lower, ptrdiff_t channels,
+                                                                ptrdiff_t n, T factor)
+{
+    if (code)
+        NAME(pair_pixels_of)(1, dx, dx_end, dy, dy_end, code, lower, channels, n, 1);
+    else
+        NAME(pair_pixels_of)(0, dx, dx_end, dy, dy_end, code, lower, channels, n, factor);
+}
+
 #undef NAME
 #undef LANES
 #undef VEC

@@ -58,23 +58,6 @@ CYCONV_INLINE void NAME(put)(T *p, const T *end, VEC v, ptrdiff_t n)
         NAME(store_part)(p, v, NAME(least)(n, LANES));
 }
 
-/* sum + g in the first n lanes where the code is `mine` */
-CYCONV_INLINE VEC NAME(add_chosen)(VEC sum, VEC g, const uint8_t *code, ptrdiff_t n, BITS mine)
-{
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-    /* Bytes are compared as they are. */
-    const unsigned all = (1u << LANES) - 1, some = n >= LANES ? all : (1u << n) - 1;
-    __m128i c = n < LANES       ? _mm_maskz_loadu_epi8((__mmask16)some, code)
-                : sizeof(T) == 4 ? _mm_loadu_si128((const __m128i *)code)
-                                 : _mm_loadl_epi64((const __m128i *)code);
-    unsigned chosen = _mm_cmpeq_epi8_mask(c, _mm_set1_epi8((char)mine)) & some;
-    return sizeof(T) == 4 ? (VEC)_mm512_mask_add_ps((__m512)sum, (__mmask16)chosen, (__m512)sum, (__m512)g)
-                          : (VEC)_mm512_mask_add_pd((__m512d)sum, (__mmask8)chosen, (__m512d)sum, (__m512d)g);
-#else
-    return sum + (VEC)((NAME(load_codes)(code, n) == mine) & (IVEC)g);
-#endif
-}
-
 /* sum[v] = what the pixels of phase k in the places from i take, `vectors` vectors of them. */
 CYCONV_INLINE void NAME(take_block)(const int vectors, const int chosen, VEC *sum, const uint8_t *code, const T *g,
                                     const pool_taking *t, ptrdiff_t k, ptrdiff_t i)

@@ -29,6 +29,7 @@ from cyconv.kernels.pool_gradient cimport (
     mean_pairs_backward,
     mean_pixels,
     mean_slice,
+    pair_pixels,
     pool_means,
     pool_meeting,
     pool_rows,
@@ -190,7 +191,7 @@ cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
         elif gathered(s, c):
             c.per_thread = ring_length(s)
         c.tasks = (c.planes + c.task - 1) // c.task
-    elif c.average or not scattered(s, c):
+    elif c.average or s.pairs or not scattered(s, c):
         c.task = max(1, TASK // max(s.columns.length * c.channels, 1))
         c.tasks = (rows + c.task - 1) // c.task
     else:
@@ -228,6 +229,8 @@ cdef void backward_task(const Shape* s, const Call* c, real* dx, const real* dy,
         mean_planes(s, c, dx, dy, scratch, first, min(first + c.task, c.planes))
     elif not c.last:
         max_planes(s, c, dx, dy, x, scratch, first, min(first + c.task, c.planes))
+    elif s.pairs:
+        pair_rows(s, c, dx, dy, first, min(first + c.task, rows))
     elif c.average:
         mean_rows(s, c, dx, dy, first, min(first + c.task, rows))
     elif scattered(s, c):
@@ -502,6 +505,26 @@ cdef void mean_plane(const Shape* s, real* dx, const real* dx_end, const real* d
 
 
 # --------------------------------------------------------------------------------------------------- channels-last
+
+
+cdef void pair_rows(const Shape* s, const Call* c, real* dx, const real* dy, index first, index end) noexcept nogil:
+    """2 x 2 windows at stride 2: rows ``first`` to ``end`` of the input's pixels, counted through all images."""
+    cdef index line, row, at, pitch = s.columns.length * c.channels, n = s.columns.windows
+    cdef const uint8_t* codes
+    cdef real* dx_end = dx + end * pitch
+    cdef const real* dy_end = dy + c.planes * s.out_area
+    for line in range(first, end):
+        row = line % s.rows.length
+        if row >= 2 * s.rows.windows:
+            memset(dx + line * pitch, 0, pitch * sizeof(real))
+            continue
+        at = (line // s.rows.length * s.rows.windows + row // 2) * n * c.channels
+        codes = c.codes
+        if codes != NULL:
+            codes += at
+        pair_pixels(dx + line * pitch, dx_end, dy + at, dy_end, codes, row & 1, c.channels, n, first_factor(s, dx))
+        if 2 * n < s.columns.length:
+            memset(dx + line * pitch + 2 * n * c.channels, 0, (s.columns.length - 2 * n) * c.channels * sizeof(real))
 
 
 cdef void mean_rows(const Shape* s, const Call* c, real* dx, const real* dy, index first, index end) noexcept nogil:
