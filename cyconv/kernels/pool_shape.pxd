@@ -5,7 +5,7 @@ A *tap code* is the number of a window's tap, in row-major order through all tap
 windows that meet no pixel.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.math cimport INFINITY
 
 from cyconv.kernels._workspace cimport discard, zeroed
@@ -231,7 +231,7 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
     cdef const real* volume = x + s.slices.first[slice] * a.length * s.columns.length
     row = max(loaded[0], start, 0)
     if row < ahead:
-        r = row % s.ring
+        r = <uint32_t>row % <uint32_t>s.ring
         while row < ahead:
             for k in range(count):
                 split_row(scratch + (k * s.ring + r) * s.slot, s.phase,
@@ -240,9 +240,10 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
             row += 1
             r = r + 1 if r + 1 < s.ring else 0
     loaded[0] = ahead
+    # A division costs as much as vectors of a row here, so that there is but one, of short numbers.
+    cdef index place = <uint32_t>a.first[p] % <uint32_t>s.ring
     for k in range(count):
-        # Divisions cost as much as vectors of a row here, so there is but one.
-        row = a.first[p] % s.ring
+        row = place
         at = (s.slices.tap[slice] + k) * step[0] + a.tap[p] * step[1]
         for _r in range(a.count[p]):
             rows[n] = (k * s.ring + row) * s.slot
