@@ -128,7 +128,7 @@ cdef void cut(const Shape* s, Call* c, index vector, bint straight) noexcept nog
     if (s.whole and (c.codes == NULL or (s.flat and c.planes < vector))) or (s.same and not named):
         c.turned = c.per_thread = 0
     elif (not named and (not s.kernel or s.columns.stride > 2)
-          and SHORTEST_TURNED <= s.columns.length <= LONGEST_TURNED):
+          and SHORTEST_TURNED <= s.columns.length <= LONGEST_TURNED and s.columns.windows <= s.columns.length):
         c.turned, c.by_rows = 0, True
         c.task = max(c.task, ROWS_TURNED // max(s.slices.windows * s.rows.windows, 1))
         c.per_thread = ROWS_TURNED * (row_pitch(s) + s.columns.length + s.columns.windows + 1) + 2 * s.most_rows + 16
@@ -272,8 +272,8 @@ cdef void pair_planes(const Shape* s, const Call* c, real* out, const real* x, c
             sum_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows,
                       factor)
         elif c.codes != NULL:
-            coded_pairs(NULL if out == NULL else out + plane * s.out_area, out_end, c.codes + plane * s.out_area, x + plane * s.area, x_end,
-                        width, rows, s.columns.windows)
+            coded_pairs(NULL if out == NULL else out + plane * s.out_area, out_end, c.codes + plane * s.out_area,
+                        x + plane * s.area, x_end, width, rows, s.columns.windows)
         else:
             max_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows)
 
@@ -356,20 +356,20 @@ cdef void joined_rows(const Shape* s, const Call* c, real* out, const real* x, c
             many = 0
 
 
-cdef void turned_rows(const Shape* s, const Call* c, real* out, const real* lines, const real* factor, real* turned,
+cdef void turned_rows(const Shape* s, const Call* c, real* out, const real* lines, const real* factor, real* pixels,
                       index many) noexcept nogil:
     """``many`` joined rows as the channels of one row of pixels."""
     cdef index q, i, n = s.columns.windows
-    cdef real* pooled = turned + ROWS_TURNED * s.columns.length
+    cdef real* pooled = pixels + ROWS_TURNED * s.columns.length
     cdef const real* source
     cdef pool_block b
     b.slices = b.rows = 1
     b.slice_step = b.row_step = 0
     b.column_step = s.columns.dilation * ROWS_TURNED
-    transpose(lines, row_pitch(s), many, s.columns.length, turned, ROWS_TURNED)
+    transpose(lines, row_pitch(s), many, s.columns.length, pixels, ROWS_TURNED)
     for q in range(n):
         b.columns = s.columns.count[q]
-        source = turned + s.columns.first[q] * ROWS_TURNED
+        source = pixels + s.columns.first[q] * ROWS_TURNED
         if c.average:
             sum_pixels(pooled + q * ROWS_TURNED, pooled + n * ROWS_TURNED, source, <const real*>pooled, &b, many,
                        factors(&s.columns, lines)[q])

@@ -5,8 +5,8 @@ gradients of those of its windows whose code is its tap; vectors are neighbourin
 the channels of a pixel. Where there are few windows, or vectors would be idle, each gradient is added where its maximum
 stood, into a plane that was just cleared. 2 x 2 windows at stride 2 have a pass of their own, without codes, too.
 
-Averages of planes are gathered: gradients are scaled, spread out over the columns of the input, and rows of these added
-up, when no later row of windows meets a row of pixels. Windows of any kind: see pooling.
+Averages of planes: for each row of pixels the rows of its windows are scaled and added up, then spread out over its
+columns; see pool_means.h. Few windows of any kind: see pooling.
 
 A *task* is some planes, some rows of pixels, or an image, cut by geometry alone. No two tasks write the same element,
 and each element's sum has one order.
@@ -369,8 +369,8 @@ cdef void gather_plane(const Shape* s, const Call* c, real* dx, const real* dx_e
     Gradients and codes of these lie between margins in rows of one length; what stands in a margin has no gradient,
     whatever its code. As many rows at once as there is room for: see find_taps.
     """
-    cdef index most = ring_rows(s), margin = ring_margin(s), pitch = ring_pitch(s), n = s.columns.windows, done = 0, i = 0
-    cdef index end, kept, width = s.columns.length
+    cdef index most = ring_rows(s), margin = ring_margin(s), pitch = ring_pitch(s), n = s.columns.windows
+    cdef index done = 0, i = 0, end, kept, width = s.columns.length
     cdef real* gradients = scratch
     cdef real* line = gradients + most * pitch
     cdef index* places = <index*>((<size_t>(line + pitch) + 15) // 16 * 16)
@@ -488,7 +488,8 @@ cdef void mean_plane(const Shape* s, real* dx, const real* dx_end, const real* d
     cdef pool_taking t
     m.row_step, m.column_step, m.windows = s.rows.window_step, s.columns.window_step, s.columns.windows
     m.width, m.crowd, m.margin, m.pitch, m.laid = s.columns.length, s.columns.crowd, ring_margin(s), pitch, laid_rows(s)
-    m.slice, m.row, m.rows, m.column, m.columns = slices, s.rows.window, s.rows.belongs, s.columns.window, s.columns.belongs
+    m.slice, m.row, m.rows = slices, s.rows.window, s.rows.belongs
+    m.column, m.columns = s.columns.window, s.columns.belongs
     if by_taps:
         # All windows of a row of pixels are one row, which is laid anew for each.
         set_taps(s, &t, &first, &first)
