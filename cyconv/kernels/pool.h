@@ -1,5 +1,5 @@
 /* The vector parts of pooling: rows of windows in planes (NCHW). Pixels of channels (channels-last) are in
- * pool_pixels.h, gradients in pool_gradient.h.
+ * pool_pixels.h, 2 x 2 windows at stride 2 in pool_pairs.h, gradients in pool_gradient.h.
  *
  * `op` is MAXIMUM or SUM and a constant wherever these are inlined. Reads stay below `x_end`, writes below `out_end`:
  * a vector that would cross is done in part. Before these, a vector may read and write beyond the end of its row:
@@ -270,60 +270,6 @@ static __attribute__((noinline, unused)) void NAME(sum_planes)(T *out, const T *
     NAME(join_planes)(CYCONV_SUM, out, x, x_end, area, n, factor);
 }
 
-/* Two neighbouring vectors (or what there is of them, `left` elements) of a row, and below them of the next one. */
-CYCONV_INLINE void NAME(load_pairs)(VEC *v, const T *top, ptrdiff_t pitch, const T *x_end, ptrdiff_t left)
-{
-    const T *bottom = top + pitch;
-    if (bottom + 2 * LANES <= x_end) {
-        /* A row of one vector: whatever the second one is, nobody reads it. */
-        v[0] = NAME(load)(top);
-        v[1] = left <= LANES ? v[0] : NAME(load)(top + LANES);
-        v[2] = NAME(load)(bottom);
-        v[3] = left <= LANES ? v[2] : NAME(load)(bottom + LANES);
-    } else {
-        ptrdiff_t first = NAME(least)(left, LANES), rest = left - first;
-        v[0] = NAME(load_part)(top, first);
-        v[1] = NAME(load_part)(top + first, rest);
-        v[2] = NAME(load_part)(bottom, first);
-        v[3] = NAME(load_part)(bottom + first, rest);
-    }
-}
-
-/* One row of 2 x 2 windows at stride 2: joined down the columns first, then the even with the odd columns. */
-CYCONV_INLINE void NAME(join_pairs)(const int op, T *out, const T *out_end, const T *x, const T *x_end, ptrdiff_t pitch,
-                                    ptrdiff_t n, T factor)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t q = NAME(step_back)(i, n);
-        VEC v[4], low, high;
-        NAME(load_pairs)(v, x + 2 * q, pitch, x_end, 2 * NAME(least)(n - q, LANES));
-        if (op == CYCONV_SUM) {
-            low = v[0] + v[2];
-            high = v[1] + v[3];
-            low = (NAME(every_second)(low, high, 0) + NAME(every_second)(low, high, 1)) * factor;
-        } else {
-            low = NAME(maximum_or_nan)(v[0], v[2]);
-            high = NAME(maximum_or_nan)(v[1], v[3]);
-            low = NAME(maximum_or_nan)(NAME(every_second)(low, high, 0), NAME(every_second)(low, high, 1));
-        }
-        NAME(store_below)(out + q, out_end, low, n - q);
-    }
-}
-
-/* `rows` rows of such windows, out rows n apart, source rows 2 pitch apart. */
-static __attribute__((noinline, unused)) void NAME(max_pairs)(T *out, const T *out_end, const T *x, const T *x_end,
-                                                              ptrdiff_t pitch, ptrdiff_t rows, ptrdiff_t n)
-{
-    for (ptrdiff_t p = 0; p < rows; p++)
-        NAME(join_pairs)(CYCONV_MAXIMUM, out + p * n, out_end, x + 2 * p * pitch, x_end, pitch, n, 1);
-}
-static __attribute__((noinline, unused)) void NAME(sum_pairs)(T *out, const T *out_end, const T *x, const T *x_end,
-                                                              ptrdiff_t pitch, ptrdiff_t rows, ptrdiff_t n, T factor)
-{
-    for (ptrdiff_t p = 0; p < rows; p++)
-        NAME(join_pairs)(CYCONV_SUM, out + p * n, out_end, x + 2 * p * pitch, x_end, pitch, n, factor);
-}
-
 /* Tap codes are bytes in memory, integers as wide as T in registers. n: how many of a vector there are. */
 CYCONV_INLINE void NAME(store_codes)(uint8_t *p, IVEC code, ptrdiff_t n)
 {
@@ -364,40 +310,28 @@ CYCONV_INLINE IVEC NAME(load_codes)(const uint8_t *p, ptrdiff_t n)
 #endif
 }
 
+/* sum + g in the first n lanes where the code is `mine` */
+CYCONV_INLINE VEC NAME(add_chosen)(VEC sum, VEC g, const uint8_t *code, ptrdiff_t n, BITS mine)
+{
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    /* Bytes are compared as they are. */
+    const unsigned all = (1u << LANES) - 1, some = n >= LANES ? all : (1u << n) - 1;
+    __m128i c = n < LANES       ? _mm_maskz_loadu_epi8((__mmask16)some, code)
+                : sizeof(T) == 4 ? _mm_loadu_si128((const __m128i *)code)
+                                 : _mm_loadl_epi64((const __m128i *)code);
+    unsigned chosen = _mm_cmpeq_epi8_mask(c, _mm_set1_epi8((char)mine)) & some;
+    return sizeof(T) == 4 ? (VEC)_mm512_mask_add_ps((__m512)sum, (__mmask16)chosen, (__m512)sum, (__m512)g)
+                          : (VEC)_mm512_mask_add_pd((__m512d)sum, (__mmask8)chosen, (__m512d)sum, (__m512d)g);
+#else
+    return sum + (VEC)((NAME(load_codes)(code, n) == mine) & (IVEC)g);
+#endif
+}
+
 /* n names of taps as bytes. */
 static __attribute__((noinline, unused)) void NAME(narrow)(uint8_t *to, const BITS *name, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES)
         NAME(store_codes)(to + i, *(const NAME(uivec) *)(name + i), n - i);
-}
-
-/* Maxima of `rows` rows of 2 x 2 windows at stride 2, and which of the four they are; arrays as of max_pairs. */
-static __attribute__((noinline, unused)) void NAME(coded_pairs)(T *out, const T *out_end, uint8_t *code, const T *x,
-                                                                const T *x_end, ptrdiff_t pitch, ptrdiff_t rows,
-                                                                ptrdiff_t n)
-{
-    const uint8_t *code_end = code + rows * n;
-    for (ptrdiff_t p = 0; p < rows; p++, out += n, code += n, x += 2 * pitch)
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            ptrdiff_t q = NAME(step_back)(i, n);
-            VEC v[4], best, next;
-            NAME(load_pairs)(v, x + 2 * q, pitch, x_end, 2 * NAME(least)(n - q, LANES));
-            best = NAME(every_second)(v[0], v[1], 0);
-            next = NAME(every_second)(v[0], v[1], 1);
-            IVEC larger = NAME(better)(best, next), which = larger & 1;
-            best = NAME(pick)(larger, next, best);
-            CYCONV_UNROLL
-            for (int k = 2; k < 4; k++) {
-                next = NAME(every_second)(v[2], v[3], k - 2);
-                larger = NAME(better)(best, next);
-                which = (larger & k) | (~larger & which);
-                best = NAME(pick)(larger, next, best);
-            }
-            NAME(store_below)(out + q, out_end, best, n - q);
-            /* As in store_below: what is surplus comes to lie where the next row will, and a masked store takes five
-             * times as long as all the rest. */
-            NAME(store_codes)(code + q, which, code_end - (code + q) >= LANES ? LANES : n - q);
-        }
 }
 
 /* One row of a plane into `stride` rows of every stride-th element, so that each tap of neighbouring windows is a

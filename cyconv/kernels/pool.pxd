@@ -1,9 +1,23 @@
-"""What the pooling kernels take from pool.h and pool_pixels.h; integers beside reals have their size, go by type."""
+"""What pooling takes from pool.h, pool_pairs.h and pool_pixels.h; integers beside reals have their size, go by type."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from cyconv.kernels.pool_axis cimport index
 from cyconv.kernels.simd cimport real
+
+cdef extern from "pool_pairs.h" nogil:
+    void max_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
+                       index n) noexcept
+    void max_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
+                       index rows, index n) noexcept
+    void coded_pairs_f32(float* out, const float* out_end, uint8_t* code, const float* x, const float* x_end,
+                         index pitch, index rows, index n) noexcept
+    void coded_pairs_f64(double* out, const double* out_end, uint8_t* code, const double* x, const double* x_end,
+                         index pitch, index rows, index n) noexcept
+    void sum_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
+                       index n, float factor) noexcept
+    void sum_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
+                       index rows, index n, double factor) noexcept
 
 cdef extern from "pool_pixels.h" nogil:
     ctypedef struct pool_block:
@@ -35,20 +49,8 @@ cdef extern from "pool_pixels.h" nogil:
     void sum_planes_f64(double* out, const double* x, const double* x_end, index area, index n, double factor) noexcept
     index best_in_run_f32(const float* p, const float* x_end, index n, float* best) noexcept
     index best_in_run_f64(const double* p, const double* x_end, index n, double* best) noexcept
-    void max_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
-                       index n) noexcept
-    void max_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
-                       index rows, index n) noexcept
-    void coded_pairs_f32(float* out, const float* out_end, uint8_t* code, const float* x, const float* x_end,
-                         index pitch, index rows, index n) noexcept
-    void coded_pairs_f64(double* out, const double* out_end, uint8_t* code, const double* x, const double* x_end,
-                         index pitch, index rows, index n) noexcept
     void narrow_f32(uint8_t* to, const int32_t* name, index n) noexcept
     void narrow_f64(uint8_t* to, const int64_t* name, index n) noexcept
-    void sum_pairs_f32(float* out, const float* out_end, const float* x, const float* x_end, index pitch, index rows,
-                       index n, float factor) noexcept
-    void sum_pairs_f64(double* out, const double* out_end, const double* x, const double* x_end, index pitch,
-                       index rows, index n, double factor) noexcept
     void split_row_f32(float* to, index length, const float* x, index width, index pad, index stride) noexcept
     void split_row_f64(double* to, index length, const double* x, index width, index pad, index stride) noexcept
     void best_taps_f32(float* best, int32_t* to, const float* base, const int32_t* first_column, const index* row,

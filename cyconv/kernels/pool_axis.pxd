@@ -29,6 +29,7 @@ cdef struct Axis:
     int32_t* met
     index window_step
     index most  # pixels of the largest window
+    index crowd  # windows of the pixel that belongs to most
     index reach  # taps of the largest window, whether they meet a pixel or not
     index meetings  # pixels of all windows
     # Averages: one over the places of each window
@@ -135,6 +136,7 @@ cdef inline int regular_axis(Axis* a, index high, bint include_pad) except -1:
         if lowest <= highest:
             a.window[i] = <int32_t>lowest
             a.belongs[i] = <int32_t>((highest - lowest) // a.window_step + 1)
+            a.crowd = max(a.crowd, <index>a.belongs[i])
     a.reach = a.taps
     return 0
 
@@ -153,6 +155,7 @@ cdef inline int adaptive_axis(Axis* a) except -1:
     for i in range(h):
         a.window[i] = <int32_t>(i * n // h)
         a.belongs[i] = <int32_t>(((i + 1) * n + h - 1) // h - i * n // h)
+        a.crowd = max(a.crowd, <index>a.belongs[i])
     a.reach = a.most
     return 0
 

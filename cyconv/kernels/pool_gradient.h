@@ -7,14 +7,9 @@
 #ifndef T /* the first time: once for each element type */
 #ifndef CYCONV_POOL_GRADIENT_H
 #define CYCONV_POOL_GRADIENT_H
+#include "pool_means.h"
+#include "pool_pairs.h"
 #include "pool_pixels.h"
-
-/* The taps of one phase of an axis: pixels that are as far from a stride's begin. Tap t meets window i - shift[t] in
- * place i. */
-typedef struct {
-    const ptrdiff_t *shift;
-    ptrdiff_t taps;
-} pool_phase;
 
 /* Channels-last: the windows of one pixel, how far apart they are, and by which taps it meets them. */
 typedef struct {
@@ -46,84 +41,6 @@ typedef struct {
 #define VEC NAME(vec)
 #define IVEC NAME(ivec)
 
-/* Both halves of a and b alternating, to 2 LANES elements below `end`, `n` of which count. */
-CYCONV_INLINE void NAME(store_pairs)(T *p, const T *end, VEC a, VEC b, ptrdiff_t n)
-{
-    NAME(store_below)(p, end, NAME(pairs)(a, b, 0), NAME(least)(n, LANES));
-    if (n > LANES)
-        NAME(store_below)(p + LANES, end, NAME(pairs)(a, b, 1), n - LANES);
-}
-
-/* The gradient of one row of 2 x 2 windows at stride 2, which meet each pixel once: each of the four takes all or nothing. */
-CYCONV_INLINE void NAME(pair_row_backward)(T *dx, const T *dx_end, const T *dy, const T *dy_end, const T *x,
-                                           const T *x_end, ptrdiff_t width, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
-        VEC v[4], best, g = NAME(load_below)(dy + q, dy_end, n - q, 0);
-        NAME(load_pairs)(v, x + 2 * q, width, x_end, left);
-        VEC a = NAME(every_second)(v[0], v[1], 0), b = NAME(every_second)(v[0], v[1], 1);
-        VEC c = NAME(every_second)(v[2], v[3], 0), d = NAME(every_second)(v[2], v[3], 1);
-        IVEC second = NAME(better)(a, b);
-        best = NAME(pick)(second, b, a);
-        IVEC third = NAME(better)(best, c);
-        best = NAME(pick)(third, c, best);
-        IVEC fourth = NAME(better)(best, d);
-        a = (VEC)((IVEC)g & ~(second | third | fourth));
-        b = (VEC)((IVEC)g & second & ~(third | fourth));
-        c = (VEC)((IVEC)g & third & ~fourth);
-        d = (VEC)((IVEC)g & fourth);
-        /* The upper row first: where there is but one vector, it may reach into the lower row. */
-        NAME(store_pairs)(dx + 2 * q, dx_end, a, b, left);
-        NAME(store_pairs)(dx + width + 2 * q, dx_end, c, d, left);
-    }
-    for (ptrdiff_t j = 2 * n; j < width; j++)
-        dx[j] = dx[width + j] = 0;
-}
-
-/* `rows` rows of such windows, following each other in all three arrays. */
-static __attribute__((noinline, unused)) void NAME(max_pairs_backward)(T *dx, const T *dx_end, const T *dy,
-                                                                       const T *dy_end, const T *x, const T *x_end,
-                                                                       ptrdiff_t width, ptrdiff_t rows, ptrdiff_t n)
-{
-    for (ptrdiff_t p = 0; p < rows; p++)
-        NAME(pair_row_backward)(dx + 2 * p * width, dx_end, dy + p * n, dy_end, x + 2 * p * width, x_end, width, n);
-}
-
-/* The same by tap codes. */
-static __attribute__((noinline, unused)) void NAME(coded_pairs_backward)(T *dx, const T *dx_end, const T *dy,
-                                                                         const T *dy_end, const uint8_t *code,
-                                                                         ptrdiff_t width, ptrdiff_t rows, ptrdiff_t n)
-{
-    for (ptrdiff_t p = 0; p < rows; p++, dx += 2 * width, dy += n, code += n) {
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
-            IVEC which = NAME(load_codes)(code + q, n - q), g = (IVEC)NAME(load_below)(dy + q, dy_end, n - q, 0);
-            NAME(store_pairs)(dx + 2 * q, dx_end, (VEC)(g & (which == 0)), (VEC)(g & (which == 1)), left);
-            NAME(store_pairs)(dx + width + 2 * q, dx_end, (VEC)(g & (which == 2)), (VEC)(g & (which == 3)), left);
-        }
-        for (ptrdiff_t j = 2 * n; j < width; j++)
-            dx[j] = dx[width + j] = 0;
-    }
-}
-
-/* The gradient of means of 2 x 2 windows at stride 2: each pixel takes its share of one. */
-static __attribute__((noinline, unused)) void NAME(mean_pairs_backward)(T *dx, const T *dx_end, const T *dy,
-                                                                        const T *dy_end, ptrdiff_t width,
-                                                                        ptrdiff_t rows, ptrdiff_t n, T factor)
-{
-    for (ptrdiff_t p = 0; p < rows; p++, dx += 2 * width, dy += n) {
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            ptrdiff_t q = NAME(step_back)(i, n), left = 2 * NAME(least)(n - q, LANES);
-            VEC g = NAME(load_below)(dy + q, dy_end, n - q, 0) * factor;
-            NAME(store_pairs)(dx + 2 * q, dx_end, g, g, left);
-            NAME(store_pairs)(dx + width + 2 * q, dx_end, g, g, left);
-        }
-        for (ptrdiff_t j = 2 * n; j < width; j++)
-            dx[j] = dx[width + j] = 0;
-    }
-}
-
 /* n planes of `area` elements, plane i filled with dy[i] * factor. */
 static __attribute__((noinline, unused)) void NAME(fill_planes)(T *dx, const T *dx_end, const T *dy, ptrdiff_t area,
                                                                 ptrdiff_t n, T factor)
@@ -138,138 +55,6 @@ static __attribute__((noinline, unused)) void NAME(fill_planes)(T *dx, const T *
                 NAME(store_part)(dx + j, v, NAME(least)(area - j, LANES));
         }
     }
-}
-
-/* n elements to p, whole vectors below `end`. */
-CYCONV_INLINE void NAME(put)(T *p, const T *end, VEC v, ptrdiff_t n)
-{
-    if (p + LANES <= end)
-        NAME(store)(p, v);
-    else if (n > 0)
-        NAME(store_part)(p, v, NAME(least)(n, LANES));
-}
-
-/* to[i] = sum over taps t of g[start + i - shift[t]]: what the pixels of one phase take. Whole vectors go up to `end`. */
-CYCONV_INLINE void NAME(take_phase_of)(T *to, const T *end, const T *g, const pool_phase *f, const ptrdiff_t taps,
-                                       ptrdiff_t width)
-{
-    for (ptrdiff_t i = 0; i < width; i += LANES) {
-        VEC sum = {0};
-        for (ptrdiff_t t = 0; t < taps; t++)
-            sum += NAME(load)(g + i - f->shift[t]);
-        NAME(put)(to + i, end, sum, width - i);
-    }
-}
-CYCONV_INLINE void NAME(take_phase)(T *to, const T *end, const T *g, const pool_phase *f, ptrdiff_t width)
-{
-    if (f->taps == 3)
-        NAME(take_phase_of)(to, end, g, f, 3, width);
-    else if (f->taps == 2)
-        NAME(take_phase_of)(to, end, g, f, 2, width);
-    else
-        NAME(take_phase_of)(to, end, g, f, f->taps, width);
-}
-
-/* Two phases of a row of n pixels, in lines `length` apart, alternately. */
-CYCONV_INLINE void NAME(join_phases)(T *to, const T *end, const T *line, ptrdiff_t length, ptrdiff_t n)
-{
-    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-        VEC a = NAME(load)(line + j / 2), b = NAME(load)(line + length + j / 2);
-        NAME(put)(to + j, end, NAME(pairs)(a, b, 0), n - j);
-        if (n - j > LANES)
-            NAME(put)(to + j + LANES, end, NAME(pairs)(a, b, 1), n - j - LANES);
-    }
-}
-
-/* A row of n pixels of `stride` phases, phase k of them at places start[k], start[k] + 1, ... with the taps f[k]; `line`
- * has room for two phases, `line_length` apart. */
-static __attribute__((noinline, unused)) void NAME(take_sums)(T *to, const T *end, const T *g, const ptrdiff_t *start,
-                                                              ptrdiff_t stride, const pool_phase *f, T *line,
-                                                              ptrdiff_t line_length, ptrdiff_t n)
-{
-    if (stride == 1) {
-        NAME(take_phase)(to, end, g + start[0], f, n);
-    } else if (stride == 2) {
-        for (int k = 0; k < 2; k++)
-            NAME(take_phase)(line + k * line_length, line + (k + 1) * line_length, g + start[k], f + k, (n + 1) / 2);
-        NAME(join_phases)(to, end, line, line_length, n);
-    } else {
-        for (ptrdiff_t k = 0; k < stride && k < n; k++) {
-            ptrdiff_t many = (n - k + stride - 1) / stride;
-            NAME(take_phase)(line, line + many, g + start[k], f + k, many);
-            for (ptrdiff_t i = 0; i < many; i++)
-                to[k + i * stride] = line[i];
-        }
-    }
-}
-
-/* sum + g in the lanes where code is `mine` */
-CYCONV_INLINE VEC NAME(add_chosen)(VEC sum, VEC g, IVEC code, IVEC mine)
-{
-#if defined(__AVX512F__)
-    if (sizeof(T) == 4)
-        return (VEC)_mm512_mask_add_ps((__m512)sum, _mm512_cmpeq_epi32_mask((__m512i)code, (__m512i)mine), (__m512)sum,
-                                       (__m512)g);
-    return (VEC)_mm512_mask_add_pd((__m512d)sum, _mm512_cmpeq_epi64_mask((__m512i)code, (__m512i)mine), (__m512d)sum,
-                                   (__m512d)g);
-#else
-    return sum + (VEC)((code == mine) & (IVEC)g);
-#endif
-}
-
-/* to[i] = sum over n windows e of g[at[e] + i] where code[at[e] + i] is name[e] */
-CYCONV_INLINE void NAME(take_chosen_block)(const int vectors, T *to, const T *end, const BITS *code, const T *g,
-                                           const ptrdiff_t *at, const ptrdiff_t *name, ptrdiff_t n, ptrdiff_t width)
-{
-    VEC sum[2] = {{0}, {0}};
-    for (ptrdiff_t e = 0; e < n; e++) {
-        IVEC mine = (IVEC){0} + (BITS)name[e];
-        CYCONV_UNROLL
-        for (int k = 0; k < vectors; k++)
-            sum[k] = NAME(add_chosen)(sum[k], NAME(load)(g + at[e] + k * LANES),
-                                      *(const NAME(uivec) *)(code + at[e] + k * LANES), mine);
-    }
-    CYCONV_UNROLL
-    for (int k = 0; k < vectors; k++)
-        NAME(put)(to + k * LANES, end, sum[k], width - k * LANES);
-}
-CYCONV_INLINE void NAME(take_chosen)(T *to, const T *end, const BITS *code, const T *g, const ptrdiff_t *at,
-                                     const ptrdiff_t *name, ptrdiff_t n, ptrdiff_t width)
-{
-    ptrdiff_t i = 0;
-    for (; i + LANES < width; i += 2 * LANES)
-        NAME(take_chosen_block)(2, to + i, end, code + i, g + i, at, name, n, width - i);
-    if (i < width)
-        NAME(take_chosen_block)(1, to + i, end, code + i, g + i, at, name, n, width - i);
-}
-
-/* The gradient of maxima of a row of n pixels: phase k takes from the windows begin[k] to begin[k + 1]; see take_sums. */
-static __attribute__((noinline, unused)) void NAME(take_maxima)(T *to, const T *end, const BITS *code, const T *g,
-                                                                const ptrdiff_t *begin, ptrdiff_t stride,
-                                                                const ptrdiff_t *at, const ptrdiff_t *name, T *line,
-                                                                ptrdiff_t line_length, ptrdiff_t n)
-{
-    if (stride == 1) {
-        NAME(take_chosen)(to, end, code, g, at, name, begin[1], n);
-        return;
-    }
-    for (ptrdiff_t k = 0; k < stride && k < n; k++) {
-        ptrdiff_t many = (n - k + stride - 1) / stride, e = begin[k];
-        T *phase = stride == 2 ? line + k * line_length : line;
-        NAME(take_chosen)(phase, phase + line_length, code, g, at + e, name + e, begin[k + 1] - e, many);
-        if (stride > 2)
-            for (ptrdiff_t i = 0; i < many; i++)
-                to[k + i * stride] = line[i];
-    }
-    if (stride == 2)
-        NAME(join_phases)(to, end, line, line_length, n);
-}
-
-/* n tap codes, as wide as T. */
-static __attribute__((noinline, unused)) void NAME(widen)(BITS *to, const uint8_t *code, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES)
-        *(NAME(uivec) *)(to + i) = NAME(load_codes)(code + i, n - i);
 }
 
 /* For n windows that begin at the pixels start[q], and `many` of `channels` channels of each: dx at the tap, which
@@ -310,44 +95,6 @@ static __attribute__((noinline, unused)) void NAME(scatter_planes)(T *restrict d
             for (ptrdiff_t q = 0; q < n; q++)
                 if (code[q] != 255)
                     dx[(ptrdiff_t)start[q] + place[code[q]]] += dy[q];
-    }
-}
-
-/* to[i] = sum over rows of g[row[k] + i] */
-CYCONV_INLINE void NAME(add_rows_of)(T *to, const T *end, const T *g, const ptrdiff_t *row, const ptrdiff_t rows,
-                                     ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        VEC sum = {0};
-        for (ptrdiff_t k = 0; k < rows; k++)
-            sum += NAME(load)(g + row[k] + i);
-        NAME(put)(to + i, end, sum, n - i);
-    }
-}
-
-static __attribute__((noinline, unused)) void NAME(add_rows)(T *to, const T *end, const T *g, const ptrdiff_t *row,
-                                                             ptrdiff_t rows, ptrdiff_t n)
-{
-    if (rows == 3)
-        NAME(add_rows_of)(to, end, g, row, 3, n);
-    else if (rows == 2)
-        NAME(add_rows_of)(to, end, g, row, 2, n);
-    else
-        NAME(add_rows_of)(to, end, g, row, rows, n);
-}
-
-/* to[q] = factor[q] * sum over k < n of weight[k] dy[row[k] + q] */
-static __attribute__((noinline, unused)) void NAME(scale_rows)(T *restrict to, const T *restrict dy,
-                                                               const ptrdiff_t *row, const T *weight, ptrdiff_t n,
-                                                               const T *restrict factor, ptrdiff_t width)
-{
-    const T *p = dy + row[0];
-    for (ptrdiff_t q = 0; q < width; q++)
-        to[q] = p[q] * (factor[q] * weight[0]);
-    for (ptrdiff_t k = 1; k < n; k++) {
-        p = dy + row[k];
-        for (ptrdiff_t q = 0; q < width; q++)
-            to[q] += p[q] * (factor[q] * weight[k]);
     }
 }
 
@@ -415,12 +162,12 @@ CYCONV_INLINE void NAME(chosen_block)(const int vectors, T *dx, const T *dy, con
             ptrdiff_t at = t * m->slice_step + r * m->row_step;
             BITS first = (BITS)(m->slice_tap[t] * m->slice_code + m->row_tap[r] * m->row_code);
             for (ptrdiff_t s = 0; s < m->columns; s++, at += m->column_step) {
-                IVEC mine = (IVEC){0} + (first + m->column_tap[s]);
+                BITS mine = first + m->column_tap[s];
                 CYCONV_UNROLL
                 for (int k = 0; k < vectors; k++) {
                     const T *p = dy + at + k * LANES;
                     sum[k] = NAME(add_chosen)(sum[k], n < LANES ? NAME(load_part)(p, n) : NAME(load)(p),
-                                              NAME(load_codes)(code + at + k * LANES, n), mine);
+                                              code + at + k * LANES, n, mine);
                 }
             }
         }

@@ -5,7 +5,7 @@ A *tap code* is the number of a window's tap, in row-major order through all tap
 windows that meet no pixel.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.math cimport INFINITY
 
 from cyconv.kernels._workspace cimport discard, zeroed
@@ -48,7 +48,7 @@ cdef struct Shape:
     index code_step[3]
     index place_step[3]
     # Where things stand in the scratch memory, in elements; behind it 2 * most_rows indices
-    index at_best, at_code, at_gradient, at_spread, at_line, scratch
+    index at_best, at_code, scratch
     # Of each column tap where it stands in a split row; and by phase: shifts, taps, begins
     index* tap_place
     index* phase_shift
@@ -70,7 +70,7 @@ cdef inline int open_shape(Shape* s, input, output, kernel, stride, padding, dil
         axes[i].factor = NULL
         axes[i].factor32 = NULL
         axes[i].met = NULL
-        axes[i].most = axes[i].window_step = axes[i].reach = axes[i].meetings = 0
+        axes[i].most = axes[i].window_step = axes[i].reach = axes[i].meetings = axes[i].crowd = 0
     try:
         three_axes(axes, input, output, kernel, stride, padding, dilation, average)
     finally:
@@ -154,10 +154,7 @@ cdef inline void lay_out(Shape* s) noexcept:
     s.length = s.margin + max(max(s.padded_out, in_phase + vector), c.length) + 2 * vector
     s.at_best = s.slices.taps * s.ring * s.slot
     s.at_code = s.at_best + s.padded_out
-    s.at_gradient = s.at_code + s.depth * s.length
-    s.at_spread = s.at_gradient + s.depth * s.length
-    s.at_line = s.at_spread + s.depth * s.length
-    s.scratch = s.at_line + max(s.phase, 2 * s.length)
+    s.scratch = s.at_code + 2 * s.length
 
 
 cdef inline int fill_tables(Shape* s) except -1:
@@ -204,6 +201,12 @@ cdef inline const real* first_columns(const Shape* s, const real* like) noexcept
     return <const real*>s.first_column32 if real is float else <const real*>s.first_column64
 
 
+cdef inline bint narrow_pairs(const Shape* s, index vector) noexcept nogil:
+    """Whether rows of 2 x 2 windows are parts of a vector that go many at once: see pool_pairs.h."""
+    return (s.pairs and s.columns.windows < vector and vector % s.columns.windows == 0
+            and s.rows.length == 2 * s.rows.windows and s.columns.length == 2 * s.columns.windows)
+
+
 cdef inline index turned(const Shape* s, bint named) noexcept nogil:
     """How many vectors of planes are pooled together, turned into the channels of pixels; 0: none."""
     cdef index size = (s.area + 3 * s.out_area) * CYCONV_VECTOR_BYTES
@@ -228,7 +231,7 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
     cdef const real* volume = x + s.slices.first[slice] * a.length * s.columns.length
     row = max(loaded[0], start, 0)
     if row < ahead:
-        r = row % s.ring
+        r = <uint32_t>row % <uint32_t>s.ring
         while row < ahead:
             for k in range(count):
                 split_row(scratch + (k * s.ring + r) * s.slot, s.phase,
@@ -237,9 +240,10 @@ cdef inline void find_taps(const Shape* s, const real* x, real* scratch, real* c
             row += 1
             r = r + 1 if r + 1 < s.ring else 0
     loaded[0] = ahead
+    # A division costs as much as vectors of a row here, so that there is but one, of short numbers.
+    cdef index place = <uint32_t>a.first[p] % <uint32_t>s.ring
     for k in range(count):
-        # Divisions cost as much as vectors of a row here, so there is but one.
-        row = a.first[p] % s.ring
+        row = place
         at = (s.slices.tap[slice] + k) * step[0] + a.tap[p] * step[1]
         for _r in range(a.count[p]):
             rows[n] = (k * s.ring + row) * s.slot

@@ -38,13 +38,16 @@ from cyconv.kernels.pool cimport (
     sum_spans,
 )
 from cyconv.kernels.pool_axis cimport Axis, factors, index
-from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, open_shape, scratch_length, turned
+from cyconv.kernels.pool_shape cimport Shape, close_shape, find_taps, narrow_pairs, open_shape, scratch_length, turned
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, lanes, real, restore_denormals, transpose
 
 cdef enum:
     TASK = 16384  # input elements of a task: a few microseconds of work, and enough tasks to share out
     CHANNEL_BLOCK = 256  # where there are fewer rows of pixels than tasks are wanted
     FEW_ROWS = 16
+    ROWS_TURNED = 64  # joined rows that are turned together ...
+    SHORTEST_TURNED = 24  # ... of at least so many pixels; of fewer, whole planes are better turned
+    LONGEST_TURNED = 2048  # ... and at most so many: half of a second-level cache
 
 
 # One call: the arrays' sizes, and how they are cut into tasks
@@ -52,6 +55,7 @@ cdef struct Call:
     index images, channels, planes, task, tasks, blocks
     bint average, last
     index turned  # planes at a time
+    bint by_rows  # rows of windows are joined, then turned
     index per_thread  # elements of scratch memory
     int64_t* places  # where maxima stand, or their tap codes; both NULL: nobody asks
     uint8_t* codes
@@ -110,7 +114,7 @@ cdef void cut(const Shape* s, Call* c, index vector, bint straight) noexcept nog
     rows are."""
     cdef index rows = c.images * s.slices.windows * s.rows.windows, cost
     cdef bint named = c.places != NULL or c.codes != NULL
-    c.planes, c.blocks, c.turned = c.images * c.channels, 1, 0
+    c.planes, c.blocks, c.turned, c.by_rows = c.images * c.channels, 1, 0, False
     if c.last:
         cost = s.area // max(s.slices.windows * s.rows.windows, 1)
         if rows < FEW_ROWS:
@@ -123,6 +127,11 @@ cdef void cut(const Shape* s, Call* c, index vector, bint straight) noexcept nog
     c.turned = turned(s, named) * vector
     if (s.whole and (c.codes == NULL or (s.flat and c.planes < vector))) or (s.same and not named):
         c.turned = c.per_thread = 0
+    elif (not named and (not s.kernel or s.columns.stride > 2)
+          and SHORTEST_TURNED <= s.columns.length <= LONGEST_TURNED and s.columns.windows <= s.columns.length):
+        c.turned, c.by_rows = 0, True
+        c.task = max(c.task, ROWS_TURNED // max(s.slices.windows * s.rows.windows, 1))
+        c.per_thread = ROWS_TURNED * (row_pitch(s) + s.columns.length + s.columns.windows + 1) + 2 * s.most_rows + 16
     elif c.turned and (c.planes >= vector or not s.kernel) and not (s.pairs and straight):
         c.turned = c.turned if c.planes >= c.turned else vector
         c.task = (c.task + c.turned - 1) // c.turned * c.turned
@@ -141,7 +150,8 @@ cdef int forward(const Shape* s, Call* c, real* out, const real* x, int threads)
     cdef Block memory = Block(NULL, 0)
     cdef char* private = NULL
     # Rows of fewer windows waste too much of the work that a vector of taps takes.
-    cut(s, c, lanes(x), c.places == NULL and (c.codes == NULL or (out != NULL and s.columns.windows > lanes(x) // 4)))
+    cut(s, c, lanes(x), c.places == NULL and (c.codes == NULL or s.columns.windows > lanes(x) // 4
+                                              or narrow_pairs(s, lanes(x))))
     if threads > c.tasks:
         threads = <int>max(c.tasks, 1)
     per_thread = (c.per_thread * sizeof(real) + 4095) // 4096 * 4096
@@ -195,7 +205,7 @@ cdef void plane_task(const Shape* s, const Call* c, real* out, const real* x, co
                 c.places[plane] = i
             else:
                 c.codes[plane] = <uint8_t>i
-    elif s.pairs and c.codes != NULL and out != NULL:
+    elif s.pairs and c.codes != NULL:
         pair_planes(s, c, out, x, x_end, first, end)
     elif c.places != NULL or c.codes != NULL:
         for i in range(s.at_best):
@@ -210,6 +220,8 @@ cdef void plane_task(const Shape* s, const Call* c, real* out, const real* x, co
         max_planes(out + first, x + first * s.area, x_end, s.area, end - first)
     elif s.pairs:
         pair_planes(s, c, out, x, x_end, first, end)
+    elif c.by_rows:
+        joined_rows(s, c, out, x, x_end, scratch, first, end)
     else:
         planes(s, c, out, x, x_end, scratch, first, end)
 
@@ -260,8 +272,8 @@ cdef void pair_planes(const Shape* s, const Call* c, real* out, const real* x, c
             sum_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows,
                       factor)
         elif c.codes != NULL:
-            coded_pairs(out + plane * s.out_area, out_end, c.codes + plane * s.out_area, x + plane * s.area, x_end,
-                        width, rows, s.columns.windows)
+            coded_pairs(NULL if out == NULL else out + plane * s.out_area, out_end, c.codes + plane * s.out_area,
+                        x + plane * s.area, x_end, width, rows, s.columns.windows)
         else:
             max_pairs(out + plane * s.out_area, out_end, x + plane * s.area, x_end, width, rows, s.columns.windows)
 
@@ -314,6 +326,58 @@ cdef void planes(const Shape* s, const Call* c, real* out, const real* x, const 
         if i > first * per_plane:
             columns(s, c, out + (i - 1) * s.columns.windows, out_end, lines + (i - 1) % 2 * s.buffer, factor)
         factor = next_factor
+
+
+cdef inline index row_pitch(const Shape* s) noexcept nogil:
+    """Of joined rows, and the vectors that are written behind them."""
+    return s.columns.length + 2 * LANES_f32
+
+
+cdef void joined_rows(const Shape* s, const Call* c, real* out, const real* x, const real* x_end, real* lines,
+                      index first, index end) noexcept nogil:
+    """Columns of any kind: join the rows of each window, then turn many such rows, whose pixels are joined as those of
+    channels, and turn the results back."""
+    cdef index pitch = row_pitch(s), i, n, per_plane = s.slices.windows * s.rows.windows, many = 0, at
+    cdef real* factor = lines + ROWS_TURNED * pitch
+    cdef real* turned_lines = factor + ROWS_TURNED
+    cdef index* rows = <index*>((<size_t>(turned_lines + ROWS_TURNED * (s.columns.length + s.columns.windows)) + 15)
+                                // 16 * 16)
+    for i in range(first * per_plane, end * per_plane):
+        at = i % per_plane
+        n = window_rows(s, at // s.rows.windows, at % s.rows.windows, rows)
+        if c.average:
+            sum_rows(lines + many * pitch, x + i // per_plane * s.area, x_end, rows, n, s.columns.length)
+            factor[many] = <real>(s.slices.factor[at // s.rows.windows] * s.rows.factor[at % s.rows.windows])
+        else:
+            max_rows(lines + many * pitch, x + i // per_plane * s.area, x_end, rows, n, s.columns.length)
+        many += 1
+        if many == ROWS_TURNED or i == end * per_plane - 1:
+            turned_rows(s, c, out + (i + 1 - many) * s.columns.windows, lines, factor, turned_lines, many)
+            many = 0
+
+
+cdef void turned_rows(const Shape* s, const Call* c, real* out, const real* lines, const real* factor, real* pixels,
+                      index many) noexcept nogil:
+    """``many`` joined rows as the channels of one row of pixels."""
+    cdef index q, i, n = s.columns.windows
+    cdef real* pooled = pixels + ROWS_TURNED * s.columns.length
+    cdef const real* source
+    cdef pool_block b
+    b.slices = b.rows = 1
+    b.slice_step = b.row_step = 0
+    b.column_step = s.columns.dilation * ROWS_TURNED
+    transpose(lines, row_pitch(s), many, s.columns.length, pixels, ROWS_TURNED)
+    for q in range(n):
+        b.columns = s.columns.count[q]
+        source = pixels + s.columns.first[q] * ROWS_TURNED
+        if c.average:
+            sum_pixels(pooled + q * ROWS_TURNED, pooled + n * ROWS_TURNED, source, <const real*>pooled, &b, many,
+                       factors(&s.columns, lines)[q])
+            for i in range(many):
+                pooled[q * ROWS_TURNED + i] *= factor[i]
+        else:
+            max_pixels(pooled + q * ROWS_TURNED, pooled + n * ROWS_TURNED, source, <const real*>pooled, &b, many)
+    transpose(<const real*>pooled, ROWS_TURNED, n, many, out, n)
 
 
 cdef inline void columns(const Shape* s, const Call* c, real* out, const real* out_end, const real* line,

@@ -5,8 +5,8 @@ gradients of those of its windows whose code is its tap; vectors are neighbourin
 the channels of a pixel. Where there are few windows, or vectors would be idle, each gradient is added where its maximum
 stood, into a plane that was just cleared. 2 x 2 windows at stride 2 have a pass of their own, without codes, too.
 
-Averages of planes are gathered: gradients are scaled, spread out over the columns of the input, and rows of these added
-up, when no later row of windows meets a row of pixels. Windows of any kind: see pooling.
+Averages of planes: for each row of pixels the rows of its windows are scaled and added up, then spread out over its
+columns; see pool_means.h. Few windows of any kind: see pooling.
 
 A *task* is some planes, some rows of pixels, or an image, cut by geometry alone. No two tasks write the same element,
 and each element's sum has one order.
@@ -21,30 +21,30 @@ from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
 from cyconv.kernels.pool cimport best_in_run, pool_block
 from cyconv.kernels.pool_axis cimport Axis, factors, find_met, index
 from cyconv.kernels.pool_gradient cimport (
-    add_rows,
     chosen_pixels,
     coded_pairs_backward,
     fill_planes,
+    lay_row,
     max_pairs_backward,
     mean_pairs_backward,
     mean_pixels,
+    mean_slice,
+    pair_pixels,
+    pool_means,
     pool_meeting,
-    pool_phase,
-    scale_rows,
+    pool_rows,
+    pool_taking,
     scatter_planes,
     scatter_row,
     take_maxima,
-    take_sums,
-    widen,
 )
 from cyconv.kernels.pool_shape cimport (
     NARROW,
     NO_CODE,
     Shape,
     close_shape,
-    indices_in,
+    narrow_pairs,
     open_shape,
-    scratch_length,
     turned,
 )
 from cyconv.kernels.simd cimport LANES_f32, flush_denormals, lanes, real, restore_denormals, transpose
@@ -56,11 +56,11 @@ cdef enum:
     FEW_CHANNELS = 8
     FEW_WINDOWS = 5
     LONG = 128  # windows of a row from which planes are gathered rather than scattered
+    SHORT = 28  # the same of 3 taps at stride 2, which have a loop of their own
     CHANNEL_BLOCK = 64  # scattered gradients of one image meet: what may be shared out is the channels
     MANY_IMAGES = 8
     RING = 4096  # elements of a ring of rows: half of a first-level cache for the gradients, and half for their codes
     FLAT_WINDOWS = 4096  # as many windows of narrow rows are scattered through a table of all
-    MOST_PHASES = 64  # MOST_STRIDE of pool_shape
 
 
 cdef struct Call:
@@ -162,18 +162,8 @@ cdef class PoolGradient(Pooling):
 
 cdef inline bint gathered(const Shape* s, const Call* c) noexcept nogil:
     """Planes of maxima: whether rows of pixels take from rows of windows (of 512: half the time; of 56: twice)."""
-    return (c.codes != NULL and s.kernel and s.slices.length == 1 and s.columns.windows >= LONG
-            and s.area < FEW_WINDOWS * s.out_area)
-
-
-cdef inline index ring_rows(const Shape* s) noexcept nogil:
-    """Rows of windows that are at hand while rows of pixels take from them."""
-    return s.depth + min(s.rows.windows, RING // s.length)
-
-
-cdef inline index takes(const Shape* s) noexcept nogil:
-    """Windows of one row of phases, at most."""
-    return s.depth * s.columns.taps
+    return (c.codes != NULL and s.kernel and s.slices.length == 1 and s.area < FEW_WINDOWS * s.out_area
+            and s.columns.windows >= (SHORT if s.columns.taps == 3 and s.columns.stride == 2 else LONG))
 
 
 cdef inline bint scattered(const Shape* s, const Call* c) noexcept nogil:
@@ -197,14 +187,11 @@ cdef void cut(const Shape* s, Call* c, index vector) noexcept nogil:
                 c.tasks = (c.planes + c.task - 1) // c.task
                 return
             c.turned = 0
-            if s.kernel:
-                c.per_thread = scratch_length(s) + s.slices.most * 2 + s.slices.windows
-            else:
-                c.per_thread = s.columns.length
+            c.per_thread = (laid_rows(s) + 1) * ring_pitch(s) + 3 * s.slices.crowd + 32
         elif gathered(s, c):
-            c.per_thread = (2 * ring_rows(s) + 2) * s.length + 4 * takes(s) + 2 * s.columns.stride + 32
+            c.per_thread = ring_length(s)
         c.tasks = (c.planes + c.task - 1) // c.task
-    elif c.average or not scattered(s, c):
+    elif c.average or s.pairs or not scattered(s, c):
         c.task = max(1, TASK // max(s.columns.length * c.channels, 1))
         c.tasks = (rows + c.task - 1) // c.task
     else:
@@ -242,6 +229,8 @@ cdef void backward_task(const Shape* s, const Call* c, real* dx, const real* dy,
         mean_planes(s, c, dx, dy, scratch, first, min(first + c.task, c.planes))
     elif not c.last:
         max_planes(s, c, dx, dy, x, scratch, first, min(first + c.task, c.planes))
+    elif s.pairs:
+        pair_rows(s, c, dx, dy, first, min(first + c.task, rows))
     elif c.average:
         mean_rows(s, c, dx, dy, first, min(first + c.task, rows))
     elif scattered(s, c):
@@ -257,10 +246,10 @@ cdef void max_planes(const Shape* s, const Call* c, real* dx, const real* dy, co
     cdef index plane
     if s.whole and c.codes == NULL:
         whole_planes(s, c, dx, dy, x, first, end)
-    elif s.pairs and (c.codes == NULL or s.columns.windows >= lanes(dy) // 2):
+    elif s.pairs and (c.codes == NULL or s.columns.windows >= lanes(dy) // 2 or narrow_pairs(s, lanes(dy))):
         pair_planes(s, c, dx, dy, x, first, end)
     elif gathered(s, c):
-        memset(scratch, 0, 2 * ring_rows(s) * s.length * sizeof(real))
+        memset(scratch, 0, ring_rows(s) * ring_pitch(s) * sizeof(real))
         for plane in range(first, end):
             gather_plane(s, c, dx, dx + end * s.area, dy, plane, scratch)
     elif c.start != NULL:
@@ -286,11 +275,8 @@ cdef void mean_planes(const Shape* s, const Call* c, real* dx, const real* dy, r
         while plane < end:
             turned_planes(s, c, dx, dy, scratch, plane, min(end - plane, c.turned))
             plane += c.turned
-    elif not s.kernel:
-        for plane in range(first, end):
-            span_plane(s, dx + plane * s.area, dy + plane * s.out_area, scratch)
     else:
-        memset(scratch + s.at_gradient, 0, (s.scratch - s.at_gradient) * sizeof(real))
+        memset(scratch, 0, laid_rows(s) * ring_pitch(s) * sizeof(real))
         for plane in range(first, end):
             mean_plane(s, dx + plane * s.area, dx + end * s.area, dy + plane * s.out_area, scratch)
 
@@ -347,68 +333,80 @@ cdef void pair_planes(const Shape* s, const Call* c, real* dx, const real* dy, c
             memset(dx + (plane + 1) * area - rest, 0, rest * sizeof(real))
 
 
-cdef inline index phases(const Shape* s, pool_phase* f) noexcept nogil:
-    """The taps of each phase; returns how many phases there are."""
-    cdef index k
-    for k in range(s.columns.stride):
-        f[k].shift = s.phase_shift + s.phase_first[k]
-        f[k].taps = s.phase_first[k + 1] - s.phase_first[k]
-    return s.columns.stride
+# ---------------------------------------------------------------------------------------------------- row after row
 
 
-# ---------------------------------------------------------------------------------------------------------- maxima
+cdef inline index ring_rows(const Shape* s) noexcept nogil:
+    """Rows of windows that are at hand while rows of pixels take from them."""
+    return s.depth + min(s.rows.windows, RING // s.length)
+
+
+cdef inline index ring_margin(const Shape* s) noexcept nogil:
+    """Whole cache lines, so that half of what is loaded lies in one."""
+    return (s.margin + LANES_f32 - 1) // LANES_f32 * LANES_f32 if s.kernel else 0
+
+
+cdef inline index ring_pitch(const Shape* s) noexcept nogil:
+    return ((s.length if s.kernel else s.columns.windows) + 2 * LANES_f32 - 1) // LANES_f32 * LANES_f32
+
+
+cdef inline index ring_length(const Shape* s) noexcept nogil:
+    """Elements of the scratch memory of taken_plane."""
+    return (2 * ring_rows(s) + 1) * ring_pitch(s) + 4 * s.depth + 64
+
+
+cdef inline void set_taps(const Shape* s, pool_taking* t, index* rows, index* codes) noexcept nogil:
+    """By which taps the pixels of a row meet windows; their rows are still to come."""
+    t.row, t.row_code = rows, codes
+    t.first, t.start, t.shift, t.tap = s.phase_first, s.phase_start, s.phase_shift, s.phase_tap
+    t.stride, t.three = s.columns.stride, s.columns.taps == 3 and s.columns.stride == 2 and s.columns.dilation == 1
 
 
 cdef void gather_plane(const Shape* s, const Call* c, real* dx, const real* dx_end, const real* dy, index plane,
                        real* scratch) noexcept nogil:
-    """Row by row of the pixels: what they take from the rows of windows that they belong to.
+    """Maxima, row by row of the pixels: what they take from the rows of windows that they belong to.
 
-    Codes and gradients of these lie between margins in rows of one length; what stands in a margin has no gradient. As
-    many rows at once as there is room for: see find_taps.
+    Gradients and codes of these lie between margins in rows of one length; what stands in a margin has no gradient,
+    whatever its code. As many rows at once as there is room for: see find_taps.
     """
-    cdef index most = ring_rows(s), n = s.columns.windows, low = 0, done = 0, i, j, k, m, e, p, count, pattern = -1
-    cdef real* codes = scratch
-    cdef real* gradients = codes + most * s.length
-    cdef real* line = gradients + most * s.length
-    cdef index* begin = <index*>((<size_t>(line + 2 * s.length) + 15) // 16 * 16)
-    cdef index* at = begin + s.columns.stride + 1
-    cdef index* name = at + takes(s)
-    cdef const int32_t* tap
+    cdef index most = ring_rows(s), margin = ring_margin(s), pitch = ring_pitch(s), n = s.columns.windows
+    cdef index done = 0, i = 0, end, kept, width = s.columns.length
+    cdef real* gradients = scratch
+    cdef real* line = gradients + most * pitch
+    cdef index* places = <index*>((<size_t>(line + pitch) + 15) // 16 * 16)
+    cdef uint8_t* codes = <uint8_t*>(places + 2 * s.depth)
+    cdef pool_taking t
+    cdef pool_rows r
+    set_taps(s, &t, places, places + s.depth)
+    r.window, r.belongs, r.meets, r.met = s.rows.window, s.rows.belongs, s.rows.meets, s.rows.met
+    r.step, r.low, r.length, r.margin, r.code = s.rows.window_step, 0, pitch, margin, s.code_step[1]
     dx += plane * s.area
     dy += plane * s.out_area
-    for i in range(s.rows.length):
-        count, p = s.rows.belongs[i], s.rows.window[i]
-        if count == 0:
-            memset(dx + i * s.columns.length, 0, s.columns.length * sizeof(real))
-            continue
-        if done <= p + (count - 1) * s.rows.window_step:
-            if p < done:
-                memmove(codes, codes + (p - low) * s.length, (done - p) * s.length * sizeof(real))
-                memmove(gradients, gradients + (p - low) * s.length, (done - p) * s.length * sizeof(real))
-            else:
-                done = p
-            low = p
-            while done < min(low + most, s.rows.windows):
-                j = (done - low) * s.length + s.margin
-                widen(codes + j, c.codes + plane * s.out_area + done * n, n)
-                memcpy(gradients + j, dy + done * n, n * sizeof(real))
+    while i < s.rows.length:
+        if last_window(s, i) >= done:
+            kept = max(done - s.rows.window[i], 0)
+            memmove(gradients, gradients + (done - kept - r.low) * pitch, kept * pitch * sizeof(real))
+            memmove(codes, codes + (done - kept - r.low) * pitch, kept * pitch)
+            r.low = s.rows.window[i]
+            done = r.low + kept
+            while done < min(r.low + most, s.rows.windows):
+                end = (done - r.low) * pitch
+                memcpy(codes + end + margin, c.codes + plane * s.out_area + done * n, n)
+                lay_row(gradients + end + margin, dy + done * n, n)
                 done += 1
-        tap = s.rows.met + s.rows.meets[i]
-        if pattern != count * NO_CODE + tap[0]:
-            # Rows of one phase meet their windows alike, but for the first and the last ones.
-            pattern = count * NO_CODE + tap[0]
-            e = 0
-            for k in range(s.columns.stride):
-                begin[k] = e
-                for m in range(count):
-                    for j in range(s.phase_first[k], s.phase_first[k + 1]):
-                        at[e] = m * s.rows.window_step * s.length + s.phase_start[k] - s.phase_shift[j]
-                        name[e] = tap[m] * s.code_step[1] + s.phase_tap[j]
-                        e += 1
-            begin[s.columns.stride] = e
-        j = (p - low) * s.length + s.margin
-        take_maxima(dx + i * s.columns.length, dx_end, <const real*>codes + j, <const real*>gradients + j, begin,
-                    s.columns.stride, at, name, line, s.length, s.columns.length)
+        end = i + 1
+        while end < s.rows.length and last_window(s, end) < done:
+            end += 1
+        take_maxima(dx + i * width, dx_end, <const uint8_t*>codes, <const real*>gradients, &t, &r, line, width, i, end)
+        i = end
+
+
+cdef inline index last_window(const Shape* s, index row) noexcept nogil:
+    """The last row of windows that a row of pixels belongs to."""
+    return s.rows.window[row] + (s.rows.belongs[row] - 1) * s.rows.window_step
+
+
+# ---------------------------------------------------------------------------------------------------------- maxima
 
 
 cdef void scatter_plane(const Shape* s, const Call* c, real* dx, const real* dy, index plane) noexcept nogil:
@@ -475,89 +473,59 @@ cdef void chosen_rows(const Shape* s, const Call* c, real* dx, const real* dy, i
 # ------------------------------------------------------------------------------------------------ averages, planes
 
 
+cdef inline index laid_rows(const Shape* s) noexcept nogil:
+    return max(min(s.rows.length, RING // ring_pitch(s)), 1)
+
+
 cdef void mean_plane(const Shape* s, real* dx, const real* dx_end, const real* dy, real* scratch) noexcept nogil:
-    """The gradient of one volume's averages, slice by slice; row by row of the windows: add up and scale the gradients,
-    spread them out over the columns, then add up what each row of pixels takes, once no later window meets it. Each
-    step takes up what was stored a row before: see find_taps.
-    """
-    cdef index k, step, p, done, limit
-    cdef real* rows = scratch + s.at_gradient
-    cdef real* spread = scratch + s.at_spread
-    cdef pool_phase f[MOST_PHASES]
-    phases(s, f)
-    for k in range(s.slices.length):
-        done = 0
-        for step in range(s.rows.windows + 2):
-            if step < s.rows.windows:
-                scaled_row(s, rows + step % s.depth * s.length + s.margin, dy, k, step, scratch)
-            if 0 < step <= s.rows.windows:
-                p = (step - 1) % s.depth * s.length
-                take_sums(spread + p, spread + p + s.length, <const real*>rows + p + s.margin, s.phase_start,
-                          s.columns.stride, f, scratch + s.at_line, s.length, s.columns.length)
-            p = step - 2
-            if p < 0:
-                continue
-            limit = s.rows.length
-            if p < s.rows.windows - 1:
-                limit = min(limit, (p + 1) * s.rows.stride - s.rows.low)
-            while done < limit:
-                mean_row(s, dx + (k * s.rows.length + done) * s.columns.length, dx_end, scratch, done)
-                done += 1
-
-
-cdef void scaled_row(const Shape* s, real* to, const real* dy, index plane, index p, real* scratch) noexcept nogil:
-    """Row p of the gradients of all windows that meet a slice, scaled."""
-    cdef index* rows = indices_in(s, scratch)
-    cdef real* weights = scratch + scratch_length(s)
-    cdef index k, n = s.slices.belongs[plane], slice = s.slices.window[plane]
-    if n == 0:
-        memset(to, 0, s.columns.windows * sizeof(real))
-        return
-    for k in range(n):
-        rows[k] = (slice * s.rows.windows + p) * s.columns.windows
-        weights[k] = <real>(s.slices.factor[slice] * s.rows.factor[p])
-        slice += s.slices.window_step
-    scale_rows(to, dy, rows, <const real*>weights, n, factors(&s.columns, dy), s.columns.windows)
-
-
-cdef void mean_row(const Shape* s, real* dx, const real* dx_end, real* scratch, index row) noexcept nogil:
-    """Add up what a row of pixels takes from the rows of windows that it belongs to."""
-    cdef index* places = indices_in(s, scratch)
-    cdef index k, p = s.rows.window[row], n = s.rows.belongs[row]
-    for k in range(n):
-        places[k] = p % s.depth * s.length
-        p += s.rows.window_step
-    add_rows(dx, dx_end, <const real*>scratch + s.at_spread, places, n, s.columns.length)
-
-
-cdef void span_plane(const Shape* s, real* dx, const real* dy, real* line) noexcept nogil:
-    """The gradient of one volume's averages over windows of any kind: each row of gradients as the columns take it,
-    added to all rows of its windows."""
-    cdef index slice, p, q, k, r, j, _j, i, width = s.columns.length
-    cdef const real* scale = factors(&s.columns, dy)
-    cdef real* to
-    cdef real factor, g
-    memset(dx, 0, s.area * sizeof(real))
-    for slice in range(s.slices.windows):
-        for p in range(s.rows.windows):
-            factor = <real>(s.slices.factor[slice] * s.rows.factor[p])
-            memset(line, 0, width * sizeof(real))
-            for q in range(s.columns.windows):
-                g = dy[q] * (scale[q] * factor)
-                i = s.columns.first[q]
-                for _j in range(s.columns.count[q]):
-                    line[i] += g
-                    i += s.columns.dilation
-            dy += s.columns.windows
-            for k in range(s.slices.count[slice]):
-                for r in range(s.rows.count[p]):
-                    to = dx + ((s.slices.first[slice] + k * s.slices.dilation) * s.rows.length + s.rows.first[p]
-                               + r * s.rows.dilation) * width
-                    for j in range(width):
-                        to[j] += line[j]
+    """The gradient of one volume's averages, slice by slice."""
+    cdef index pitch = ring_pitch(s), plane, slice, k, first = 0
+    cdef real* line = scratch + laid_rows(s) * pitch
+    cdef index* slices = <index*>((<size_t>(line + pitch) + 15) // 16 * 16)
+    cdef real* by_slice = <real*>(slices + s.slices.crowd + 1)
+    cdef bint by_taps = s.kernel and s.columns.stride <= 2
+    cdef pool_means m
+    cdef pool_taking t
+    m.row_step, m.column_step, m.windows = s.rows.window_step, s.columns.window_step, s.columns.windows
+    m.width, m.crowd, m.margin, m.pitch, m.laid = s.columns.length, s.columns.crowd, ring_margin(s), pitch, laid_rows(s)
+    m.slice, m.row, m.rows = slices, s.rows.window, s.rows.belongs
+    m.column, m.columns = s.columns.window, s.columns.belongs
+    if by_taps:
+        # All windows of a row of pixels are one row, which is laid anew for each.
+        set_taps(s, &t, &first, &first)
+        t.rows = 1
+    for plane in range(s.slices.length):
+        m.slices, slice = s.slices.belongs[plane], s.slices.window[plane]
+        for k in range(m.slices):
+            slices[k] = slice * s.rows.windows * s.columns.windows
+            by_slice[k] = factors(&s.slices, dy)[slice]
+            slice += s.slices.window_step
+        mean_slice(dx, dx_end, dy, &m, <const real*>by_slice, factors(&s.rows, dy), factors(&s.columns, dy),
+                   &t if by_taps else NULL, scratch, line, s.rows.length)
+        dx += s.rows.length * s.columns.length
 
 
 # --------------------------------------------------------------------------------------------------- channels-last
+
+
+cdef void pair_rows(const Shape* s, const Call* c, real* dx, const real* dy, index first, index end) noexcept nogil:
+    """2 x 2 windows at stride 2: rows ``first`` to ``end`` of the input's pixels, counted through all images."""
+    cdef index line, row, at, pitch = s.columns.length * c.channels, n = s.columns.windows
+    cdef const uint8_t* codes
+    cdef real* dx_end = dx + end * pitch
+    cdef const real* dy_end = dy + c.planes * s.out_area
+    for line in range(first, end):
+        row = line % s.rows.length
+        if row >= 2 * s.rows.windows:
+            memset(dx + line * pitch, 0, pitch * sizeof(real))
+            continue
+        at = (line // s.rows.length * s.rows.windows + row // 2) * n * c.channels
+        codes = c.codes
+        if codes != NULL:
+            codes += at
+        pair_pixels(dx + line * pitch, dx_end, dy + at, dy_end, codes, row & 1, c.channels, n, first_factor(s, dx))
+        if 2 * n < s.columns.length:
+            memset(dx + line * pitch + 2 * n * c.channels, 0, (s.columns.length - 2 * n) * c.channels * sizeof(real))
 
 
 cdef void mean_rows(const Shape* s, const Call* c, real* dx, const real* dy, index first, index end) noexcept nogil:
