@@ -356,6 +356,38 @@ def test_vectors_over_pixels_are_not_taken_where_they_would_read_behind_the_arra
             assert (copied["pixel_vectors"], copied["packed"]) == (True, True)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_last_stretch_of_a_long_row_that_is_read_in_place_has_a_whole_vector(monkeypatch, dtype):
+    monkeypatch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: True)
+    kernel, longest = target(dtype), _plan.direct.FLAT_VECTOR_PIXELS
+    for pixels in (*range(longest - 20, longest + 40), 3 * 768 + 1, 768 * 751 + 1):
+        for plan, stride in ((_plan.forward, 1), (_plan.input_gradient, 1), (_plan.input_gradient, 2)):
+            _, found = plan(Case(1, 7, 13, (1, pixels * stride), (1, 1), (1, stride)).geometry(), kernel, False)
+            assert (found["pixel_vectors"], found["packed"], found["out"][3]) == (True, False, pixels)
+            left = pixels % found["block"][1]
+            assert left == 0 or left >= kernel.lanes
+
+
+@pytest.mark.parametrize("over_pixels", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(2, 5, 40, (9, 12), (1, 1), (2, 2)),
+        Case(2, 5, 7, (9, 7), (1, 1), (3, 3)),
+        Case(1, 6, 34, (35, 67), (1, 1), (2, 2), groups=2),
+        Case(3, 4, 5, (6, 40), (1, 1), (4, 1)),
+        Case(1, 3, 4, (2, 2 * 784 + 70), (1, 1), (1, 2)),
+        Case(1, 2, 3, (5, 5), (1, 1), (7, 8)),
+    ],
+    ids=str,
+)
+def test_the_input_gradient_of_one_tap_and_a_stride_is_flat_and_spread(walks, monkeypatch, case, over_pixels, dtype):
+    monkeypatch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: over_pixels)
+    check(case, dtype, "C")
+    assert [plan.grid is not None for plan in walks if plan.what == "Walk"].count(True) == 1
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(

@@ -71,8 +71,12 @@ def _pixel_block(
     ``most``: pixels of a block of several rows.
     """
     if rows == 1:
-        # Whole tiles of three or four vectors.
-        return 1, min(columns, FLAT_VECTOR_PIXELS // (12 * target.lanes) * 12 * target.lanes)
+        # Whole tiles of three or four vectors. What is left has a whole vector at least: less would be read behind the
+        # end of the array. (Only multiples of all lengths up to 48 vectors could do without.)
+        most = FLAT_VECTOR_PIXELS // (12 * target.lanes) * 12 * target.lanes
+        while columns > most and 0 < columns % most < target.lanes:
+            most -= target.lanes
+        return 1, min(columns, most)
     return even(rows, max(1, min(most // columns, int(BLOCK_BYTES // max(row_bytes, 1))))), columns
 
 
@@ -205,8 +209,10 @@ def _walk(
     edges: Edges | None,
     may_copy: bool = False,
     tap_major: bool = False,
+    grid: tuple[tuple[int, ...], ...] | None = None,
 ) -> dict[str, Any]:
-    """``may_copy``: a source that could be read where it lies is copied where vectors over pixels ask for it."""
+    """``may_copy``: a source that could be read where it lies is copied where vectors over pixels ask for it;
+    ``grid``: places of the output that get a result, if not all do."""
     groups = geometry.groups
     group_in, group_out = source[0] // groups, out[0] // groups
     slices = math.ceil(depth[0] / depth[4])  # that meet one depth
@@ -268,6 +274,7 @@ def _walk(
         "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
         "packed": packed,
         "edges": edges_of_volume(edges),
+        "grid": grid,
     }
 
 
@@ -301,6 +308,27 @@ def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int
 def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
+
+
+def _grid(geometry: ConvGeometry, channels_last: bool) -> tuple[tuple[int, ...], ...] | None:
+    """Return (pixels, steps, volume), along three axes each, of the input pixels that a kernel of one tap and a stride
+    meets; None where they need not be brought together.
+
+    Side by side they are the image of a flattened convolution. Channels-last a pixel is a stretch of its own anyway.
+    The forward pass reads them where they lie, while it multiplies; bringing them together first takes longer.
+    """
+    v = volume(geometry)
+    one_tap = geometry.taps == 1 and any(s > 1 for s in v.stride) and all(p == (0, 0) for p in geometry.padding)
+    repeats = geometry.edges is not None or geometry.output_edges is not None
+    if channels_last or not one_tap or repeats or math.prod(v.output) == 0:
+        return None
+    return v.output, v.stride, v.input
+
+
+def _compact(v: Volume) -> Volume:
+    """Return the flattened convolution of the pixels of a grid."""
+    row, ones = (1, 1, math.prod(v.output)), (1, 1, 1)
+    return Volume(row, ones, ones, ((0, 0),) * 3, ones, row)
 
 
 def _mirrored(v: Volume) -> Volume:
@@ -418,10 +446,14 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
     """
     v = volume(geometry)
     batch, out, source = _shapes(geometry, channels_last)
+    grid = _grid(geometry, channels_last)
+    if grid:
+        v = _compact(v)
+        source, out = (source[0], *v.input), (out[0], *v.output)
     tap_major = input_gradient_skipped(geometry) > 0 and _skip_padding(
         _mirrored(v), source, out, geometry.groups, target
     )
-    in_place = flattened(geometry, channels_last) and _read_in_place(geometry, source)
+    in_place = (grid or flattened(geometry, channels_last)) and _read_in_place(geometry, source)
     arguments = _walk(
         geometry,
         target,
@@ -437,6 +469,7 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
         packed=not (in_place or tap_major),
         edges=geometry.output_edges,
         tap_major=tap_major,
+        grid=grid,
     )
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (geometry.taps, filter_size, v.flat_taps, geometry.out_channels // geometry.groups * filter_size)
@@ -509,15 +542,21 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
     v = volume(geometry)
     groups = geometry.groups
     batch, source, out = _shapes(geometry, channels_last)
+    # The planes of an image are read where they lie, those of a volume not.
+    grid = None if source[1] == 1 else _grid(geometry, channels_last)
+    if grid:
+        v = _compact(v)
+        out = (out[0], *v.output)
     images, group_in = batch * out[1], geometry.in_channels // groups
-    in_place = source[1] == 1 and _read_in_place(geometry, source)
+    in_place = not grid and source[1] == 1 and _read_in_place(geometry, source)
     skip = gradient_skipped(geometry) > 0
     # At least 64 sums of each output channel, so that bringing the gradient into order is a small part of a task; more
     # where the source is not copied.
     least = max(8, math.ceil(64 / geometry.taps))
     most = IN_PLACE_CHANNELS if in_place or skip else BLOCK_BYTES // 4096 // v.kernel[0]
     task_channels = even(group_in, max(least, most))
-    row_bytes = task_channels * v.kernel[0] * v.stride[1] * source[3] * target.itemsize
+    width = out[3] if grid else source[3]
+    row_bytes = task_channels * v.kernel[0] * v.stride[1] * width * target.itemsize
     several = not skip and (out[1] == 1 or not in_place)
     block_images, block = _unit(v, out, images, row_bytes, several, math.prod(source))
     task_channels, task_blocks, chunks = _gradient_tasks(
@@ -548,4 +587,5 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
         "packed": not (in_place or skip),
         "reach": (_inside(v, 1), _inside(v, 2)) if skip else None,
         "edges": edges_of_volume(geometry.edges),
+        "grid": grid,
     }

@@ -12,11 +12,23 @@ is read by another, and every output is summed by one task in one order: the num
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution, four, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
-from cyconv.kernels.direct_parts cimport Phase, Shape, Weights, count_inside, first_inside, pack_block
+from cyconv.kernels.direct_parts cimport (
+    Phase,
+    Shape,
+    Weights,
+    at_depth,
+    count_inside,
+    first_inside,
+    interleave,
+    pack_block,
+    spread_plane,
+    write_block,
+)
+from cyconv.kernels.shares cimport Share, next_task, share_out
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -47,10 +59,12 @@ from cyconv.kernels.source cimport (
     index,
     lay_out,
     meets,
+    set_grid,
     slice_step,
     source_depth,
 )
 
+DEF NEAR_BYTES = 512 << 10  # of weights that stay in a second-level cache
 # What the plan needs to know of the instruction set.
 TILE_PIXELS = CYCONV_TILE_PIXELS
 LANES = {"f": LANES_f32, "d": LANES_f64}
@@ -74,10 +88,10 @@ cdef class Walk(Convolution):
 
     def __init__(self, *, str dtype, source, out, depth, index groups, bint channels_last, step, out_step, phases,
                  block, index task_blocks, index reduction, bint packed, bint tap_major, bint pixel_vectors,
-                 bint paired, bint rectified, weight_strides, bint weight_rows, edges):
+                 bint paired, bint rectified, weight_strides, bint weight_rows, edges, grid):
         """``source``, ``out``: (channels, depth, height, width); ``depth``: (slices, step, first, dilation, divisor);
         ``phases``: (row, column, ((row displacement, column displacement, tap of the weight array), ...)) each;
-        ``edges``: as set_edges takes them."""
+        ``edges``: as set_edges takes them; ``grid``: of the output, as set_grid takes it."""
         cdef Shape* s = &self.shape
         cdef index width = LANES[dtype]
         cdef index itemsize = 4 if dtype == "f" else 8, most
@@ -90,6 +104,7 @@ cdef class Walk(Convolution):
         set_edges(&s.source.edges, edges)
         four(out, &s.out_channels, &s.out_depth, &s.out_height, &s.out_width)
         s.groups, s.rectified = groups, rectified
+        s.spread = set_grid(&s.grid, grid)
         s.source.group_channels, s.group_out = s.source.channels // groups, s.out_channels // groups
         s.group_in = s.source.group_channels * s.source.slices
         two(step, &s.step_row, &s.step_column)
@@ -118,8 +133,8 @@ cdef class Walk(Convolution):
         self.fill_tables(phases)
         self.packed_size = groups * s.padded_channels * s.taps * s.group_in
         # Vectors over pixels go straight to the output where there is one phase, or two are brought together.
-        straight = paired or (pixel_vectors and s.phases == 1 and s.source.depth_divisor == 1)
-        s.scratch = 0 if straight else s.block_rows * s.block_columns * s.block_channels
+        straight = paired or (pixel_vectors and s.phases == 1 and s.source.depth_divisor == 1 and not s.spread)
+        s.scratch = 0 if straight else s.block_rows * s.block_columns * s.block_channels * (2 if s.spread else 1)
         # A vector of pixels may begin in the last row of the block and end behind it.
         self.thread_bytes = ((s.scratch + block_size(&s.source) + 2 * width) * itemsize + 4095) // 4096 * 4096
 
@@ -244,14 +259,13 @@ cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, 
     cdef index padded = s.groups * s.padded_channels, per_thread = walk.thread_bytes
     if threads > tasks:
         threads = <int>max(tasks, 1)
-    # Small tasks go in bunches: fetching each would cost as much as computing it.
-    cdef index chunk = max(1, tasks // (16 * threads))
     cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
     cdef Block memory
     if borrow(&memory, start_bytes + threads * (per_thread + 64) + 4096):
         return NO_MEMORY
     cdef real* start = <real*>memory.data
-    cdef index* held = <index*>(<char*>memory.data + start_bytes)  # which source block each thread holds
+    cdef Share* shares = <Share*>(<char*>memory.data + start_bytes)
+    cdef index held = -1
     cdef char* private = <char*>memory.data + (start_bytes + threads * 64 + 4095) // 4096 * 4096
     s.images = images
     memset(start, 0, padded * sizeof(real))
@@ -259,17 +273,26 @@ cdef int run_walk(Walk walk, real* out, const real* source, const real* packed, 
         for i in range(s.groups):
             for k in range(s.group_out):
                 start[i * s.padded_channels + k] = bias[i * s.group_out + k]
-    for i in range(threads):
-        held[8 * i] = -1
     if threads == 1:
         for i in range(tasks):
-            run_task(&s, phases, out, source, packed, start, <real*>private, held, i)
+            run_task(&s, phases, out, source, packed, start, <real*>private, &held, i)
     else:
-        for i in prange(tasks, schedule="dynamic", chunksize=chunk, num_threads=threads):
-            run_task(&s, phases, out, source, packed, start, <real*>(private + threadid() * per_thread),
-                     held + 8 * threadid(), i)
+        # Tasks of a block of pixels follow each other. In turn, each thread takes a part of the weights for all pixels.
+        share_out(shares, tasks, threads, walk.packed_size * <index>sizeof(real) > NEAR_BYTES)
+        for i in prange(threads, schedule="static", num_threads=threads):
+            run_share(&s, phases, out, source, packed, start, <real*>(private + i * per_thread), shares, threads,
+                      <int>i)
     give(&memory)
     return 0
+
+
+cdef void run_share(const Shape* s, const Phase* phases, real* out, const real* source, const real* packed,
+                    const real* start, real* scratch, Share* shares, int threads, int own) noexcept nogil:
+    """What one thread does; ``held``: which source block its private memory holds."""
+    cdef index held = -1, task = next_task(shares, threads, own)
+    while task >= 0:
+        run_task(s, phases, out, source, packed, start, scratch, &held, task)
+        task = next_task(shares, threads, own)
 
 
 cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* source, const real* packed,
@@ -292,7 +315,8 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     cdef index depth = image % s.out_depth, area = s.out_height * s.out_width
     image //= s.out_depth
     source = channel_start(&s.source, source + image * volume, group * s.source.group_channels)
-    out += (image * s.out_channels * s.out_depth + depth * (s.out_channels if s.source.channels_last else 1)) * area
+    if not s.spread:
+        out += (image * s.out_channels * s.out_depth + depth * (s.out_channels if s.source.channels_last else 1)) * area
     if not s.source.packed:
         # Without padding there is such a depth.
         origin = (source + source_depth(&s.source, depth, 0) * s.source.height * s.source.pitch
@@ -302,7 +326,11 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         if held[0] != block:
             copy_block(&s.source, source, s.source.group_channels, copy, depth, source_row, source_column)
             held[0] = block
-    if s.paired:
+    if s.spread:
+        compute_spread(s, phases, origin, packed, start, scratch,
+                       out + image * s.out_channels * (s.grid.depth * s.grid.height * s.grid.width), group,
+                       task_group * s.task_blocks, last, column, columns)
+    elif s.paired:
         first = task_group * s.task_blocks * s.block_channels
         compute_pairs(s, phases, origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
                       start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first,
@@ -332,16 +360,36 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     restore_denormals(mode)
 
 
-cdef inline Phase at_depth(const Shape* s, const Phase* phase, index depth) noexcept nogil:
-    """The taps of a phase that an output depth takes."""
-    cdef Phase part = phase[0]
-    cdef const index* first = s.depth_phases + depth % s.source.depth_divisor
-    cdef index slice = phase.taps // s.source.slices
-    if s.source.depth_divisor > 1:
-        part.table += first[0] * slice
-        part.weights += first[0] * slice
-        part.taps = (first[1] - first[0]) * slice
-    return part
+cdef void compute_spread(const Shape* s, const Phase* phase, const real* origin, const real* packed,
+                         const real* start, real* scratch, real* out, index group, index begin, index end,
+                         index column, index columns) noexcept nogil:
+    """Some blocks of output channels for a stretch of the grid, side by side in scratch, and from there to the planes
+    of the output."""
+    cdef Shape plane = s[0]  # of the stretch
+    cdef index b, k, first, have, channels, volume = s.grid.depth * s.grid.height * s.grid.width
+    cdef real* results = scratch
+    cdef const real* weights
+    cdef const real* bias
+    plane.out_depth, plane.out_height, plane.out_width = 1, 1, columns
+    for b in range(begin, end):
+        first = b * s.block_channels
+        have = min(s.block_channels, s.group_out - first)
+        channels = min(s.block_channels, s.padded_channels - first)
+        weights = packed + (group * s.padded_channels + first) * s.group_in
+        bias = start + group * s.padded_channels + first
+        if s.pixel_vectors:
+            compute_rows(&plane, phase, origin, weights, bias, have, results, 1, columns)
+        else:
+            compute_block(&plane, phase, origin, weights, bias, <int>(channels // lanes(origin)), scratch, 0, 0,
+                          column, 1, columns)
+            results = scratch + s.block_columns * s.block_channels
+            if s.rectified:
+                rectify(scratch, columns * channels)
+            transpose(<const real*>scratch, channels, columns, have, results, columns)
+        for k in range(have):
+            spread_plane(&s.grid, <const real*>results + k * columns,
+                         0 if s.rectified and bias[k] < 0 else bias[k],
+                         out + (group * s.group_out + first + k) * volume, column, columns)
 
 
 cdef void compute_block(const Shape* s, const Phase* phases, const real* origin, const real* weights,
@@ -568,45 +616,3 @@ cdef void compute_phase_rows(const Shape* s, const Phase* phases, const real* or
             length = (rows - p + s.out_step_row - 1) // s.out_step_row  # rows of the phase
             interleave(scratch + p * across * section, section, c * length + r // s.out_step_row, across,
                        s.out_step_column, columns, out + (c * s.out_depth * s.out_height + r) * s.out_width)
-
-
-cdef inline void interleave(const real* source, index section, index line, index phases, index step, index columns,
-                            real* to) noexcept nogil:
-    """Row ``line`` of each of the phases of a row, into every ``step``-th pixel of the row."""
-    cdef index p, j, length = (columns + step - 1) // step, half = columns // step
-    cdef const real* even = source + line * length
-    cdef const real* odd
-    if step == 2 and phases == 2:
-        odd = source + section + line * half
-        for j in range(half):
-            to[2 * j] = even[j]
-            to[2 * j + 1] = odd[j]
-        if half < length:
-            to[2 * half] = even[half]
-        return
-    for p in range(min(phases, columns)):
-        length = (columns - p + step - 1) // step
-        even = source + p * section + line * length
-        for j in range(length):
-            to[p + j * step] = even[j]
-
-
-cdef void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld, index row,
-                      index column, index rows, index columns) noexcept nogil:
-    """Bring scratch [pixel][channel] of a block to where it belongs, through the ReLU if there is one."""
-    cdef index r, j, area = s.out_depth * s.out_height * s.out_width  # of a channel
-    cdef real* to
-    if s.rectified:
-        rectify(scratch, rows * columns * ld)
-    if s.source.channels_last:
-        for r in range(rows):
-            to = out + ((row + r) * s.out_width + column) * s.out_channels + channel
-            for j in range(columns):
-                memcpy(to + j * s.out_channels, scratch + (r * columns + j) * ld, channels * sizeof(real))
-    elif columns == s.out_width:
-        # Whole rows: the pixels of a plane are one stretch.
-        transpose(<const real*>scratch, ld, rows * columns, channels, out + channel * area + row * columns, area)
-    else:
-        for r in range(rows):
-            transpose(<const real*>scratch + r * columns * ld, ld, columns, channels,
-                      out + channel * area + (row + r) * s.out_width + column, area)

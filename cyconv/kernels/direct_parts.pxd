@@ -3,8 +3,14 @@
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels.simd cimport CYCONV_VECTOR_BYTES, fetch, lanes, real, transpose
-from cyconv.kernels.source cimport Source, index
+from cyconv.kernels.simd cimport CYCONV_VECTOR_BYTES, fetch, lanes, real, rectify, transpose
+from cyconv.kernels.source cimport Grid, Source, index
+
+cdef extern from "grid.h" nogil:
+    void fill_row_f32(float* to, index n, float value) noexcept
+    void fill_row_f64(double* to, index n, double value) noexcept
+    void spread_row_f32(float* to, const float* source, index n, index step, index length, float fill) noexcept
+    void spread_row_f64(double* to, const double* source, index n, index step, index length, double fill) noexcept
 
 # Reduction channels that are fetched ahead: they stand too far apart for the processor to foresee.
 DEF PACK_AHEAD = 3
@@ -38,6 +44,8 @@ cdef struct Shape:
     bint tap_major
     bint pixel_vectors  # vectors over pixels instead of over output channels
     bint paired  # these, and two phases at once, whose pixels alternate in the rows of the output
+    bint spread  # the output holds the results at the pixels of the grid only, and the bias elsewhere
+    Grid grid
     index scratch  # elements of the results of one block
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
     bint rectified
@@ -50,6 +58,18 @@ cdef struct Shape:
 cdef struct Weights:
     index out, into, group  # from an output channel, an input channel, a group to the next
     bint rows
+
+
+cdef inline Phase at_depth(const Shape* s, const Phase* phase, index depth) noexcept nogil:
+    """The taps of a phase that an output depth takes."""
+    cdef Phase part = phase[0]
+    cdef const index* first = s.depth_phases + depth % s.source.depth_divisor
+    cdef index slice = phase.taps // s.source.slices
+    if s.source.depth_divisor > 1:
+        part.table += first[0] * slice
+        part.weights += first[0] * slice
+        part.taps = (first[1] - first[0]) * slice
+    return part
 
 
 cdef inline index first_inside(index start, index step) noexcept nogil:
@@ -125,3 +145,86 @@ cdef inline void pack_taps(const Shape* s, const real* source, index weight_out,
             memcpy(to + (i % s.taps * s.group_in + i // s.taps) * channels, rows + (i - t) * channels,
                    channels * sizeof(real))
         t += n
+
+
+cdef inline void interleave(const real* source, index section, index line, index phases, index step, index columns,
+                            real* to) noexcept nogil:
+    """Row ``line`` of each of the phases of a row, into every ``step``-th pixel of the row."""
+    cdef index p, j, length = (columns + step - 1) // step, half = columns // step
+    cdef const real* even = source + line * length
+    cdef const real* odd
+    if step == 2 and phases == 2:
+        odd = source + section + line * half
+        for j in range(half):
+            to[2 * j] = even[j]
+            to[2 * j + 1] = odd[j]
+        if half < length:
+            to[2 * half] = even[half]
+        return
+    for p in range(min(phases, columns)):
+        length = (columns - p + step - 1) // step
+        even = source + p * section + line * length
+        for j in range(length):
+            to[p + j * step] = even[j]
+
+
+cdef inline void spread_plane(const Grid* g, const real* source, real fill, real* out, index first,
+                              index count) noexcept nogil:
+    """``count`` results from pixel ``first`` of the grid on to their places in one channel, ``fill`` to the places
+    behind each, up to the next of the grid or the end of the volume."""
+    cdef index j = first % g.columns, row = first // g.columns % g.rows, depth = first // g.columns // g.rows
+    cdef index n, lines, z, r, below, back, wide, depths = g.pixels // g.columns // g.rows
+    cdef real* to
+    while count > 0:
+        # Some whole rows of a depth, or a part of one.
+        n = min(g.columns - j, count)
+        lines = min(g.rows - row, count // g.columns) if n == g.columns else 1
+        wide = (g.width if j + n == g.columns else (j + n) * g.step_column) - j * g.step_column
+        below = (g.height if row + lines == g.rows else (row + lines) * g.step_row) - row * g.step_row
+        back = (g.depth if depth + 1 == depths else (depth + 1) * g.step_depth) - depth * g.step_depth
+        to = out + (depth * g.step_depth * g.height + row * g.step_row) * g.width + j * g.step_column
+        for z in range(back):
+            if wide == g.width:
+                fill_row(to + z * g.height * g.width, below * wide, fill)
+                continue
+            for r in range(below):
+                fill_row(to + (z * g.height + r) * g.width, wide, fill)
+        for r in range(lines):
+            if real is float:
+                spread_row_f32(to + r * g.step_row * g.width, source, n, g.step_column, wide, fill)
+            else:
+                spread_row_f64(to + r * g.step_row * g.width, source, n, g.step_column, wide, fill)
+            source += n
+        count -= n * lines
+        j, row = 0, row + lines
+        if row == g.rows:
+            row, depth = 0, depth + 1
+
+
+cdef inline void fill_row(real* to, index n, real value) noexcept nogil:
+    """n times the same."""
+    if real is float:
+        fill_row_f32(to, n, value)
+    else:
+        fill_row_f64(to, n, value)
+
+
+cdef inline void write_block(const Shape* s, real* scratch, real* out, index channel, index channels, index ld,
+                             index row, index column, index rows, index columns) noexcept nogil:
+    """Bring scratch [pixel][channel] of a block to where it belongs, through the ReLU if there is one."""
+    cdef index r, j, area = s.out_depth * s.out_height * s.out_width  # of a channel
+    cdef real* to
+    if s.rectified:
+        rectify(scratch, rows * columns * ld)
+    if s.source.channels_last:
+        for r in range(rows):
+            to = out + ((row + r) * s.out_width + column) * s.out_channels + channel
+            for j in range(columns):
+                memcpy(to + j * s.out_channels, scratch + (r * columns + j) * ld, channels * sizeof(real))
+    elif columns == s.out_width:
+        # Whole rows: the pixels of a plane are one stretch.
+        transpose(<const real*>scratch, ld, rows * columns, channels, out + channel * area + row * columns, area)
+    else:
+        for r in range(rows):
+            transpose(<const real*>scratch + r * columns * ld, ld, columns, channels,
+                      out + channel * area + (row + r) * s.out_width + column, area)

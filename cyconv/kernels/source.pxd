@@ -5,6 +5,10 @@ from libc.string cimport memcpy, memset
 from cyconv.kernels._kernel cimport Axis, Edges
 from cyconv.kernels.simd cimport clear_row, copy_row, fetch_ahead, real, split_pairs
 
+cdef extern from "grid.h" nogil:
+    void thin_row_f32(float* to, const float* source, Py_ssize_t n, Py_ssize_t step) noexcept
+    void thin_row_f64(double* to, const double* source, Py_ssize_t n, Py_ssize_t step) noexcept
+
 ctypedef Py_ssize_t index
 
 # Rows up to this many elements are called narrow.
@@ -20,6 +24,13 @@ cdef inline index place(const Axis* a, index i, index length) noexcept nogil:
     return i
 
 
+cdef struct Grid:
+    # Every step-th pixel of each axis of a volume, as one row: what a kernel of one tap and that stride meets.
+    index pixels, rows, columns  # all; rows and columns of one depth
+    index step_depth, step_row, step_column
+    index depth, height, width  # of the volume
+
+
 cdef struct Source:
     index channels, depth, height, width  # of the array
     index group_channels
@@ -30,9 +41,21 @@ cdef struct Source:
     bint channels_last
     bint packed  # copied into a private block; else the array is read where it lies
     bint split  # rows of the block hold the columns at even places first, then those at odd places
+    bint thinned  # the block holds pixels of the grid only, those from its column on: a single row
+    Grid grid
     index rows, columns  # of the block
     index pitch, plane, pixel  # distance of its rows, channels, pixels, in elements
     Edges edges
+
+
+cdef inline int set_grid(Grid* g, numbers) except -1:
+    """Take (depths, rows, columns), their steps and the size of the volume; return whether there are any."""
+    if numbers is None:
+        return False
+    pixels, (g.step_depth, g.step_row, g.step_column), (g.depth, g.height, g.width) = numbers
+    depths, g.rows, g.columns = pixels
+    g.pixels = depths * g.rows * g.columns
+    return True
 
 
 cdef inline void lay_out(Source* s, index itemsize) noexcept:
@@ -94,6 +117,11 @@ cdef inline void copy_block(const Source* s, const real* source, index channels,
     """Copy ``channels`` channels of the block whose first pixel is (row, column); zeros outside of the image. Slices
     that read between two depths are left out."""
     cdef index k, c, z, area = s.height * s.width
+    if s.thinned:
+        for c in range(channels):
+            copy_thinned(&s.grid, source + c * s.depth * area, copy + c * s.plane, column,
+                         min(s.columns, s.grid.pixels - column))
+        return
     for k in range(s.slices):
         if not meets(s, out_depth, k):
             continue
@@ -105,6 +133,25 @@ cdef inline void copy_block(const Source* s, const real* source, index channels,
             for c in range(channels):
                 copy_plane(s, NULL if z < 0 else source + (c * s.depth + z) * area,
                            copy + (c * s.slices + k) * s.plane, row, column)
+
+
+cdef inline void copy_thinned(const Grid* g, const real* source, real* to, index first, index count) noexcept nogil:
+    """``count`` pixels of the grid from ``first`` on, of one channel."""
+    cdef index j = first % g.columns, row = first // g.columns % g.rows, depth = first // g.columns // g.rows, n
+    cdef const real* line
+    while count > 0:
+        n = min(g.columns - j, count)
+        line = source + (depth * g.step_depth * g.height + row * g.step_row) * g.width + j * g.step_column
+        if real is float:
+            thin_row_f32(to, line, n, g.step_column)
+        else:
+            thin_row_f64(to, line, n, g.step_column)
+        to += n
+        count -= n
+        j = 0
+        row += 1
+        if row == g.rows:
+            row, depth = 0, depth + 1
 
 
 cdef inline void copy_plane(const Source* s, const real* source, real* to, index row, index column) noexcept nogil:

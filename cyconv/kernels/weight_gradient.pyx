@@ -12,12 +12,13 @@ Where much of the padding would be multiplied, each tap takes only the output pi
 the source is read where it lies.
 """
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights, four, set_edges, three, two
 from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
+from cyconv.kernels.shares cimport Share, next_task, share_out
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -39,6 +40,7 @@ from cyconv.kernels.source cimport (
     copy_block,
     index,
     lay_out,
+    set_grid,
     slice_step,
 )
 
@@ -107,10 +109,11 @@ cdef class WeightGradient(GradientOfWeights):
 
     def __init__(self, *, str dtype, source, out, depth, kernel, index groups, bint channels_last, step, dilation,
                  first, block, index block_images, index task_channels, index task_blocks, index chunks, bint packed,
-                 reach, edges):
+                 reach, edges, grid):
         """``first``: displacement of the first tap (minus the low padding); ``block``: output rows and columns;
         ``reach``: None, or for each row and for each column of the kernel the (first, last) output rows or columns
-        that it meets inside the image, then to be read where that lies; ``edges``: as set_edges takes them."""
+        that it meets inside the image, then to be read where that lies; ``edges``: as set_edges takes them;
+        ``grid``: of the source, as set_grid takes it."""
         cdef Shape* s = &self.shape
         cdef index width = LANES_f32 if dtype == "f" else LANES_f64
         cdef index itemsize = 4 if dtype == "f" else 8
@@ -121,6 +124,7 @@ cdef class WeightGradient(GradientOfWeights):
         two(depth[3:], &s.source.depth_dilation, &s.source.depth_divisor)
         s.source.channels_last, s.source.packed = channels_last, packed
         set_edges(&s.source.edges, edges)
+        s.source.thinned = set_grid(&s.source.grid, grid)
         four(out, &s.out_channels, &s.out_depth, &s.out_height, &s.out_width)
         two(kernel, &s.kernel_rows, &s.kernel_columns)
         two(dilation, &s.dilation_row, &s.dilation_column)
@@ -267,10 +271,12 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
         threads = <int>tasks
     cdef index sums_bytes = (s.chunks * sums_size * sizeof(real) + 4095) // 4096 * 4096
     cdef Block memory
-    if borrow(&memory, sums_bytes + threads * plan.thread_bytes):
+    cdef index shares_bytes = (threads * sizeof(Share) + 4095) // 4096 * 4096
+    if borrow(&memory, sums_bytes + shares_bytes + threads * plan.thread_bytes):
         return NO_MEMORY
     cdef real* sums = <real*>memory.data
-    cdef char* private = <char*>memory.data + sums_bytes
+    cdef Share* shares = <Share*>(<char*>memory.data + sums_bytes)
+    cdef char* private = <char*>memory.data + (sums_bytes + shares_bytes)
     if threads == 1:
         for i in range(tasks):
             run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
@@ -278,10 +284,12 @@ cdef int run_gradient(WeightGradient plan, real* grad_weight, real* grad_bias, c
         for i in range(blocks):
             write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
     else:
-        for i in prange(tasks, schedule="dynamic", num_threads=threads):
-            run_task(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
-                     <real*>(private + threadid() * plan.thread_bytes), i, grad_bias != NULL)
-        for i in prange(blocks, schedule="dynamic", num_threads=threads):
+        share_out(shares, tasks, threads, False)
+        for i in prange(threads, schedule="static", num_threads=threads):
+            run_share(&s, plan.table, plan.reach, plan.pieces, plan.piece_count, sums, sums_size, grad_out, source,
+                      <real*>(private + i * plan.thread_bytes), shares, threads, <int>i, grad_bias != NULL)
+        # In stretches as above: mostly each thread its own sums.
+        for i in prange(blocks, schedule="static", num_threads=threads):
             write_block(&s, sums, sums_size, grad_weight, grad_bias, i)
     give(&memory)
     return 0
@@ -295,6 +303,16 @@ cdef inline Unit unit_at(const Shape* s, index unit) noexcept nogil:
     u.images = min(s.block_images, s.images - u.image)
     u.rows, u.columns = min(s.block_rows, s.out_height - u.row), min(s.block_columns, s.out_width - u.column)
     return u
+
+
+cdef void run_share(const Shape* s, const int32_t* table, const Reach* reach, const Piece* pieces, index piece_count,
+                    real* sums, index sums_size, const real* grad_out, const real* source, real* private,
+                    Share* shares, int threads, int own, bint with_bias) noexcept nogil:
+    """What one thread does."""
+    cdef index task = next_task(shares, threads, own)
+    while task >= 0:
+        run_task(s, table, reach, pieces, piece_count, sums, sums_size, grad_out, source, private, task, with_bias)
+        task = next_task(shares, threads, own)
 
 
 cdef void run_task(const Shape* s, const int32_t* table, const Reach* reach, const Piece* pieces, index piece_count,
