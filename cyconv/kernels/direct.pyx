@@ -378,7 +378,7 @@ cdef void compute_spread(const Shape* s, const Phase* phase, const real* origin,
         weights = packed + (group * s.padded_channels + first) * s.group_in
         bias = start + group * s.padded_channels + first
         if s.pixel_vectors:
-            compute_rows(&plane, phase, origin, weights, bias, have, results, 1, columns)
+            compute_rows(&plane, phase, origin, weights, bias, have, results, 0, 1, columns)
         else:
             compute_block(&plane, phase, origin, weights, bias, <int>(channels // lanes(origin)), scratch, 0, 0,
                           column, 1, columns)

@@ -46,16 +46,20 @@ cdef extern from "softmax.h" nogil:
     void column_backward_f64(int logarithm, double* dx, const double* dy, const double* y, index classes, index stride,
                              index samples) noexcept
 
-# Samples of a block: their maxima and sums stay on the stack.
+# Samples of a block at most: their maxima and sums stay on the stack.
 cdef enum:
     BLOCK = 128
+    # Numbers of a block of samples whose classes lie side by side, about: so that few samples of many classes make
+    # blocks for several threads.
+    BLOCK_NUMBERS = 16384
     # Up to so many classes side by side are transposed, for TURNED samples at a time: at most 32 KB on the stack.
     FEW_CLASSES = 64
 
 
 cdef struct Shape:
     index outer, classes, inner
-    index blocks  # of samples; never across two outer indices unless inner is 1
+    index block  # samples of a block; never across two outer indices unless inner is 1
+    index blocks
     index sample_step, class_step
 
 
@@ -70,7 +74,8 @@ cdef Shape lay_out(index outer, index classes, index inner) noexcept:
     s.outer, s.classes, s.inner = outer, classes, inner
     s.class_step = inner
     s.sample_step = classes if inner == 1 else 1
-    s.blocks = (outer + BLOCK - 1) // BLOCK if inner == 1 else outer * ((inner + BLOCK - 1) // BLOCK)
+    s.block = max(<index>1, min(<index>BLOCK, BLOCK_NUMBERS // max(<index>1, classes))) if inner == 1 else BLOCK
+    s.blocks = (outer + s.block - 1) // s.block if inner == 1 else outer * ((inner + s.block - 1) // s.block)
     return s
 
 
@@ -78,13 +83,13 @@ cdef inline Block block_at(const Shape* s, index i) noexcept nogil:
     cdef Block b
     cdef index per_outer
     if s.inner == 1:
-        b.sample = i * BLOCK
+        b.sample = i * s.block
         b.start = b.sample * s.classes
-        b.samples = min(<index>BLOCK, s.outer - b.sample)
+        b.samples = min(s.block, s.outer - b.sample)
     else:
-        per_outer = (s.inner + BLOCK - 1) // BLOCK
-        b.start = i % per_outer * BLOCK
-        b.samples = min(<index>BLOCK, s.inner - b.start)
+        per_outer = (s.inner + s.block - 1) // s.block
+        b.start = i % per_outer * s.block
+        b.samples = min(s.block, s.inner - b.start)
         b.sample = i // per_outer * s.inner + b.start
         b.start += i // per_outer * s.classes * s.inner
     return b
@@ -222,7 +227,8 @@ cdef void backward_block(const Shape* s, real* dx, const real* dy, const real* y
     cdef real turned[FEW_CLASSES * TURNED]
     cdef real turned_y[FEW_CLASSES * TURNED]
     cdef uint64_t mode = flush_denormals()
-    if few_classes(s):
+    # Without a logarithm there is too little arithmetic to pay for three transposes.
+    if logarithm and few_classes(s):
         for k in range(0, b.samples, TURNED):
             n = min(<index>TURNED, b.samples - k)
             at = b.start + k * s.classes
