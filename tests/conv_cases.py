@@ -205,7 +205,7 @@ def awkward(dtype: str) -> dict[str, Case]:
         "several blocks of outputs in a task, windows": Case(9, 5, 6 * lanes + 1, (21, 20), (2, 2), (1, 2), padding=1),
         "1 x 1, many inputs": Case(1, 259, lanes + 1, (9, 8), (1, 1)),
         "padding left out, few outputs": Case(2, 5, 3, (6, 20), (5, 5), padding=4),
-        "padding left out, few outputs, blocks of rows": Case(1, 2, 2, (30, 61), (7, 3), padding=((25, 27), (1, 1))),
+        "padding left out, few outputs, blocks of rows": Case(1, 2, 1, (30, 61), (7, 3), padding=((25, 27), (1, 1))),
         "padding left out, few outputs, stride": Case(2, 4, 3, (9, 31), (4, 3), (2, 2), padding=((7, 6), (1, 2))),
         "padding left out": Case(2, 17, 2 * lanes + 3, (13, 14), padding=6, dilation=6),
         "padding left out, blocks of rows": Case(1, 15, lanes + 1, (30, 17), padding=((8, 5), (7, 9)), dilation=(7, 8)),
