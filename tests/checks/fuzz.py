@@ -235,16 +235,38 @@ def run(data: bytes) -> None:
         warnings.simplefilter("ignore")
         expected = getattr(reference, name)(**plain)
         expected_back = getattr(reference, f"{name}_backward")(gradient if result.ndim else dtype(0.5), **plain)
+    slack = _rounded_input(name, plain, gradient, [expected, *expected_back]) if algorithm == "normalization" else None
     # Of an operation on a handful of values the largest may be near 0, where their difference is not.
     scale = max((float(np.abs(a[np.isfinite(a)]).max(initial=0)) for a in (expected, gradient)), default=0) + 1e-3
-    for what, actual, wanted in _pairs(result, back, expected, expected_back):
+    for i, (what, actual, wanted) in enumerate(_pairs(result, back, expected, expected_back)):
         assert actual.shape == wanted.shape, f"{name}, {what}: shape {actual.shape} instead of {wanted.shape}"
         assert actual.dtype == wanted.dtype, f"{name}, {what}: {actual.dtype} instead of {wanted.dtype}"
         both = np.isfinite(wanted)
         assert (both == np.isfinite(actual)).all(), f"{name}, {what}: infinite in other places"
         error = np.abs(actual[both].astype(float) - wanted[both]).max(initial=0)
         size = max(scale, float(np.abs(wanted[both]).max(initial=0)))
-        assert error <= tolerance(algorithm, dtype) * size, f"{name}, {what}: error {error:.3g} of {size:.3g}"
+        limit = tolerance(algorithm, dtype) * size + (slack[i] if slack else 0)
+        assert error <= limit, f"{name}, {what}: error {error:.3g} of {size:.3g}"
+
+
+def _rounded_input(
+    name: str, arguments: dict[str, Any], gradient: np.ndarray, expected: list[np.ndarray]
+) -> list[float]:
+    """By how much each result of a normalization differs when its input is rounded up or down to the next number.
+
+    Where a mean is many times the deviation, this is more than the table of tolerances has: no kernel can know the
+    input better than its dtype does.
+    """
+    from cyconv import reference
+
+    x = arguments["input"]
+    up = np.random.default_rng(2).integers(0, 2, np.shape(x), dtype=bool)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        moved = {**arguments, "input": np.nextafter(x, np.where(up, np.inf, -np.inf).astype(x.dtype))}
+        results = getattr(reference, name)(**moved), *getattr(reference, f"{name}_backward")(gradient, **moved)
+        differences = [np.abs(np.subtract(a, b, dtype=float)) for a, b in zip(results, expected, strict=True)]
+    return [float(difference[np.isfinite(difference)].max(initial=0)) for difference in differences]
 
 
 def _pairs(result: Any, back: Any, expected: Any, expected_back: Any) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
