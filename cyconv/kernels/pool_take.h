@@ -105,7 +105,7 @@ CYCONV_INLINE void NAME(take_three)(const int rows, const int inner, const int c
         CYCONV_UNROLL
         for (int m = 0; m < rows; m++) {
             const T *p = g + low[m] + i;
-            const uint8_t *c = code + low[m] + i;
+            const uint8_t *c = chosen ? code + low[m] + i : code; /* averages have none: no offset to NULL */
             VEC a = NAME(load)(p), b = NAME(load)(p + 1);
             if (chosen) {
                 ends = NAME(add_chosen)(ends, b, c + 1, LANES, name[m]);
