@@ -7,17 +7,17 @@ import os
 import re
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import sysconfig
 import threading
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import INSTALLED, output_of
+from timing import assert_ratio, ratio_in_turns
 from tolerances import assert_close
 
 import cyconv
@@ -355,18 +355,14 @@ def test_inside_a_parallel_region_of_the_callers_a_call_costs_what_it_costs_ther
     case = Convolution("wide")
     workers, n = 2, 64  # a region of one thread would be none
     x = np.random.default_rng(5).standard_normal((n, *case.x.shape)).astype("float32")
-    y, plan, found = np.empty((n, *case.y.shape), "float32"), face.Planned(case.numbers), []
+    y, plan = np.empty((n, *case.y.shape), "float32"), face.Planned(case.numbers)
 
-    def seconds(each):
-        start = time.perf_counter()
+    def call(each):
         assert plan.many(at(y), y[0].nbytes, at(x), x[0].nbytes, at(case.w), n, workers, each) == 0
-        return time.perf_counter() - start
 
-    seconds(1), seconds(2)
-    while not found or (found[-1] > 1.2 and len(found) < 10):  # the machine may be busy
-        times = [(seconds(1), seconds(2)) for _ in range(11)]
-        found.append(statistics.median(two for _, two in times) / statistics.median(one for one, _ in times))
-    assert min(found) <= 1.2, found
+    call(1), call(2)
+    measure = partial(ratio_in_turns, lambda: partial(call, 2), lambda: partial(call, 1), 11)
+    assert_ratio(measure, bound=1.2, failure=80, what="asking for two threads each")
 
 
 def test_geometries_that_are_new_to_several_threads(face):

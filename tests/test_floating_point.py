@@ -6,10 +6,8 @@ import ctypes
 import os
 import shlex
 import shutil
-import statistics
 import subprocess
 import sysconfig
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 from calls import CALLS
 from test_foreign_arrays import computed
+from timing import assert_ratio, limit, ratio_in_turns
 
 import cyconv
 from cyconv import _settings, kernels, optim
@@ -120,30 +119,14 @@ def test_the_probe_sees_each_thread_of_the_team(probe):
 #: Denormal in each dtype; and a number whose square is.
 TINY = {"float32": (1e-40, 3e-21), "float64": (1e-310, 3e-156)}
 ALGORITHMS = ("direct", "im2col", "winograd_f2", "winograd_f4", "depthwise")
-MOST = 1.3
-
-
-def ratio(tiny: Callable[[], Any], usual: Callable[[], Any], calls: int = 15) -> float:
-    """Return the ratio of the medians of calls that take turns; each is prepared by a call that returns it."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(calls):
-        for kept, prepare in zip(times, (tiny, usual), strict=True):
-            function = prepare()
-            start = time.perf_counter()
-            function()
-            kept.append(time.perf_counter() - start)
-    return statistics.median(times[0]) / statistics.median(times[1])
+#: Of the time of usual numbers: what denormals may cost, and what they cost in divisions where that is least.
+MOST, UNFLUSHED = 1.3, 2.4
 
 
 def assert_cheap(tiny: Callable[[], Any], usual: Callable[[], Any]) -> None:
-    """Where denormals cost something, they do so always; what a busy machine does to a ratio passes."""
+    """Where denormals cost something, they do so always; each call is prepared by one that returns it."""
     tiny()(), usual()()
-    found = []
-    for _ in range(8):
-        found.append(ratio(tiny, usual))
-        if found[-1] <= MOST:
-            return
-    pytest.fail(f"denormals cost {min(found):.2f} times as much")
+    assert_ratio(partial(ratio_in_turns, tiny, usual, 15), MOST, UNFLUSHED, "denormals")
 
 
 @pytest.fixture
@@ -188,10 +171,11 @@ def test_a_cost_would_be_noticed():
     (x,) = arrays("float32", (40_000,))
     small, number = x * np.float32(1e-40), np.float32(1.5)
     assert (small != 0).all()
-    if min(ratio(lambda: lambda: small / number, lambda: lambda: x / number) for _ in range(5)) < 1.6:
+    calls = (lambda: lambda: small / number), (lambda: lambda: x / number)
+    if min(ratio_in_turns(*calls, 15) for _ in range(12)) < 1.1 * limit(MOST, UNFLUSHED):
         pytest.skip("denormals cost next to nothing on this processor")
-    with pytest.raises(pytest.fail.Exception, match="denormals cost"):
-        assert_cheap(lambda: lambda: small / number, lambda: lambda: x / number)
+    with pytest.raises(AssertionError, match=r"denormals: .* times as much"):
+        assert_cheap(*calls)
 
 
 def outputs(result: Any) -> list[np.ndarray]:
