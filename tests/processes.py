@@ -11,6 +11,8 @@ import cyconv
 
 #: The folder from which this process has the compiled package, wherever the tests were started.
 INSTALLED = Path(cyconv.__path__[0]).parent
+#: What free-threaded Python warns of at import, which is as it should be.
+TAKES_ITS_LOCK = "ignore:The global interpreter lock:RuntimeWarning"
 
 
 def run_python(
@@ -22,7 +24,7 @@ def run_python(
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with the arguments, the package on its path and ``environment`` added (None: taken out).
 
-    Warnings are errors there, as they are here. A process that hangs ends in ``subprocess.TimeoutExpired``.
+    Warnings are errors there, as they are here, but for one. A process that hangs ends in ``subprocess.TimeoutExpired``.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CYCONV_", "OMP_"))}
     usual = {"PYTHONPATH": str(path) if path else None, "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -32,7 +34,7 @@ def run_python(
         if value is not None:
             inherited[name] = value
     return subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
+        [sys.executable, "-W", "error", "-W", TAKES_ITS_LOCK, *arguments],
         cwd=cwd,
         env=inherited,
         timeout=timeout,
