@@ -24,7 +24,8 @@ def run_python(
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with the arguments, the package on its path and ``environment`` added (None: taken out).
 
-    Warnings are errors there, as they are here, but for one. A process that hangs ends in ``subprocess.TimeoutExpired``.
+    Warnings are errors there, as they are here, but for one. A process that hangs ends in
+    ``subprocess.TimeoutExpired``.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CYCONV_", "OMP_"))}
     usual = {"PYTHONPATH": str(path) if path else None, "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}

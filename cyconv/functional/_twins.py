@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -50,7 +51,7 @@ def gradient_of(function: Callable[..., Any], *example: str) -> Callable[[_Gradi
 
     def complete(gradient: _Gradient) -> _Gradient:
         raises = f"As :func:`{function.__name__}`, and if `grad_output` has another shape or dtype."
-        text = (gradient.__doc__ or "").strip()
+        text = inspect.cleandoc(gradient.__doc__ or "")  # what Python 3.13 keeps; before, it is indented
         for title, body in (
             ("Parameters", _parameters(function, gradient)),
             ("Returns", "tuple of ndarray\n    One gradient for each array argument, in its shape and dtype."),
@@ -58,7 +59,7 @@ def gradient_of(function: Callable[..., Any], *example: str) -> Callable[[_Gradi
             ("Examples", "\n".join([*(f">>> {line}" for line in shown), result])),
         ):
             text = _with_section(text, title, body)
-        gradient.__doc__ = f"\n    {text}\n    "
+        gradient.__doc__ = text
         return gradient
 
     return complete
@@ -76,10 +77,10 @@ def _parameters(function: Callable[..., Any], gradient: Any) -> str:
 
 def _with_section(text: str, title: str, body: str) -> str:
     """Return a docstring with a section that it lacks, before the sections that come behind it."""
-    if f"\n    {title}\n    ---" in text:
+    if f"\n{title}\n---" in text:
         return text
-    section = f"{title}\n{'-' * len(title)}\n{body}".replace("\n", "\n    ")
+    section = f"{title}\n{'-' * len(title)}\n{body}"
     behind = _ORDER[_ORDER.index(title) + 1 :]
-    places = [at for at in (text.find(f"\n\n    {other}\n    ---") for other in behind) if at >= 0]
+    places = [at for at in (text.find(f"\n\n{other}\n---") for other in behind) if at >= 0]
     at = min(places, default=len(text))
-    return f"{text[:at]}\n\n    {section}{text[at:]}"
+    return f"{text[:at]}\n\n{section}{text[at:]}"
