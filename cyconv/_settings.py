@@ -195,13 +195,14 @@ def threads(n: int) -> Iterator[None]:
 
 
 def threads_for(work: float) -> int:
-    """Return the number of threads for ``work`` floating-point operations: 1 where a second one does not pay."""
+    """Return the number of threads for ``work`` floating-point operations: 1 where a second one does not pay.
+
+    Fewer, too, while threads of other libraries keep processors busy; the threads are awake.
+    """
     if work < SERIAL_WORK:
         return 1
     count = get_num_threads()
-    if count > 1:
-        _threads.gather(count)
-    return count
+    return _threads.team(count, work) if count > 1 else count
 
 
 def epoch() -> int:

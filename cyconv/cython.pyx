@@ -56,8 +56,7 @@ cdef inline int team(int threads, double work) noexcept nogil:
     threads = min(threads, most_threads)
     if threads == 1 or work < serial_work:
         return 1
-    meet(threads)
-    return threads
+    return meet(threads, work)
 
 
 # --------------------------------------------------------------------------------------------------------------- status

@@ -1,1 +1,1 @@
-cdef int meet(int threads) noexcept nogil
+cdef int meet(int threads, double work) noexcept nogil
