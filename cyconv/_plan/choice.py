@@ -32,8 +32,8 @@ NEAR_BYTES, WEIGHT_AGAIN = 1 << 20, 4.0
 #: Winograd is half as fast.
 PHASES_BYTES = 3 << 20
 #: Input channels up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 at 512, up to
-#: 1.05e-5 at 2048).
-F4_CHANNELS = 1024
+#: 8.7e-6 at 1600, up to 1.05e-5 at 2048).
+F4_CHANNELS = 1600
 
 
 def _round_up(n: int, to: int) -> int:
@@ -170,7 +170,9 @@ def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> in
             cut = tiling(geometry, m, gradient=True)
             # With a stride in depth each depth meets some of the slices.
             products = groups * images * cut.products((v.input[1], v.input[2])) // v.stride[0]
-            costs[m] = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, PACK_BACK[m])
+            # Tiles of one row have fewer elements for each weight, which is what takes the time, than square ones.
+            pack = PACK_BACK[m] * (m + 2) ** 2 / 9 * math.prod(cut.piece) / cut.weights
+            costs[m] = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, pack)
             terms = math.prod(cut.pieces) * c
             large = any(cut.halved) or cut.weights * terms * k * itemsize > LARGE_WEIGHTS
             costs[m] *= 2 if large and MANY_TILES * cut.elements * terms * itemsize > FAR_BYTES else 1
