@@ -32,8 +32,8 @@ NEAR_BYTES, WEIGHT_AGAIN = 1 << 20, 4.0
 #: Winograd is half as fast.
 PHASES_BYTES = 3 << 20
 #: Input channels up to which the error of F(4, 3) stays within 1e-5: it grows with their root (4e-6 at 512, up to
-#: 1.05e-5 at 2048).
-F4_CHANNELS = 1024
+#: 8.7e-6 at 1600, up to 1.05e-5 at 2048).
+F4_CHANNELS = 1600
 
 
 def _round_up(n: int, to: int) -> int:
@@ -50,6 +50,8 @@ GRADIENT_DIRECT, GRADIENT_TILED = (0.85, 0.78, 1.4), (0.87, 0.8, 3.3)
 #: Fetching and storing one of its sums, from a cache that holds them all and from memory; each block of so many tiles
 #: after the first costs half of it again.
 SUM_CACHED, SUM_FROM_MEMORY, SUM_TILES = 13.0, 18.0, 100
+#: (up to so many bytes of sums a cache is taken to hold, beside all else that a backward pass reads and writes.)
+SUM_BYTES = 12 << 20
 #: Share of the peak that BLAS and the copying of columns reach together.
 BLAS_SHARE = 0.45
 
@@ -170,10 +172,13 @@ def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> in
             cut = tiling(geometry, m, gradient=True)
             # With a stride in depth each depth meets some of the slices.
             products = groups * images * cut.products((v.input[1], v.input[2])) // v.stride[0]
-            costs[m] = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, PACK_BACK[m])
+            # Tiles of one row have fewer elements for each weight, which is what takes the time, than square ones.
+            pack = PACK_BACK[m] * (m + 2) ** 2 / 9 * math.prod(cut.piece) / cut.weights
+            costs[m] = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, pack)
             terms = math.prod(cut.pieces) * c
             large = any(cut.halved) or cut.weights * terms * k * itemsize > LARGE_WEIGHTS
-            costs[m] *= 2 if large and MANY_TILES * cut.elements * terms * itemsize > FAR_BYTES else 1
+            tiles = images * math.prod(cut.dilation) * math.prod(cut.tiles((v.input[1], v.input[2])))
+            costs[m] *= 2 if large and min(MANY_TILES, tiles) * cut.elements * terms * itemsize > FAR_BYTES else 1
     return min(costs, key=lambda m: costs[m])
 
 
@@ -207,7 +212,7 @@ def _tiled_gradient_cost(geometry: AnyConvGeometry, m: int, lanes: int, itemsize
         elements = geometry.batch * v.output[0] * cut.products((v.output[1], v.output[2]))
     sums = cut.weights * pieces * c * k
     transforms = TRANSFORM * elements * (pieces * _round_up(c, lanes) + k)
-    fetched = SUM_CACHED if groups * sums * itemsize <= CACHED_BYTES else SUM_FROM_MEMORY
+    fetched = SUM_CACHED if groups * sums * itemsize <= SUM_BYTES else SUM_FROM_MEMORY
     blocks = max(1, math.ceil(tiles / SUM_TILES))
     share = _gradient_share(GRADIENT_TILED, c, k <= lanes)
     # The 81 elements of a tile at stride 2, of so many channels that a block of tiles leaves all caches.

@@ -37,6 +37,8 @@ INSIDE_PIXELS, INSIDE_CHANNELS = 160, 14
 IN_PLACE_CHANNELS, TASK_BLOCKS = 256, 4
 #: Output pixels of a chunk of the weight gradient, at least, where tasks can be cut in another way.
 CHUNK_PIXELS = 700
+#: The same three where the source pixels are gathered from a grid, which each task does anew and takes longer.
+GRID_CHANNELS, GRID_BLOCKS, GRID_PIXELS = 128, 16, 160
 #: Output pixels of a unit of the weight gradient where the windows are strided: the source rows under them are longer.
 STRIDED_PIXELS = 128
 #: Longer maps have too little padding to ask, unless the dilation is as long.
@@ -516,18 +518,25 @@ def _unit(
 
 
 def _gradient_tasks(
-    groups: int, channel_blocks: int, group_in: int, task_channels: int, least: int, units: int, pixels: int
+    groups: int,
+    channel_blocks: int,
+    group_in: int,
+    task_channels: int,
+    least: int,
+    units: int,
+    pixels: int,
+    from_grid: bool,
 ) -> tuple[int, int, int]:
     """Return (input channels, blocks of output channels, chunks): how a weight gradient is cut into tasks.
 
     Each chunk has sums of its own, which are added up at the end: that is little beside as many products of each."""
-    task_blocks = even(channel_blocks, TASK_BLOCKS)
+    task_blocks = even(channel_blocks, GRID_BLOCKS if from_grid else TASK_BLOCKS)
     wanted = max(1, TASKS // 2)
 
     def tasks() -> int:
         return groups * math.ceil(channel_blocks / task_blocks) * math.ceil(group_in / task_channels)
 
-    chunks = max(1, min(math.ceil(TASKS / tasks()), wanted, units, pixels // CHUNK_PIXELS))
+    chunks = max(1, min(math.ceil(TASKS / tasks()), wanted, units, pixels // (GRID_PIXELS if from_grid else CHUNK_PIXELS)))
     while tasks() * chunks < wanted and task_blocks > 1:
         task_blocks = math.ceil(task_blocks / 2)
     while tasks() * chunks < wanted and task_channels > least:
@@ -553,7 +562,7 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
     # At least 64 sums of each output channel, so that bringing the gradient into order is a small part of a task; more
     # where the source is not copied.
     least = max(8, math.ceil(64 / geometry.taps))
-    most = IN_PLACE_CHANNELS if in_place or skip else BLOCK_BYTES // 4096 // v.kernel[0]
+    most = IN_PLACE_CHANNELS if in_place or skip else GRID_CHANNELS if grid else BLOCK_BYTES // 4096 // v.kernel[0]
     task_channels = even(group_in, max(least, most))
     width = out[3] if grid else source[3]
     row_bytes = task_channels * v.kernel[0] * v.stride[1] * width * target.itemsize
@@ -567,6 +576,7 @@ def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool)
         least,
         math.ceil(images / block_images) * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1]),
         images * out[2] * out[3],
+        grid is not None,
     )
     return images, {
         "dtype": target.dtype,

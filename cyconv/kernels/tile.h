@@ -21,8 +21,10 @@ CYCONV_INLINE VEC NAME(load)(const T *p) { return *(const NAME(uvec) *)p; }
 CYCONV_INLINE void NAME(store)(T *p, VEC v) { *(NAME(uvec) *)p = v; }
 
 /* rows = row_pairs x columns scalars: `columns` at distance `step` from each other, and the same again at distance
- * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). `far`: ask for later weights, and for the
- * scalars `ahead` behind those of each step, which a later tile will read. Constants after inlining. */
+ * `second` when row_pairs is 2 (two rows of a narrow map make one full tile). `far`: ask for the scalars `ahead` behind
+ * those of each step, which a later tile will read. 1: they lie side by side; and for later weights. 2: each lies in a row
+ * of its own, along which the steps go: the rows take turns, and each line of them is asked for once, by one of 16 steps.
+ * (Asked for all at once between two tiles, they would keep the next one waiting.) Constants after inlining. */
 CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int vectors, const int far, const T *a,
                                    ptrdiff_t step, ptrdiff_t second, const int32_t *table, ptrdiff_t n, const T *b,
                                    ptrdiff_t ldb, const T *init, ptrdiff_t ldi, T *out, ptrdiff_t ldo,
@@ -38,7 +40,12 @@ CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int 
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++)
             w[j] = NAME(load)(b + j * LANES);
-        if (far) {
+        if (far == 2) {
+            const int turn = (int)sizeof(T) / 4;
+            CYCONV_UNROLL
+            for (int i = 0; i < turn; i++)
+                __builtin_prefetch(q + ahead + ((t * turn + i) & 15) * step, 0, 2);
+        } else if (far) {
             CYCONV_UNROLL
             for (int i = 0; i < columns * (int)sizeof(T); i += 64)
                 __builtin_prefetch((const char *)(q + ahead) + i);
@@ -573,8 +580,6 @@ static __attribute__((noinline, unused)) T NAME(burn)(ptrdiff_t n, T factor)
 #undef PIXEL_ARGUMENTS
 #undef FUNCTION
 #undef ENTRY
-#undef TILE_HALF
-#undef TILE_WHOLE
 #undef FMA_CHAINS
 #undef NAME
 #undef LANES

@@ -11,6 +11,13 @@
 #define GRID_ROWS(columns, vectors) ((columns) == 3 && (vectors) == 1 ? 3 : 0)
 #endif
 
+/* Ask for memory that will be read some time from now: into the second-level cache. */
+CYCONV_INLINE void fetch_later(const void *p, ptrdiff_t bytes)
+{
+    for (ptrdiff_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)p + i, 0, 2);
+}
+
 #define T float
 #define SUFFIX f32
 #include "weight_gradient_tile.h"

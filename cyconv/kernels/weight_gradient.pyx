@@ -25,7 +25,6 @@ from cyconv.kernels.simd cimport (
     LANES_f64,
     add_pixels,
     cold,
-    fetch,
     flush_denormals,
     lanes,
     real,
@@ -46,12 +45,13 @@ from cyconv.kernels.source cimport (
 
 cdef extern from "weight_gradient.h" nogil:
     int GRID_ROWS(index columns, int vectors) noexcept
+    void fetch_later(const void* p, index nbytes) noexcept
     void gradient_tile_f32(int rows, int columns, int vectors, const float* a, index step, index second,
                            const int32_t* table, index n, const float* b, index ldb, const float* init, index ldi,
-                           float* out, index ldo, index out_second) noexcept
+                           float* out, index ldo, index out_second, index ahead) noexcept
     void gradient_tile_f64(int rows, int columns, int vectors, const double* a, index step, index second,
                            const int32_t* table, index n, const double* b, index ldb, const double* init, index ldi,
-                           double* out, index ldo, index out_second) noexcept
+                           double* out, index ldo, index out_second, index ahead) noexcept
 
 
 # Elements of the longest vector.
@@ -388,7 +388,7 @@ cdef void run_unit(const Shape* s, const Unit* u, const Unit* then, const int32_
     ``fresh``: there are no sums to add to."""
     cdef index width = lanes(origin), out_channel = group * s.group_out + 2 * block * width
     cdef index ld = block_channels(s, block) * width, have = min(ld, s.group_out - 2 * block * width)
-    cdef index area = u.rows * u.columns, pixels = u.images * area, i, begin, end
+    cdef index area = u.rows * u.columns, pixels = u.images * area, i, begin, end, ahead = 0
     cdef index next_channel = group * s.group_out + 2 * next_block * width
     cdef index next_have = min(2 * width, s.group_out - 2 * next_block * width)
     cdef real* to = sums + first * s.taps * ld
@@ -402,6 +402,8 @@ cdef void run_unit(const Shape* s, const Unit* u, const Unit* then, const int32_
         inside_taps(s, u, table, reach, pieces, piece_count, gradient, origin, ld, to, channels)
     else:
         begin = 0
+        if source_ahead and not s.source.packed:
+            ahead = (then.image - u.image) * s.image_step + inside_image(s, then) - inside_image(s, u)
         for i in range(piece_count):
             p = &pieces[i]
             if p.out >= channels * s.taps:
@@ -409,13 +411,11 @@ cdef void run_unit(const Shape* s, const Unit* u, const Unit* then, const int32_
             tile(p.rows, piece_columns(s, p, channels), <int>(ld // width), origin + p.offset, s.step, p.second, table,
                  pixels, <const real*>gradient, ld,
                  <const real*>zeros if fresh else <const real*>(to + p.out * ld), 0 if fresh else s.out_step * ld,
-                 to + p.out * ld, s.out_step * ld, p.out_second * ld)
+                 to + p.out * ld, s.out_step * ld, p.out_second * ld, ahead)
             end = (i + 1) * next_have // piece_count
             if end > begin:
                 fetch_gradient(s, then, grad_out, next_channel + begin, end - begin)
                 begin = end
-            if source_ahead and not s.source.packed:
-                fetch_source(s, u, then, origin + p.offset, piece_columns(s, p, channels))
     if with_bias:
         add_pixels(gradient, pixels, ld, sums + (s.lines - 1) * ld)
 
@@ -429,21 +429,9 @@ cdef void fetch_gradient(const Shape* s, const Unit* u, const real* grad_out, in
     for i in range(u.images):
         image = u.image + i
         for k in range(channel, channel + channels):
-            fetch(grad_out + ((image // s.out_depth * s.out_channels + k) * s.out_depth + image % s.out_depth) * area
-                  + u.row * s.out_width + u.column, u.rows * u.columns * <index>sizeof(real))
-
-
-cdef void fetch_source(const Shape* s, const Unit* u, const Unit* then, const real* origin,
-                       index channels) noexcept nogil:
-    """Fetch some channels of the next unit of a source that is read where it lies; ``origin``: of this one."""
-    cdef index i, c
-    if s.source.channels_last or s.out_depth > 1:
-        return
-    origin += (then.image - u.image) * s.image_step + inside_image(s, then) - inside_image(s, u)
-    for i in range(then.images):
-        for c in range(channels):
-            fetch(origin + i * s.image_step + c * s.source.plane,
-                  ((then.rows - 1) * s.step_row * s.source.pitch + then.columns * s.step_column) * <index>sizeof(real))
+            fetch_later(grad_out + u.row * s.out_width + u.column
+                        + ((image // s.out_depth * s.out_channels + k) * s.out_depth + image % s.out_depth) * area,
+                        u.rows * u.columns * <index>sizeof(real))
 
 
 cdef void inside_taps(const Shape* s, const Unit* u, const int32_t* table, const Reach* reach, const Piece* pieces,
@@ -483,7 +471,7 @@ cdef void inside_taps(const Shape* s, const Unit* u, const int32_t* table, const
                 r = p.out + i * s.kernel_columns + j
                 tile(1, piece_columns(s, p, channels), <int>(ld // lanes(origin)), part, s.step, 0, table + j * size,
                      (bottom - top) * wide, <const real*>line + (top - u.row) * wide * ld, ld,
-                     <const real*>(to + r * ld), s.out_step * ld, to + r * ld, s.out_step * ld, 0)
+                     <const real*>(to + r * ld), s.out_step * ld, to + r * ld, s.out_step * ld, 0, 0)
 
 
 cdef inline int piece_columns(const Shape* s, const Piece* p, index channels) noexcept nogil:
@@ -517,12 +505,15 @@ cdef void gather_gradient(const Shape* s, const real* grad_out, real* to, index 
 
 cdef inline void tile(int rows, int columns, int vectors, const real* a, index step, index second,
                       const int32_t* table, index n, const real* b, index ldb, const real* init, index ldi, real* out,
-                      index ldo, index out_second) noexcept nogil:
-    """The register tile, of two rows of scalars or of those of a whole kernel."""
+                      index ldo, index out_second, index ahead) noexcept nogil:
+    """The register tile, of two rows of scalars or of those of a whole kernel; ``ahead``: from the scalars to those
+    that are fetched meanwhile."""
     if real is float:
-        gradient_tile_f32(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
+        gradient_tile_f32(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second,
+                          ahead)
     else:
-        gradient_tile_f64(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second)
+        gradient_tile_f64(rows, columns, vectors, a, step, second, table, n, b, ldb, init, ldi, out, ldo, out_second,
+                          ahead)
 
 
 cdef void write_block(const Shape* s, real* sums, index sums_size, real* grad_weight, real* grad_bias,
