@@ -21,6 +21,7 @@ cnp.import_array()
 ctypedef Py_ssize_t index
 
 DEF TURNED = 64
+DEF ROOM = 64  # for a vector more
 
 cdef extern from "softmax.h" nogil:
     float row_exp_f32(float* y, const float* x, index n, float* top) noexcept
@@ -35,6 +36,10 @@ cdef extern from "softmax.h" nogil:
                         double* sum) noexcept
     void column_scale_f32(float* y, index classes, index stride, index samples, const float* factor) noexcept
     void column_scale_f64(double* y, index classes, index stride, index samples, const double* factor) noexcept
+    void short_backward_f32(int logarithm, float* dx, const float* dy, const float* y, index classes, index samples,
+                            float* wide) noexcept
+    void short_backward_f64(int logarithm, double* dx, const double* dy, const double* y, index classes,
+                            index samples, double* wide) noexcept
     void column_softmax_f32(int logarithm, float* y, const float* x, index classes, index stride,
                             index samples) noexcept
     void column_softmax_f64(int logarithm, double* y, const double* x, index classes, index stride,
@@ -224,18 +229,16 @@ cdef void backward_block(const Shape* s, real* dx, const real* dy, const real* y
                          index i) noexcept nogil:
     cdef Block b = block_at(s, i)
     cdef index k, n, at
-    cdef real turned[FEW_CLASSES * TURNED]
-    cdef real turned_y[FEW_CLASSES * TURNED]
+    cdef real wide[FEW_CLASSES * TURNED + ROOM]
     cdef uint64_t mode = flush_denormals()
-    # Without a logarithm there is too little arithmetic to pay for three transposes.
-    if logarithm and few_classes(s):
+    if few_classes(s):
         for k in range(0, b.samples, TURNED):
             n = min(<index>TURNED, b.samples - k)
             at = b.start + k * s.classes
-            transpose(dy + at, s.classes, n, s.classes, turned, TURNED)
-            transpose(y + at, s.classes, n, s.classes, turned_y, TURNED)
-            columns_backward(s, turned, <const real*>turned, <const real*>turned_y, logarithm, TURNED, n)
-            transpose(<const real*>turned, TURNED, s.classes, n, dx + at, s.classes)
+            if real is float:
+                short_backward_f32(logarithm, dx + at, dy + at, y + at, s.classes, n, wide)
+            else:
+                short_backward_f64(logarithm, dx + at, dy + at, y + at, s.classes, n, wide)
     elif s.inner == 1:
         for k in range(b.samples):
             at = b.start + k * s.classes

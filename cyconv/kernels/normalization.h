@@ -314,7 +314,8 @@ KERNEL NAME(column_moments)(double *mean, double *square, double count, const T 
 {
     T *center = scratch, *sum = scratch + n, *squares = scratch + 2 * n;
     const T whole = (T)(1 / (double)rows);
-    const double total = count + (double)rows, part = (double)rows, share = part / total, factor = count * share;
+    const double total = count + (double)rows, share = (double)rows / total, factor = count * share;
+    const double each = 1 / (double)rows; /* divisions, two of each column, would take as long as the sums */
     memset(sum, 0, n * sizeof(T));
     memset(squares, 0, n * sizeof(T));
     for (ptrdiff_t r = 0; r < rows; r += 8)
@@ -326,10 +327,10 @@ KERNEL NAME(column_moments)(double *mean, double *square, double count, const T 
     for (ptrdiff_t r = 0; r < rows; r += 8)
         NAME(column_squares)(sum, squares, center, x + r * width, rows - r < 8 ? rows - r : 8, width, n);
     for (ptrdiff_t j = 0; j < n; j++) {
-        double missing = sum[j], difference = center[j] + missing / part;
+        double missing = sum[j], difference = center[j] + missing * each;
         difference = count == 0 ? difference : difference - mean[j];
         mean[j] = count == 0 ? difference : mean[j] + difference * share;
-        square[j] = (count == 0 ? 0 : square[j]) + (squares[j] - missing * missing / part) +
+        square[j] = (count == 0 ? 0 : square[j]) + (squares[j] - missing * missing * each) +
                     difference * difference * factor;
     }
 }

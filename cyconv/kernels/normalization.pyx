@@ -14,7 +14,7 @@ Functions that are written for both types take a pointer `typed` that is never f
 """
 
 from cython.parallel cimport prange
-from libc.math cimport INFINITY, NAN, sqrt
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
@@ -333,7 +333,7 @@ cdef void set_from_stretches(const Job* j, real* typed, index set, double* found
 cdef void whole_block(const Job* j, real* typed, index block, double* found, real* scratch) noexcept nogil:
     """Statistics of a block in columns, then the block itself."""
     cdef const Shape* s = &j.s
-    cdef index k
+    cdef index k, pieces = pieces_of(s) // s.outer
     cdef uint64_t mode = flush_denormals()
     if j.dy != NULL:
         for k in range(s.groups):
@@ -344,7 +344,9 @@ cdef void whole_block(const Job* j, real* typed, index block, double* found, rea
     for k in range(s.groups):
         tabulate(j, typed, block, k)
     if j.out != NULL:
-        apply_rows(j, typed, block, 0, s.rows)
+        # From the last piece to the first: a cache holds what was read last.
+        for k in range(pieces - 1, -1, -1):
+            apply_piece(j, typed, block * pieces + k)
     restore_denormals(mode)
 
 
@@ -396,7 +398,7 @@ cdef void one_slab(const Job* j, real* typed, index first, index end, double* fo
             for k in range((c - first) * s.space, (c - first + 1) * s.space):
                 j.sums[2 * c] += found[k]
                 j.sums[2 * c + 1] += found[n + k]
-    if j.dy != NULL and out != NULL:
+    if j.dy != NULL:
         for c in range(first, end):
             tabulate(j, typed, 0, c)
         spread(j, typed, first, end, TABLES, tables)
@@ -458,7 +460,8 @@ cdef int run_blocks(Job* job, real* typed, int threads) except -1:
     cdef index parts = s.parts if s.last else t.parts
     cdef index units = s.outer if s.last else s.outer * s.groups  # that may be fused
     cdef index unit = (s.block if s.last else s.block // s.groups) * sizeof(real) * (1 if j.dy == NULL else 2)
-    cdef bint fused = sums and unit <= CACHED and (units >= 8 or unit * units <= CACHED)
+    # Few units: where all is in a cache, and each thread has one. Either way adds up the same parts in the same order.
+    cdef bint fused = sums and unit <= CACHED and (units >= 8 or unit * units <= CACHED and units >= threads)
     cdef index each = 2 * s.width * parts if s.last else 3 * parts
     cdef Workspace tables = take(TABLES * s.outer * s.pitch * sizeof(real))
     cdef Workspace found = take((units * each if fused else sets * each) * sizeof(double))
@@ -487,9 +490,9 @@ cdef int run_blocks(Job* job, real* typed, int threads) except -1:
                         gather_block(&j, i, partial + i * each)
                     else:
                         gather_set(&j, i, parts, partial + i * each)
+            for i in range(s.outer * s.groups):
+                tabulate(&j, typed, i // s.groups, i % s.groups)
             if j.out != NULL:
-                for i in range(s.outer * s.groups):
-                    tabulate(&j, typed, i // s.groups, i % s.groups)
                 for i in prange(pieces, schedule="static", num_threads=threads):
                     one_piece(&j, typed, i)
     return 0
@@ -497,21 +500,11 @@ cdef int run_blocks(Job* job, real* typed, int threads) except -1:
 
 cdef void finish(const Job* j, real* typed, dweight, dbias) noexcept:
     """Gradients of weight and bias, in the type of x, from the sums of all blocks."""
-    cdef const Shape* s = &j.s
-    cdef index o, g, c
-    cdef double r, away
-    cdef double* total
-    for o in range(s.outer):
-        for g in range(s.groups):
-            r = 1 / sqrt(j.variance[o * s.groups + g] + j.eps)
-            away = j.mean[o * s.groups + g] - <double>(<real>j.mean[o * s.groups + g])
-            for c in range(g * s.members, (g + 1) * s.members):
-                total = j.sums + 2 * (o * s.channels + c)
-                total[1] = (total[1] - away * total[0]) * r
-                if o:
-                    j.sums[2 * c] += total[0]
-                    j.sums[2 * c + 1] += total[1]
-    for c in range(s.channels):
+    cdef index size = 2 * j.s.channels, o, c
+    for o in range(1, j.s.outer):
+        for c in range(size):
+            j.sums[c] += j.sums[o * size + c]
+    for c in range(j.s.channels):
         if dweight is not None:
             (<real*>cnp.PyArray_DATA(dweight))[c] = <real>j.sums[2 * c + 1]
         if dbias is not None:

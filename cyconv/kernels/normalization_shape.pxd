@@ -7,7 +7,8 @@ cdef enum:
     CHUNK_BYTES = 1 << 14  # of which one sum is taken: the second pass over it finds it in the first-level cache
     PART_CHUNKS = 16  # chunks that follow each other in one task
     FEW_ROWS = 32  # a chunk of columns has at least so many rows, as each chunk costs a merge for every column
-    MANY_PARTS = 64  # of columns at most: each has sums of its own for all of them
+    MANY_PARTS = 64  # of columns at most: each has sums of its own for all of them, which are gathered one by one;
+    MANY_ROWS = 128  # so each has so many rows, at least
     FULL_ROW = 256  # elements: shorter rows of columns are folded
 
 
@@ -59,7 +60,7 @@ cdef inline Shape lay_out(index outer, index samples, index channels, index spac
     s.rows, s.rest = s.block // s.width, s.block % s.width
     s.chunk_rows = max(<index>FEW_ROWS, CHUNK_BYTES // (s.width * itemsize) // 8 * 8)
     s.chunks = (s.rows + s.chunk_rows - 1) // s.chunk_rows
-    s.part_chunks = max(<index>1, (s.chunks + MANY_PARTS - 1) // MANY_PARTS)
+    s.part_chunks = max((MANY_ROWS + s.chunk_rows - 1) // s.chunk_rows, (s.chunks + MANY_PARTS - 1) // MANY_PARTS)
     s.parts = (s.chunks + s.part_chunks - 1) // s.part_chunks
     s.pitch = s.width if last else channels
     return s

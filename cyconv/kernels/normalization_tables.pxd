@@ -21,7 +21,7 @@ cdef inline void tabulate_forward(const Job* j, real* typed, index block, index 
     before anything is multiplied.
     """
     cdef const Shape* s = &j.s
-    cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
+    cdef index size = s.outer * s.pitch, first = group * s.members, fold = s.fold if s.last else 1, c, f, at
     cdef real* table = <real*>j.tables + block * s.pitch
     cdef double mean = j.mean[block * s.groups + group], r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
     cdef double scale, shift
@@ -29,7 +29,7 @@ cdef inline void tabulate_forward(const Job* j, real* typed, index block, index 
     for c in range(first, first + s.members):
         scale = r if j.weight == NULL else r * (<const real*>j.weight)[c]
         shift = (0 if j.bias == NULL else (<const real*>j.bias)[c]) - (mean - <double>center) * scale
-        for f in range(s.pitch // s.channels):
+        for f in range(fold):
             at = f * s.channels + c - head
             if at < 0:
                 at += s.width
@@ -41,16 +41,20 @@ cdef inline void tabulate(const Job* j, real* typed, index block, index group) n
     that of dy weight (x - mean) over them, and r = 1 / sqrt(variance + eps),
 
         dx = r (dy weight - P / n - (x - mean) r^2 Q / n) = scale dy + b (x - center) + c.
+
+    Forward's part has been there for the sums, unless it must be turned. The sums become those of dy and of
+    dy (x - mean) r, the gradients of bias and weight.
     """
     cdef const Shape* s = &j.s
-    cdef index size = s.outer * s.pitch, first = group * s.members, c, f, at
+    cdef index size = s.outer * s.pitch, first = group * s.members, fold = s.fold if s.last else 1, c, f, at
     cdef real* table = <real*>j.tables + block * s.pitch
     cdef double mean = j.mean[block * s.groups + group], weight, n = <double>(s.samples * s.space * s.members)
     cdef double r = 1 / sqrt(j.variance[block * s.groups + group] + j.eps)
     cdef double away = mean - <double>(<real>mean), p = 0, q = 0, b = 0, shift = 0
     cdef index head = head_of(j, block, sizeof(real)) if s.last else 0
-    cdef const double* sums = j.sums + 2 * block * s.channels if j.sums != NULL else NULL
-    tabulate_forward(j, typed, block, group, head)
+    cdef double* sums = j.sums + 2 * block * s.channels if j.sums != NULL else NULL
+    if j.dy == NULL or sums == NULL or head:
+        tabulate_forward(j, typed, block, group, head)
     if j.dy == NULL:
         return
     if sums != NULL and not j.given:
@@ -61,7 +65,9 @@ cdef inline void tabulate(const Job* j, real* typed, index block, index group) n
         b = -r * r * r * q / n
         shift = -r * p / n - b * away
     for c in range(first, first + s.members):
-        for f in range(s.pitch // s.channels):
+        if sums != NULL:
+            sums[2 * c + 1] = (sums[2 * c + 1] - away * sums[2 * c]) * r
+        for f in range(fold):
             at = f * s.channels + c - head
             if at < 0:
                 at += s.width

@@ -109,6 +109,48 @@ static __attribute__((noinline, unused)) void NAME(join_lines)(T *out, const T *
     }
 }
 
+/* Elements first, first + 2, ... of a and b behind each other. */
+CYCONV_INLINE VEC NAME(every_other)(VEC a, VEC b, const int first)
+{
+#if defined(__clang__)
+    VEC v;
+    for (int i = 0; i < LANES; i++)
+        v[i] = 2 * i + first < LANES ? a[2 * i + first] : b[2 * i + first - LANES];
+    return v;
+#else
+    typedef BITS places __attribute__((vector_size(CYCONV_VECTOR_BYTES)));
+    places place;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        place[i] = 2 * i + first;
+    return __builtin_shuffle(a, b, place);
+#endif
+}
+
+/* out[q] = factor * sum over k < rows of weight[k] * (row[k][2 q] + row[k][2 q + 1]), for q < n, n >= LANES: the last vector
+ * may overlap the one before. */
+CYCONV_INLINE void NAME(halve_few)(const ptrdiff_t rows, T *out, const T *const *row, const T *weight, T factor,
+                                   ptrdiff_t n)
+{
+    for (ptrdiff_t q = 0; q < n; q += LANES) {
+        q = q + LANES <= n ? q : n - LANES;
+        VEC a = {0}, b = {0};
+        for (ptrdiff_t k = 0; k < rows; k++) {
+            a += NAME(load)(row[k] + 2 * q) * weight[k];
+            b += NAME(load)(row[k] + 2 * q + LANES) * weight[k];
+        }
+        NAME(store)(out + q, (NAME(every_other)(a, b, 0) + NAME(every_other)(a, b, 1)) * factor);
+    }
+}
+static __attribute__((noinline, unused)) void NAME(halve_lines)(T *out, const T *const *row, const T *weight,
+                                                                ptrdiff_t rows, T factor, ptrdiff_t n)
+{
+    if (rows == 2)
+        NAME(halve_few)(2, out, row, weight, factor, n);
+    else
+        NAME(halve_few)(rows, out, row, weight, factor, n);
+}
+
 /* Channels-last: out[q] = sum over t < count[q] of weight[q][t] * x[place[q][t]], where each is a pixel of n channels;
  * tables have `taps` columns. */
 CYCONV_INLINE void NAME(join_pixel_row_of)(const int fixed, T *out, const T *out_end, const T *x, const T *x_end,

@@ -31,6 +31,10 @@ cdef extern from "resize.h" nogil:
                         index n) noexcept
     void join_lines_f64(double* out, const double* out_end, const double* const* row, const double* weight, index rows,
                         index n) noexcept
+    void halve_lines_f32(float* out, const float* const* row, const float* weight, index rows, float factor,
+                         index n) noexcept
+    void halve_lines_f64(double* out, const double* const* row, const double* weight, index rows, double factor,
+                         index n) noexcept
     void join_pixel_row_f32(float* out, const float* out_end, const float* x, const float* x_end, index pixels,
                             const int32_t* count, const int32_t* place, const float* weight, index taps, int even,
                             index n) noexcept
@@ -82,6 +86,8 @@ cdef struct Axis:
     bint same    # every output is the input of its place
     bint moves   # every output is one input, as it is
     bint even    # every output has `taps` inputs
+    bint halves  # every output has two inputs of its own, all with the weight `factor`
+    double factor
     index reach  # between the first and the last input of an output, both included
     const int32_t* count
     const int32_t* place
@@ -107,7 +113,7 @@ cdef struct Call:
     index task_lines, total_lines
     bint at_once      # channels-last pixels are joined along all axes in one go
     bint along_first
-    index ring_depth, ring_rows, pitch  # slots of the ring, elements of one
+    index ring_depth, ring_rows, pitch  # slots of the ring, powers of two; elements of one
 
 
 cdef class Resize:
@@ -139,6 +145,9 @@ cdef class Resize:
             axis.moves = axis.even and axis.taps == 1 and bool((weight == 1).all())
             axis.same = axis.moves and axis.inputs == axis.outputs and all(
                 axis.place[q] == q for q in range(axis.outputs))
+            axis.halves = axis.even and axis.taps == 2 and axis.inputs == 2 * axis.outputs and all(
+                axis.place[q] == q for q in range(axis.inputs)) and bool((weight == weight.flat[0]).all())
+            axis.factor = weight.flat[0] if axis.halves else 0
             axis.reach = int((place.max(1) - place.min(1)).max()) + 1
         self.picks.possible = picks is not None
         if picks is not None:
@@ -158,6 +167,14 @@ cdef class Resize:
         else:
             resize[double](self, <double*>cnp.PyArray_DATA(out), <const double*>cnp.PyArray_DATA(x), images, channels,
                            last, threads)
+
+
+cdef inline index power_of_two(index n) noexcept nogil:
+    """The first that is not below n: a division for each line would be felt."""
+    cdef index power = 1
+    while power < n:
+        power *= 2
+    return power
 
 
 cdef int resize(Resize r, real* out, const real* x, index images, index channels, bint last, int threads) except -1:
@@ -181,8 +198,8 @@ cdef int resize(Resize r, real* out, const real* x, index images, index channels
     tasks = (c.total_lines + c.task_lines - 1) // c.task_lines
     c.at_once = (last and r.axes[0].even and r.axes[1].even and r.axes[2].even and r.axes[2].taps == 2
                  and r.axes[0].taps * r.axes[1].taps in (1, 2, 4))
-    c.ring_depth = min(r.axes[0].reach, r.axes[0].inputs)
-    c.ring_rows = min(r.axes[1].reach, r.axes[1].inputs)
+    c.ring_depth = power_of_two(min(r.axes[0].reach, r.axes[0].inputs))
+    c.ring_rows = power_of_two(min(r.axes[1].reach, r.axes[1].inputs))
     # Behind each line of the ring, and of the buffers, room for vectors that cross its end.
     c.pitch = (max(c.line_in, c.line_out) + 3 * vector) // vector * vector
     c.along_first = (not c.at_once and not r.axes[2].same and r.axes[1].outputs > r.axes[1].inputs
@@ -297,15 +314,20 @@ cdef void joined_lines(Resize r, const Call* c, real* out, const real* x, const 
     cdef const real* out_end = out + end * c.line_out
     cdef const real* depth_weight = <const real*>depth.weight
     cdef const real* height_weight = <const real*>height.weight
-    cdef index i, plane, o, p, a, b, d, h, slot, source, many
+    cdef index i, a, b, d, h, slot, source, many
+    cdef index plane = first // c.lines, o = first % c.lines // height.outputs, p = first % height.outputs - 1
     cdef real factor
     cdef real* to
     for i in range(c.ring_depth * c.ring_rows):
         tags[i] = -1
     for i in range(first, end):
-        plane = i // c.lines
-        o = i % c.lines // height.outputs
-        p = i % height.outputs
+        p += 1
+        if p == height.outputs:
+            p = 0
+            o += 1
+            if o == depth.outputs:
+                o = 0
+                plane += 1
         to = out + i * c.line_out
         many = 0
         for a in range(depth.count[o]):
@@ -316,7 +338,7 @@ cdef void joined_lines(Resize r, const Call* c, real* out, const real* x, const 
                 source = (plane * depth.inputs + d) * height.inputs + h
                 weights[many] = factor * height_weight[p * height.taps + b]
                 if c.along_first:
-                    slot = d % c.ring_depth * c.ring_rows + h % c.ring_rows
+                    slot = (d & (c.ring_depth - 1)) * c.ring_rows + (h & (c.ring_rows - 1))
                     if tags[slot] != source:
                         along(r, c, memory + slot * c.pitch, <const real*>(memory + (slot + 1) * c.pitch),
                               x + source * c.line_in, x_end, spare)
@@ -331,6 +353,8 @@ cdef void joined_lines(Resize r, const Call* c, real* out, const real* x, const 
             memset(to, 0, c.line_out * sizeof(real))
         elif c.along_first or r.axes[2].same:
             across(to, out_end, lines, weights, many, c.line_out)
+        elif r.axes[2].halves and not c.last and c.line_out >= 64 // <index>sizeof(real):  # all lanes of any processor
+            halve(to, lines, weights, many, <real>r.axes[2].factor, c.line_out)
         else:
             across(memory, <const real*>spare, lines, weights, many, c.line_in)
             along(r, c, to, out_end, <const real*>memory, <const real*>spare, spare)
@@ -345,6 +369,14 @@ cdef inline void pixels_at_once(Resize r, const Call* c, real* out, const real* 
     else:
         join_pixels_f64(out, out_end, lines, weights, many, x_end, a.outputs, a.place, <const double*>a.weight, a.taps,
                         c.channels)
+
+
+cdef inline void halve(real* out, const real** lines, const real* weights, index many, real factor,
+                        index n) noexcept nogil:
+    if real is float:
+        halve_lines_f32(out, lines, weights, many, factor, n)
+    else:
+        halve_lines_f64(out, lines, weights, many, factor, n)
 
 
 cdef inline void across(real* out, const real* out_end, const real** lines, const real* weights, index many,

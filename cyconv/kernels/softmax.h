@@ -125,6 +125,113 @@ static __attribute__((noinline, unused)) void NAME(row_shift)(T *restrict y, con
         y[i] = (x[i] - top) - logarithm;
 }
 
+/* Short rows: a few classes side by side. The rows of LANES samples become vectors, which are folded together: what is left
+ * of each sample is a lane of one vector. What a sample's classes have in common is spread to as many numbers again; so all
+ * else goes over the numbers as they lie, whatever sample they belong to. */
+
+/* Of two vectors with a group of 2 `half` lanes for each sample: the lower half of each group, or the `upper`, those of a
+ * and b in turn. */
+CYCONV_INLINE VEC NAME(halves_of)(VEC a, VEC b, const int half, const int upper)
+{
+    IVEC place;
+    CYCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        place[i] = i / (2 * half) * 2 * half + i % half + upper * half + (i / half % 2 ? LANES : 0);
+#if defined(__clang__)
+    VEC turned;
+    for (int i = 0; i < LANES; i++)
+        turned[i] = place[i] < LANES ? a[place[i]] : b[place[i] - LANES];
+    return turned;
+#else
+    return __builtin_shuffle(a, b, place);
+#endif
+}
+
+CYCONV_INLINE void NAME(fold_rows)(VEC *v, const int half)
+{
+    CYCONV_UNROLL
+    for (int i = 0; i < half; i++)
+        v[i] = NAME(halves_of)(v[i], v[i + half], half, 0) + NAME(halves_of)(v[i], v[i + half], half, 1);
+}
+
+/* Lane k is the sum of row k, or of its products with the row of z unless that is NULL. */
+CYCONV_INLINE VEC NAME(row_sums)(const T *x, const T *z, ptrdiff_t classes, const int rows)
+{
+    VEC v[LANES] = {{0}};
+    ptrdiff_t c = 0;
+    for (; c + LANES <= classes; c += LANES) {
+        CYCONV_UNROLL
+        for (int i = 0; i < rows; i++) {
+            VEC w = NAME(load)(x + i * classes + c);
+            v[i] += z ? w * NAME(load)(z + i * classes + c) : w;
+        }
+    }
+    if (c < classes) {
+        CYCONV_UNROLL
+        for (int i = 0; i < rows; i++) {
+            VEC w = NAME(load_part)(x + i * classes + c, classes - c);
+            v[i] += z ? w * NAME(load_part)(z + i * classes + c, classes - c) : w;
+        }
+    }
+    if (LANES > 8)
+        NAME(fold_rows)(v, 8);
+    if (LANES > 4)
+        NAME(fold_rows)(v, 4);
+    if (LANES > 2)
+        NAME(fold_rows)(v, 2);
+    NAME(fold_rows)(v, 1);
+    return v[0];
+}
+
+/* wide = what row_sums gives for each sample, as many times as there are classes; with room for a vector behind it. */
+CYCONV_INLINE void NAME(spread_sums)(T *wide, const T *x, const T *z, ptrdiff_t classes, ptrdiff_t samples)
+{
+    T found[LANES];
+    for (ptrdiff_t k = 0, many; k < samples; k += many) {
+        many = samples - k < LANES ? 1 : LANES;
+        NAME(store)(found, many == 1 ? NAME(row_sums)(x + k * classes, z ? z + k * classes : NULL, classes, 1)
+                                     : NAME(row_sums)(x + k * classes, z ? z + k * classes : NULL, classes, LANES));
+        for (ptrdiff_t i = 0; i < many; i++)
+            for (ptrdiff_t c = 0; c < classes; c += LANES)
+                NAME(store)(wide + (k + i) * classes + c, (VEC){0} + found[i]);
+    }
+}
+
+/* For all i < n, a whole or a part vector at a time. */
+#define OVER_NUMBERS(VALUE)                                                                                             \
+    {                                                                                                                   \
+        ptrdiff_t i = 0;                                                                                                \
+        for (; i + LANES <= n; i += LANES)                                                                              \
+            NAME(store)(dx + i, VALUE(WHOLE));                                                                          \
+        if (i < n)                                                                                                      \
+            NAME(store_part)(dx + i, VALUE(PART), n - i);                                                               \
+    }
+#define WHOLE(p) NAME(load)((p) + i)
+#define PART(p) NAME(load_part)((p) + i, n - i)
+
+/* dx = y (dy - sum of y dy), or for logarithms dy - exp(y) sum of dy; wide: room for as many numbers, and one vector. */
+static __attribute__((noinline, unused)) void NAME(short_backward)(const int logarithm, T *restrict dx,
+                                                                   const T *restrict dy, const T *restrict y,
+                                                                   ptrdiff_t classes, ptrdiff_t samples,
+                                                                   T *restrict wide)
+{
+    const ptrdiff_t n = samples * classes;
+    if (logarithm) {
+        NAME(spread_sums)(wide, dy, NULL, classes, samples);
+#define VALUE(LOAD) (LOAD(dy) - NAME(exp_vec)(LOAD(y)) * LOAD(wide))
+        OVER_NUMBERS(VALUE)
+#undef VALUE
+        return;
+    }
+    NAME(spread_sums)(wide, dy, y, classes, samples);
+#define VALUE(LOAD) (LOAD(y) * (LOAD(dy) - LOAD(wide)))
+    OVER_NUMBERS(VALUE)
+#undef VALUE
+}
+#undef OVER_NUMBERS
+#undef WHOLE
+#undef PART
+
 /* Columns are worked on in strips of this many vectors: so much of each class is read in one go, and what a strip of all
  * classes reads stays in the cache for the passes that follow. */
 #define STRIP 4
