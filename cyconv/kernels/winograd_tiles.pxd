@@ -3,7 +3,7 @@
 from libc.string cimport memset
 
 from cyconv.kernels._kernel cimport Edges, four, set_edges, three, two
-from cyconv.kernels.simd cimport cold, copy_row, fetch, lanes, real, transpose
+from cyconv.kernels.simd cimport cold, copy_row, fetch, fetch_near, lanes, real, transpose
 from cyconv.kernels.source cimport index, place
 
 cdef extern from "winograd.h" nogil:
@@ -68,6 +68,48 @@ cdef struct Shape:
     index images  # one for each depth of the output
     Edges edges
     bint swapped  # weights lie as [reduction channel][output channel], taps in reverse: the input gradient
+
+
+cdef struct Ahead:
+    # Memory that will be needed, asked for little by little meanwhile: stretches of so many bytes
+    const char* at
+    index size, stretches, step, done
+
+
+cdef inline void ask_for_images(Ahead* ahead, const void* first, index itemsize, bint channels_last, index images,
+                                index channels, index all, index row, index rows, index height,
+                                index width) noexcept nogil:
+    """Rows of ``channels`` of ``all`` channels, of images that begin at ``first``."""
+    cdef index area = height * width
+    ahead.done = 0
+    rows = min(rows, height - row)
+    if channels_last:
+        ahead.size, ahead.stretches, ahead.step = rows * width * all, images, all * area
+        row *= all
+    elif rows == height:
+        ahead.size, ahead.stretches, ahead.step = channels * area, images, all * area
+    else:
+        ahead.size, ahead.stretches, ahead.step = rows * width, channels, area
+    ahead.at = <const char*>first + row * width * itemsize
+    ahead.size *= itemsize
+    ahead.step *= itemsize
+
+
+cdef inline index lines_of(const Ahead* ahead) noexcept nogil:
+    return ahead.stretches * ((ahead.size + 63) // 64)
+
+
+cdef inline void ask(Ahead* ahead, index lines) noexcept nogil:
+    cdef index i
+    for i in range(lines):
+        if ahead.stretches == 0:
+            return
+        fetch_near(ahead.at + ahead.done)
+        ahead.done += 64
+        if ahead.done >= ahead.size:
+            ahead.at += ahead.step
+            ahead.stretches -= 1
+            ahead.done = 0
 
 
 cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel, bint channels_last, first, int m,
