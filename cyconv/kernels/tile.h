@@ -38,7 +38,8 @@ CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int 
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++)
             w[j] = NAME(load)(b + j * LANES);
-        if (far) {
+        /* One vector has a load for each product: more of them cost time, which near weights do not give back. */
+        if (far && (vectors > 1 || ahead)) {
             CYCONV_UNROLL
             for (int i = 0; i < columns * (int)sizeof(T); i += 64)
                 __builtin_prefetch((const char *)(q + ahead) + i);

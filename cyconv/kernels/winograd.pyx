@@ -60,9 +60,11 @@ from cyconv.kernels.winograd_tiles cimport (
     copied_rows,
     count_places,
     first_slice,
+    gather_rows,
     gather_source,
     lay_out,
     lines_of,
+    near_rows,
     slice_place,
     slices_at,
     transform_dense,
@@ -374,12 +376,19 @@ cdef void transform_block(const Shape* s, const real* source, real* copy, real* 
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, 0, s.in_vectors)
                 transform_input(s, copy, v + i * tiles * width, k, rows, columns, 0, s.in_vectors)
         return
-    # One vector of channels at a time, while its pixels are near.
+    # One vector of channels and few rows at a time, while their pixels are near.
+    cdef index most = near_rows(s, rows, s.from_row * s.copy_pitch * <index>sizeof(real)), r, end, copied
     for c in range(s.in_vectors):
         for i in range(images):
             for k in range(slices_at(s, image)):
-                gather_source(s, source, copy, image + i, k, row, column, rows, columns, c, c + 1)
-                transform_dense(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
+                copied = r = 0
+                while r < rows:
+                    end = min(rows, r + most)
+                    gather_rows(s, source, copy, image + i, k, row, column, copied, copied_rows(s, end), columns, c,
+                                c + 1)
+                    copied = copied_rows(s, end)
+                    transform_dense(s, copy, v + c * s.tiles * width, i, k, r, end, columns, high, wide)
+                    r = end
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, const real* v, const real* weights,
@@ -389,7 +398,8 @@ cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, c
     # All images of a block take the same slices.
     cdef index first = slice_place(s, first_slice(s, image)) * s.channels if s.spread and s.stride_depth > 1 else 0
     cdef index terms = s.terms // s.kernel_slices * slices_at(s, image)
-    cdef index width = lanes(v), ld = vectors * width, e, xi, tiles, done, n, i, most = CYCONV_TILE_PIXELS, pieces
+    cdef index width = lanes(v), ld = vectors * width, e, xi, done, n, i
+    cdef index most = CYCONV_TILE_PIXELS, tiles = 0, pieces = 0, size = 0, longer = 0
     cdef real zeros[32]
     cdef index times = s.elements * ((s.tiles + most - 1) // most)
     cdef index lines_in = (lines_of(coming) + times - 1) // times, lines_out = (lines_of(leaving) + times - 1) // times
@@ -397,11 +407,15 @@ cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, c
         zeros[i] = 0
     for e in range(s.elements):
         xi = order[e]
-        tiles = images * high[xi // s.edge_column] * wide[xi % s.edge_column]
-        pieces = (tiles + most - 1) // most
+        n = images * high[<int>xi // s.edge_column] * wide[<int>xi % s.edge_column]
+        if n != tiles:  # mostly all have as many
+            tiles = n
+            pieces = (tiles + most - 1) // most
+            size = tiles // max(pieces, 1)
+            longer = tiles - pieces * size
         done = 0
         for i in range(pieces):
-            n = (tiles - done + pieces - i - 1) // (pieces - i)
+            n = size + (i < longer)
             fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, terms,
                           weights + weight_of(s, xi) * (s.terms * ld + width) + first * ld, ld, <const real*>zeros, 0,
                           product + xi * s.m_plane + done * ld, ld, 0)
@@ -426,8 +440,20 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     cdef bint flat = across == s.out_width and s.dense and not s.spread
     cdef index pitch = (across if flat else columns * wide) * ld
     cdef real floor = 0 if s.rectified else -INFINITY
+    cdef index most = near_rows(s, rows, s.m_row * pitch * <index>sizeof(real)), end
+    if flat and not s.channels_last:
+        out += image // s.out_depth * all * area + image % s.out_depth * plane + first * area + top * s.out_width
+        r = 0
+        while r < rows:
+            end = min(rows, r + most)
+            transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, r, end, columns, row_counts,
+                           column_counts)
+            transpose(<const real*>scratch, ld, (min(end * high, height) - r * high) * across, channels,
+                      out + r * high * across, area)
+            r = end
+        return
     if s.dense:
-        transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, rows, columns, row_counts,
+        transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, 0, rows, columns, row_counts,
                        column_counts)
     else:
         transform_phases_back(s, product + of_block * rows * columns * s.dilation_row * s.dilation_column * ld, bias,
@@ -438,7 +464,7 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
             for j in range(across):
                 copy_row(out + ((top + r) * s.out_width + left + j) * all + first, scratch + r * pitch + j * ld,
                          channels)
-    elif across == s.out_width and pitch == across * ld:
+    elif across == s.out_width and pitch == across * ld:  # whole rows, though not in order
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
     else:
         for r in range(height):
@@ -447,15 +473,16 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
 
 
 cdef void transform_back(const Shape* s, const real* product, index image, const real* bias, real floor, real* to,
-                         index pitch, int vectors, index rows, index columns, const index* high,
+                         index pitch, int vectors, index begin, index end, index columns, const index* high,
                          const index* wide) noexcept nogil:
-    """M of one image of a block to pixels."""
+    """M of some rows of tiles of one image of a block to pixels."""
     cdef index ld = vectors * lanes(product), r, i
     cdef index above[EDGE]
-    for r in range(rows):
+    for r in range(begin, end):
         for i in range(s.edge_row):
             above[i] = image * high[i] + r
-        transform_row_back(s, product, columns, vectors, bias, floor, to + r * s.m_row * pitch, pitch, ld, above, wide)
+        transform_row_back(s, product, columns, vectors, bias, floor, to + (r - begin) * s.m_row * pitch, pitch, ld,
+                           above, wide)
 
 
 cdef void transform_phases_back(const Shape* s, const real* product, const real* bias, real floor, real* to,
