@@ -282,3 +282,20 @@ def test_who_does_not_go_over_planes():
         assert not planes(replace(lenet, **change)), change
     with cyconv.configure(precision="strict"):
         assert type(_conv.engine(lenet.geometry(), np.dtype("f"), False)) is _conv.ENGINES["direct"]
+
+
+@pytest.mark.parametrize(("c", "size", "images", "chunks"), [(16, 32, 1, 8), (32, 16, 2, 8), (64, 8, 16, 4)])
+def test_blocks_and_chunks_of_a_batch_are_equal(c, size, images, chunks):
+    # Maps of 8 x 8, 4 x 4 and 2 x 2 tiles: at least one map, 32 tiles, or as many as there are channels.
+    geometry = conv_geometry("conv2d", 2, (64, c, size, size), (c, c, 3, 3), None, 1, 1, 1, 1, "zeros")
+    _, arguments = _plan.winograd_gradient(geometry, target("float32"), False, 4)
+    assert arguments["block"] == (images, size // 4, size // 4)
+    assert arguments["chunks"] == chunks
+
+
+def test_images_that_no_equal_blocks_divide_are_cut_into_few():
+    # 61 is a prime: blocks of two, and a last one of one.
+    geometry = conv_geometry("conv2d", 2, (61, 32, 16, 16), (32, 32, 3, 3), None, 1, 1, 1, 1, "zeros")
+    _, arguments = _plan.winograd_gradient(geometry, target("float32"), False, 4)
+    assert arguments["block"] == (2, 4, 4)
+    assert arguments["chunks"] == 8  # 31 blocks, by four

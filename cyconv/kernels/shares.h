@@ -22,6 +22,13 @@ static inline void share_out(Share *shares, ptrdiff_t tasks, int threads, int in
     }
 }
 
+/* What thread `own` will take next if nobody else does, or -1: to ask for its memory. */
+static inline ptrdiff_t likely_task(const Share *shares, int own)
+{
+    ptrdiff_t task = __atomic_load_n(&shares[own].next, __ATOMIC_RELAXED);
+    return task < shares[own].last ? task : -1;
+}
+
 /* The next task of thread `own`, or -1. */
 static inline ptrdiff_t next_task(Share *shares, int threads, int own)
 {

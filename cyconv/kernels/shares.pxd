@@ -5,3 +5,4 @@ cdef extern from "shares.h" nogil:
         pass
     void share_out(Share* shares, Py_ssize_t tasks, int threads, bint in_turn) noexcept
     Py_ssize_t next_task(Share* shares, int threads, int own) noexcept
+    Py_ssize_t likely_task(const Share* shares, int own) noexcept

@@ -40,12 +40,13 @@ CYCONV_INLINE void NAME(tile_body)(const int rows, const int columns, const int 
         CYCONV_UNROLL
         for (int j = 0; j < vectors; j++)
             w[j] = NAME(load)(b + j * LANES);
+        /* One vector has a load for each product: more of them cost time, which near weights do not give back. */
         if (far == 2) {
             const int turn = (int)sizeof(T) / 4;
             CYCONV_UNROLL
             for (int i = 0; i < turn; i++)
                 __builtin_prefetch(q + ahead + ((t * turn + i) & 15) * step, 0, 2);
-        } else if (far) {
+        } else if (far && (vectors > 1 || ahead)) {
             CYCONV_UNROLL
             for (int i = 0; i < columns * (int)sizeof(T); i += 64)
                 __builtin_prefetch((const char *)(q + ahead) + i);

@@ -36,6 +36,7 @@ from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, Convolution
 from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
+from cyconv.kernels.shares cimport Share, likely_task, next_task, share_out
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -52,11 +53,18 @@ from cyconv.kernels.simd cimport (
 )
 from cyconv.kernels.source cimport index
 from cyconv.kernels.winograd_tiles cimport (
+    Ahead,
     Shape,
+    ask,
+    ask_for_images,
+    copied_rows,
     count_places,
     first_slice,
+    gather_rows,
     gather_source,
     lay_out,
+    lines_of,
+    near_rows,
     slice_place,
     slices_at,
     transform_dense,
@@ -258,32 +266,42 @@ cdef int run_winograd(Winograd plan, real* out, const real* source, const real* 
     if threads > tasks:
         threads = <int>max(tasks, 1)
     cdef index start_bytes = (padded * sizeof(real) + 63) // 64 * 64
+    cdef index shared_bytes = (start_bytes + threads * sizeof(Share) + 4095) // 4096 * 4096
     cdef Block memory
-    if borrow(&memory, start_bytes + threads * (per_thread + 64) + 4096):
+    if borrow(&memory, shared_bytes + threads * per_thread):
         return NO_MEMORY
     cdef real* start = <real*>memory.data
-    cdef index* held = <index*>(<char*>memory.data + start_bytes)  # which block's V each thread holds
-    cdef char* private = <char*>memory.data + (start_bytes + threads * 64 + 4095) // 4096 * 4096
+    cdef Share* shares = <Share*>(<char*>memory.data + start_bytes)
+    cdef char* private = <char*>memory.data + shared_bytes
     s.images = images
     memset(start, 0, padded * sizeof(real))
     if bias != NULL:
         for i in range(s.groups):
             memcpy(start + i * s.vectors * width, bias + i * s.out_channels, s.out_channels * sizeof(real))
-    for i in range(threads):
-        held[8 * i] = -1
+    share_out(shares, tasks, threads, False)
     if threads == 1:
-        for i in range(tasks):
-            run_task(&s, plan.table, plan.in_turn, out, source, packed, start, <real*>private, held, i)
+        run_share(&s, plan.table, plan.in_turn, out, source, packed, start, <real*>private, shares, 1, 0)
     else:
-        for i in prange(tasks, schedule="dynamic", num_threads=threads):
-            run_task(&s, plan.table, plan.in_turn, out, source, packed, start,
-                     <real*>(private + threadid() * per_thread), held + 8 * threadid(), i)
+        for i in prange(threads, schedule="static", num_threads=threads):
+            run_share(&s, plan.table, plan.in_turn, out, source, packed, start, <real*>(private + i * per_thread),
+                      shares, threads, <int>i)
     give(&memory)
     return 0
 
 
+cdef void run_share(const Shape* s, const int32_t* table, const int32_t* order, real* out, const real* source,
+                    const real* packed, const real* start, real* private, Share* shares, int threads,
+                    int own) noexcept nogil:
+    """What one thread does; ``held``: which block's V its private memory holds."""
+    cdef index held = -1, task = next_task(shares, threads, own)
+    while task >= 0:
+        run_task(s, table, order, out, source, packed, start, private, &held, task, likely_task(shares, own))
+        task = next_task(shares, threads, own)
+
+
 cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, real* out, const real* source,
-                   const real* packed, const real* start, real* private, index* held, index task) noexcept nogil:
+                   const real* packed, const real* start, real* private, index* held, index task,
+                   index following) noexcept nogil:
     cdef index task_group = task % s.task_groups, block = task // s.task_groups
     cdef index group = block % s.groups, place = block // s.groups
     cdef index column = place % s.column_blocks * s.block_columns
@@ -300,6 +318,10 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
     cdef real* product = v + s.elements * s.v_plane
     cdef real* scratch = product + s.elements * s.m_plane
     cdef uint64_t mode = flush_denormals()
+    cdef Ahead coming, leaving
+    coming.stretches = leaving.stretches = 0
+    if following >= 0 and following // s.task_groups != block:
+        ask_for_source(s, source, following // s.task_groups, &coming)
     packed += group * group_weights(s, width)
     start += group * s.vectors * width
     source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
@@ -309,12 +331,39 @@ cdef void run_task(const Shape* s, const int32_t* table, const int32_t* order, r
         transform_block(s, source, copy, v, image, images, row, column, rows, columns, high, wide)
         held[0] = block
     for b in range(task_group * s.task_blocks, last):
+        ask_for_output(s, out, image, images, row, rows, b, &leaving)
         multiply(s, table, order, v, packed + s.weight_elements * b * width * (2 * s.terms + 1),
-                 <int>min(2, s.vectors - 2 * b), product, image, images, high, wide)
+                 <int>min(2, s.vectors - 2 * b), product, image, images, high, wide, &coming, &leaving)
         for i in range(images):
             write_block(s, product, out, image + i, i, start + 2 * b * width, scratch, b, row, column, rows, columns,
                         high, wide)
     restore_denormals(mode)
+
+
+cdef void ask_for_source(const Shape* s, const real* source, index block, Ahead* ahead) noexcept nogil:
+    """Whole rows of the source of a block."""
+    cdef index group = block % s.groups, place = block // s.groups, channels = s.groups * s.channels
+    cdef index row = place // s.column_blocks % s.row_blocks * s.block_rows * s.from_row * s.dilation_row
+    cdef index image = place // s.column_blocks // s.row_blocks * s.block_images
+    if s.column_blocks > 1 or s.depth > 1 or s.out_depth > 1:
+        return
+    row = min(max(row + s.first_row, 0), s.height - 1)
+    source += image * channels * s.height * s.width
+    source += group * s.channels * (1 if s.channels_last else s.height * s.width)
+    ask_for_images(ahead, source, sizeof(real), s.channels_last, min(s.block_images, s.images - image), s.channels,
+                   channels, row, copied_rows(s, s.block_rows), s.height, s.width)
+
+
+cdef void ask_for_output(const Shape* s, const real* out, index image, index images, index row, index rows,
+                         index block, Ahead* ahead) noexcept nogil:
+    """The output of a block of tiles and of channels."""
+    cdef index width = lanes(out), first = 2 * block * width, all = s.groups * s.out_channels
+    cdef index area = s.out_height * s.out_width
+    if s.column_blocks > 1 or s.out_depth > 1:
+        return
+    out += image * all * area + first * (1 if s.channels_last else area)
+    ask_for_images(ahead, out, sizeof(real), s.channels_last, images, min(2 * width, s.out_channels - first), all,
+                   row * s.m_row * s.dilation_row, rows * s.m_row * s.dilation_row, s.out_height, s.out_width)
 
 
 cdef void transform_block(const Shape* s, const real* source, real* copy, real* v, index image, index images, index row,
@@ -327,35 +376,51 @@ cdef void transform_block(const Shape* s, const real* source, real* copy, real* 
                 gather_source(s, source, copy, image + i, k, row, column, rows, columns, 0, s.in_vectors)
                 transform_input(s, copy, v + i * tiles * width, k, rows, columns, 0, s.in_vectors)
         return
-    # One vector of channels at a time, while its pixels are near.
+    # One vector of channels and few rows at a time, while their pixels are near.
+    cdef index most = near_rows(s, rows, s.from_row * s.copy_pitch * <index>sizeof(real)), r, end, copied
     for c in range(s.in_vectors):
         for i in range(images):
             for k in range(slices_at(s, image)):
-                gather_source(s, source, copy, image + i, k, row, column, rows, columns, c, c + 1)
-                transform_dense(s, copy, v + c * s.tiles * width, i, k, rows, columns, high, wide)
+                copied = r = 0
+                while r < rows:
+                    end = min(rows, r + most)
+                    gather_rows(s, source, copy, image + i, k, row, column, copied, copied_rows(s, end), columns, c,
+                                c + 1)
+                    copied = copied_rows(s, end)
+                    transform_dense(s, copy, v + c * s.tiles * width, i, k, r, end, columns, high, wide)
+                    r = end
 
 
 cdef void multiply(const Shape* s, const int32_t* table, const int32_t* order, const real* v, const real* weights,
                    int vectors, real* product, index image, index images, const index* high,
-                   const index* wide) noexcept nogil:
-    """M[xi][tile][k] of one block of output channels."""
+                   const index* wide, Ahead* coming, Ahead* leaving) noexcept nogil:
+    """M[xi][tile][k] of one block of output channels. Meanwhile what is next to be read and written is asked for."""
     # All images of a block take the same slices.
     cdef index first = slice_place(s, first_slice(s, image)) * s.channels if s.spread and s.stride_depth > 1 else 0
     cdef index terms = s.terms // s.kernel_slices * slices_at(s, image)
-    cdef index width = lanes(v), ld = vectors * width, e, xi, tiles, done, n, i, most = CYCONV_TILE_PIXELS, pieces
+    cdef index width = lanes(v), ld = vectors * width, e, xi, done, n, i
+    cdef index most = CYCONV_TILE_PIXELS, tiles = 0, pieces = 0, size = 0, longer = 0
     cdef real zeros[32]
+    cdef index times = s.elements * ((s.tiles + most - 1) // most)
+    cdef index lines_in = (lines_of(coming) + times - 1) // times, lines_out = (lines_of(leaving) + times - 1) // times
     for i in range(ld):
         zeros[i] = 0
     for e in range(s.elements):
         xi = order[e]
-        tiles = images * high[xi // s.edge_column] * wide[xi % s.edge_column]
-        pieces = (tiles + most - 1) // most
+        n = images * high[<int>xi // s.edge_column] * wide[<int>xi % s.edge_column]
+        if n != tiles:  # mostly all have as many
+            tiles = n
+            pieces = (tiles + most - 1) // most
+            size = tiles // max(pieces, 1)
+            longer = tiles - pieces * size
         done = 0
         for i in range(pieces):
-            n = (tiles - done + pieces - i - 1) // (pieces - i)
+            n = size + (i < longer)
             fetching_tile(<int>n, vectors, v + xi * s.v_plane + done * width, width, table, terms,
                           weights + weight_of(s, xi) * (s.terms * ld + width) + first * ld, ld, <const real*>zeros, 0,
                           product + xi * s.m_plane + done * ld, ld, 0)
+            ask(leaving, lines_out)
+            ask(coming, lines_in)
             done += n
 
 
@@ -375,8 +440,20 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
     cdef bint flat = across == s.out_width and s.dense and not s.spread
     cdef index pitch = (across if flat else columns * wide) * ld
     cdef real floor = 0 if s.rectified else -INFINITY
+    cdef index most = near_rows(s, rows, s.m_row * pitch * <index>sizeof(real)), end
+    if flat and not s.channels_last:
+        out += image // s.out_depth * all * area + image % s.out_depth * plane + first * area + top * s.out_width
+        r = 0
+        while r < rows:
+            end = min(rows, r + most)
+            transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, r, end, columns, row_counts,
+                           column_counts)
+            transpose(<const real*>scratch, ld, (min(end * high, height) - r * high) * across, channels,
+                      out + r * high * across, area)
+            r = end
+        return
     if s.dense:
-        transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, rows, columns, row_counts,
+        transform_back(s, product, of_block, bias, floor, scratch, pitch, vectors, 0, rows, columns, row_counts,
                        column_counts)
     else:
         transform_phases_back(s, product + of_block * rows * columns * s.dilation_row * s.dilation_column * ld, bias,
@@ -387,7 +464,7 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
             for j in range(across):
                 copy_row(out + ((top + r) * s.out_width + left + j) * all + first, scratch + r * pitch + j * ld,
                          channels)
-    elif across == s.out_width and pitch == across * ld:
+    elif across == s.out_width and pitch == across * ld:  # whole rows, though not in order
         transpose(<const real*>scratch, ld, height * across, channels, out + first * area + top * s.out_width, area)
     else:
         for r in range(height):
@@ -396,15 +473,16 @@ cdef void write_block(const Shape* s, const real* product, real* out, index imag
 
 
 cdef void transform_back(const Shape* s, const real* product, index image, const real* bias, real floor, real* to,
-                         index pitch, int vectors, index rows, index columns, const index* high,
+                         index pitch, int vectors, index begin, index end, index columns, const index* high,
                          const index* wide) noexcept nogil:
-    """M of one image of a block to pixels."""
+    """M of some rows of tiles of one image of a block to pixels."""
     cdef index ld = vectors * lanes(product), r, i
     cdef index above[EDGE]
-    for r in range(rows):
+    for r in range(begin, end):
         for i in range(s.edge_row):
             above[i] = image * high[i] + r
-        transform_row_back(s, product, columns, vectors, bias, floor, to + r * s.m_row * pitch, pitch, ld, above, wide)
+        transform_row_back(s, product, columns, vectors, bias, floor, to + (r - begin) * s.m_row * pitch, pitch, ld,
+                           above, wide)
 
 
 cdef void transform_phases_back(const Shape* s, const real* product, const real* bias, real floor, real* to,

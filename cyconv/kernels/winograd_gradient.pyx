@@ -23,6 +23,7 @@ from libc.string cimport memcpy, memset
 
 from cyconv.kernels._kernel cimport NO_MEMORY, GradientOfWeights
 from cyconv.kernels._workspace cimport Block, borrow, discard, give, zeroed
+from cyconv.kernels.shares cimport Share, likely_task, next_task, share_out
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
     LANES_f32,
@@ -38,10 +39,15 @@ from cyconv.kernels.simd cimport (
 )
 from cyconv.kernels.source cimport index
 from cyconv.kernels.winograd_tiles cimport (
+    Ahead,
     Shape,
+    ask,
+    ask_for_images,
+    copied_rows,
     count_places,
     gather_source,
     lay_out,
+    lines_of,
     transform_input,
     weight_of,
 )
@@ -209,18 +215,20 @@ cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias,
     share(&s, &cut, width, threads)
     cdef index tasks = s.groups * cut.chunks * cut.parts_in * cut.parts_out
     cdef Block memory
-    if borrow(&memory, plan.shared_bytes + threads * per_thread):
+    cdef index shares_bytes = (threads * sizeof(Share) + 4095) // 4096 * 4096
+    if borrow(&memory, plan.shared_bytes + shares_bytes + threads * per_thread):
         return NO_MEMORY
     cdef real* sums = <real*>memory.data  # of several chunks; those of a single one are private
     cdef real* bias = sums + (s.groups * cut.chunks * cut.chunk_size if cut.chunks > 1 else 0)
-    cdef char* private = <char*>memory.data + plan.shared_bytes
+    cdef Share* shares = <Share*>(<char*>memory.data + plan.shared_bytes)
+    cdef char* private = <char*>memory.data + plan.shared_bytes + shares_bytes
+    share_out(shares, tasks, threads, False)
     if threads == 1:
-        for i in range(tasks):
-            run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source, <real*>private, i)
+        run_share(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source, <real*>private, shares, 1, 0)
     else:
-        for i in prange(tasks, schedule="dynamic", num_threads=threads):
-            run_task(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source,
-                     <real*>(private + threadid() * per_thread), i)
+        for i in prange(threads, schedule="static", num_threads=threads):
+            run_share(&s, &cut, plan.table, sums, bias, grad_weight, grad_out, source,
+                      <real*>(private + i * per_thread), shares, threads, <int>i)
     if cut.chunks > 1:
         if threads == 1:
             for i in range(writes):
@@ -239,8 +247,18 @@ cdef int run_gradient(WinogradGradient plan, real* grad_weight, real* grad_bias,
     return 0
 
 
+cdef void run_share(const Shape* s, const Cut* cut, const int32_t* table, real* sums, real* bias, real* grad_weight,
+                    const real* grad_out, const real* source, real* private, Share* shares, int threads,
+                    int own) noexcept nogil:
+    """What one thread does."""
+    cdef index task = next_task(shares, threads, own)
+    while task >= 0:
+        run_task(s, cut, table, sums, bias, grad_weight, grad_out, source, private, task, likely_task(shares, own))
+        task = next_task(shares, threads, own)
+
+
 cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* sums, real* bias, real* grad_weight,
-                   const real* grad_out, const real* source, real* private, index task) noexcept nogil:
+                   const real* grad_out, const real* source, real* private, index task, index following) noexcept nogil:
     cdef index parts = cut.parts_in * cut.parts_out, part = task % parts
     cdef index chunk = task // parts % cut.chunks, group = task // parts // cut.chunks
     cdef index part_in = part % cut.parts_in, part_out = part // cut.parts_in
@@ -253,6 +271,8 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
     cdef real* v = copy + s.copy_size
     cdef real* w = v + s.elements * s.v_plane
     cdef uint64_t mode = flush_denormals()
+    cdef Ahead coming, gradient
+    cdef index after
     source += group * s.channels * (1 if s.channels_last else s.depth * s.height * s.width)
     grad_out += group * s.out_channels * (1 if s.channels_last else s.out_depth * s.out_height * s.out_width)
     grad_weight += group * s.out_channels * s.channels * s.kernel_slices * s.kernel_rows * s.kernel_columns
@@ -286,12 +306,39 @@ cdef void run_task(const Shape* s, const Cut* cut, const int32_t* table, real* s
                     add_pixels(<const real*>copy, tiles * s.m_row * s.m_column, min(2, s.vectors - 2 * b) * width,
                                bias + 2 * b * width)
                 transform_gradient(s, cut, copy, w, i, b, rows, columns, high, wide)
-        add_products(s, cut, &p, table, v, w, sums, images, high, wide, unit == begin)
+        # What comes next: the next block, or the first one of the next task, which is of these channels or others.
+        after = unit + 1
+        if after == stop:
+            after = -1 if following < 0 else following // parts % cut.chunks * cut.units // cut.chunks
+        ask_for_unit(s, cut, &p, source, grad_out, after, &coming, &gradient)
+        add_products(s, cut, &p, table, v, w, sums, images, high, wide, unit == begin, &coming, &gradient)
     if cut.chunks == 1:
         for b in range(p.block, p.end):
             for c in range(p.first * width, min(p.last * width, s.channels), WEIGHT_CHANNELS):
                 write_sums(s, cut, &p, sums, grad_weight, private, b, c, min(p.last * width, s.channels))
     restore_denormals(mode)
+
+
+cdef void ask_for_unit(const Shape* s, const Cut* cut, const Part* part, const real* source, const real* grad_out,
+                       index unit, Ahead* coming, Ahead* gradient) noexcept nogil:
+    """Whole rows of the source and of the gradient under a block of tiles; -1: of none."""
+    cdef index width = lanes(source), block_row = unit // s.column_blocks % s.row_blocks * s.block_rows
+    cdef index image = unit // s.column_blocks // s.row_blocks * s.block_images, first
+    cdef index images = min(s.block_images, cut.images - image), row
+    coming.stretches = gradient.stretches = 0
+    if unit < 0 or s.column_blocks > 1 or s.depth > 1 or s.out_depth > 1:
+        return
+    row = min(max(block_row * s.from_row * s.dilation_row + s.first_row, 0), s.height - 1)
+    first = part.first * width
+    ask_for_images(coming, source + image * s.groups * s.channels * s.height * s.width
+                   + first * (1 if s.channels_last else s.height * s.width), sizeof(real), s.channels_last, images,
+                   min(part.last * width, s.channels) - first, s.groups * s.channels, row,
+                   copied_rows(s, s.block_rows), s.height, s.width)
+    row, first = block_row * s.m_row * s.dilation_row, 2 * part.block * width
+    ask_for_images(gradient, grad_out + image * s.groups * s.out_channels * s.out_height * s.out_width
+                   + first * (1 if s.channels_last else s.out_height * s.out_width), sizeof(real), s.channels_last,
+                   images, min(2 * part.end * width, s.out_channels) - first, s.groups * s.out_channels, row,
+                   s.block_rows * s.m_row * s.dilation_row, s.out_height, s.out_width)
 
 
 cdef void clear_sums(const Shape* s, const Part* part, real* sums) noexcept nogil:
@@ -412,9 +459,9 @@ cdef void transform_gradient(const Shape* s, const Cut* cut, const real* copy, r
 
 cdef void add_products(const Shape* s, const Cut* cut, const Part* part, const int32_t* table, const real* v,
                        const real* w, real* sums, index images, const index* high, const index* wide,
-                       bint first_block) noexcept nogil:
+                       bint first_block, Ahead* coming, Ahead* gradient) noexcept nogil:
     """S[xi][piece, c][k] of a part of the channels, plus the products of a block of tiles; of the first one, plus
-    nothing."""
+    nothing. Meanwhile the pixels of the next block are asked for."""
     cdef index width = lanes(v), most = CYCONV_TILE_PIXELS, weight = -1
     cdef index e, xi, b, p, c, ld, i, n, done, have, cuts, tiles
     cdef int vectors
@@ -422,6 +469,9 @@ cdef void add_products(const Shape* s, const Cut* cut, const Part* part, const i
     cdef real zeros[32]
     cdef const real* scalars
     cdef real* to
+    cdef index times = s.elements * (part.end - part.block) * s.pieces * (part.last - part.first)
+    cdef index lines_in = (lines_of(coming) + times - 1) // times
+    cdef index lines_out = (lines_of(gradient) + times - 1) // times
     for i in range(2 * width):
         zeros[i] = 0
     for e in range(s.elements):
@@ -446,6 +496,8 @@ cdef void add_products(const Shape* s, const Cut* cut, const Part* part, const i
                              <const real*>zeros if fresh else <const real*>to, 0 if fresh else ld, to, ld, 0)
                         to += n * ld
                         done += n
+                    ask(coming, lines_in)
+                    ask(gradient, lines_out)
 
 
 cdef void write_task(const Shape* s, const Cut* cut, real* sums, real* grad_weight, real* private,

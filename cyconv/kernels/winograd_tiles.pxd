@@ -3,7 +3,7 @@
 from libc.string cimport memset
 
 from cyconv.kernels._kernel cimport Edges, four, set_edges, three, two
-from cyconv.kernels.simd cimport cold, copy_row, fetch, lanes, real, transpose
+from cyconv.kernels.simd cimport cold, copy_row, fetch, fetch_near, lanes, real, transpose
 from cyconv.kernels.source cimport index, place
 
 cdef extern from "winograd.h" nogil:
@@ -32,6 +32,8 @@ DEF EDGE = 9
 # Source rows ahead of that which is brought into order, asked for meanwhile: too short and too far apart to be foreseen
 # by the processor. 2 to 10 % of the time of 16 images.
 DEF FETCHED = 2
+# Bytes of the rows of pixels that are copied, and then transformed at once.
+DEF NEAR_BYTES = 16384
 
 
 cdef struct Shape:
@@ -68,6 +70,52 @@ cdef struct Shape:
     index images  # one for each depth of the output
     Edges edges
     bint swapped  # weights lie as [reduction channel][output channel], taps in reverse: the input gradient
+
+
+cdef struct Ahead:
+    # Memory that will be needed, asked for little by little meanwhile: stretches of so many bytes
+    const char* at
+    index size, stretches, step, done
+
+
+cdef inline void ask_for_images(Ahead* ahead, const void* first, index itemsize, bint channels_last, index images,
+                                index channels, index all, index row, index rows, index height,
+                                index width) noexcept nogil:
+    """Rows of ``channels`` of ``all`` channels, of images that begin at ``first``."""
+    cdef index area = height * width
+    ahead.done = 0
+    rows = min(rows, height - row)
+    if channels_last:
+        ahead.size, ahead.stretches, ahead.step = rows * width * all, images, all * area
+        row *= all
+    elif rows == height:
+        ahead.size, ahead.stretches, ahead.step = channels * area, images, all * area
+    else:
+        ahead.size, ahead.stretches, ahead.step = rows * width, channels, area
+    ahead.at = <const char*>first + row * width * itemsize
+    ahead.size *= itemsize
+    ahead.step *= itemsize
+
+
+cdef inline index lines_of(const Ahead* ahead) noexcept nogil:
+    return ahead.stretches * ((ahead.size + 63) // 64)
+
+
+cdef inline void ask(Ahead* ahead, index lines) noexcept nogil:
+    """Ask for so many cache lines more, or all that are left."""
+    cdef index n, i
+    cdef const char* at
+    while lines > 0 and ahead.stretches > 0:
+        n = min(lines, (ahead.size - ahead.done + 63) // 64)
+        at = ahead.at + ahead.done
+        for i in range(n):
+            fetch_near(at + 64 * i)
+        lines -= n
+        ahead.done += 64 * n
+        if ahead.done >= ahead.size:
+            ahead.at += ahead.step
+            ahead.stretches -= 1
+            ahead.done = 0
 
 
 cdef inline int lay_out(Shape* s, index width, source, out, index groups, kernel, bint channels_last, first, int m,
@@ -221,10 +269,18 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
 
     Vectors of channels from ``first`` to before ``last``; outside what the padding holds, zeros in missing channels.
     """
+    gather_rows(s, source, copy, image, slice, tile_row, tile_column, 0, copied_rows(s, tile_rows), tile_columns, first,
+                last)
+
+
+cdef inline void gather_rows(const Shape* s, const real* source, real* copy, index image, index slice, index tile_row,
+                             index tile_column, index begin, index end, index tile_columns, index first,
+                             index last) noexcept nogil:
+    """The same of some of its rows."""
     cdef index width = lanes(source), area = s.height * s.width, channels = s.groups * s.channels
-    cdef index row = tile_row * s.from_row * s.dilation_row + s.first_row
+    cdef index row = tile_row * s.from_row * s.dilation_row + s.first_row + begin
     cdef index column = tile_column * s.from_column * s.dilation_column + s.first_column
-    cdef index rows = copied_rows(s, tile_rows), columns = copied_columns(s, tile_columns)
+    cdef index rows = end - begin, columns = copied_columns(s, tile_columns)
     cdef index depth = place(&s.edges.depth, source_depth(s, image % s.out_depth, slice), s.depth)
     cdef index left = min(max(-column, 0), columns), right = max(min(columns, s.width - column), left)
     # Distances of neighbouring pixels and channels.
@@ -239,6 +295,7 @@ cdef inline void gather_source(const Shape* s, const real* source, real* copy, i
     cdef bint flat = (not s.channels_last and not edges and depth >= 0 and right - left == s.width
                       and (outside - inside) * s.width >= width)
     source += image // s.out_depth * channels * s.depth * area + depth * area * pixel
+    copy += begin * s.copy_pitch
     for c in range(first, last):
         have = min(width, s.channels - c * width)
         if flat and have == width:
@@ -326,15 +383,21 @@ cdef inline void transform_phases(const Shape* s, const real* corner, real* to, 
                 to += columns * width
 
 
-cdef inline void transform_dense(const Shape* s, const real* copy, real* v, index image, index slice, index rows,
-                                 index columns, const index* high, const index* wide) noexcept nogil:
-    """The same without dilation, of one vector of channels: element xi of image ``image`` of a block has high[i] rows
-    of wide[j] tiles, one after the other and after those of the images before."""
+cdef inline index near_rows(const Shape* s, index rows, index row_bytes) noexcept nogil:
+    """How many of so many rows of tiles are brought from one form into the next at a time: what lies between stays in the
+    nearest cache."""
+    return max(<index>1, min(rows, NEAR_BYTES // row_bytes))
+
+
+cdef inline void transform_dense(const Shape* s, const real* copy, real* v, index image, index slice, index begin,
+                                 index end, index columns, const index* high, const index* wide) noexcept nogil:
+    """The same without dilation, of one vector of channels and some rows of tiles: element xi of image ``image`` of a
+    block has high[i] rows of wide[j] tiles, one after the other and after those of the images before."""
     cdef index width = lanes(copy), i, j, r, row = s.from_row * s.copy_pitch, step = s.from_column * width
     cdef index above[EDGE]
     cdef const real* corner
     cdef real* to
-    for r in range(rows):
+    for r in range(begin, end):
         # What lies behind high[i] or wide[j] is overwritten by the next tiles, or is room that nobody reads.
         for i in range(s.edge_row):
             above[i] = image * high[i] + r
