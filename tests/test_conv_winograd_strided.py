@@ -5,11 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
+import transposed_cases
 from conv_cases import DTYPES, ORDERS, Case, check, expected, in_order, target
 from tolerances import TOLERANCES, assert_close
 
 import cyconv
-from cyconv import _plan, _settings, reference
+from cyconv import _plan, _settings, kernels, reference
 from cyconv import functional as F
 from cyconv._geometry import conv_geometry
 from cyconv._plan.winograd import tiling
@@ -41,6 +42,29 @@ def geometry(n, c, k, size, stride=2, padding=1, dilation=1, kernel=3):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_agrees_with_the_oracle(case, m, dtype, order):
     check(case, dtype, order, f"winograd_f{m}")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(
+    ("x", "weight", "how"),
+    [
+        ((3, 37, 19, 22), (37, 70, 3, 3), {"stride": 2, "padding": 1, "output_padding": (1, 0)}),
+        ((2, 20, 8, 9), (20, 5, 3, 3), {"stride": 2, "padding": ((0, 2), (1, 0)), "output_padding": (0, 1)}),
+        ((1, 12, 7, 6), (12, 9, 3, 3), {"stride": 2, "groups": 3}),
+        ((2, 9, 40), (9, 20, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+        ((1, 5, 4, 7, 6), (5, 20, 3, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+        ((2, 5, 9, 6), (5, 20, 3, 3), {"stride": 2, "padding": 1, "padding_mode": "circular", "output_padding": 1}),
+    ],
+    ids=str,
+)
+def test_a_transposed_convolution_with_a_bias_agrees_with_the_oracle(x, weight, how, m, dtype, order):
+    transposed_cases.check(x, weight, how, dtype=dtype, order=order, algorithm=f"winograd_f{m}")
+    geometry = transposed_cases.geometry_of(x, weight, **how)
+    assert type(
+        _conv.engine(geometry, np.dtype(dtype), order != "C", f"winograd_f{m}")._ahead.transposed_walk()[1]
+    ) is (kernels.load("winograd").Winograd)
 
 
 @pytest.mark.parametrize("m", [2, 4])

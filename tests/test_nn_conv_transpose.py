@@ -233,12 +233,16 @@ def test_summary_has_the_arithmetic():
 
 def test_explain_tells_what_runs():
     found = explain(ConvTranspose2d(64, 32, 3, 2, 1, 1), (1, 64, 28, 28))
-    assert (found.chosen, found.macs, found.parameters) == ("direct", 64 * 32 * 9 * 28 * 28, 64 * 32 * 9 + 32)
+    assert (found.chosen, found.macs, found.parameters) == ("winograd_f4", 64 * 32 * 9 * 28 * 28, 64 * 32 * 9 + 32)
     assert found.geometry.output_shape == (1, 32, 56, 56)
     assert "(28−1)·2 − 2·1 + 1·(3−1) + 1 + 1 = 56" in str(found)
     obstacles = {c.name: c.obstacle for c in found.candidates}
-    assert obstacles["winograd_f4"] == "the stride is (2, 2), not 1"
+    assert obstacles["winograd_f4"] == ""
     assert obstacles["depthwise"] == "1 groups share 64 input channels"
+    found = explain(ConvTranspose2d(64, 32, 4, 2, 1), (1, 64, 28, 28))
+    assert found.chosen == "direct"
+    obstacles = {c.name: c.obstacle for c in found.candidates}
+    assert obstacles["winograd_f4"] == "the stride is (2, 2) and the kernel (4, 4), not of 3 taps"
     found = explain(ConvTranspose2d(8, 8, 3, (3, 2), 1, groups=8), (1, 8, 5, 6))
     obstacles = {c.name: c.obstacle for c in found.candidates}
     assert obstacles["depthwise"] == "the stride of the transposed convolution is (3, 2), not 1 or 2"

@@ -14,6 +14,7 @@ from .winograd import (
     MANY_TILES,
     TRANSFORM,
     Tiling,
+    strided_transposed,
     tiling,
     winograd_gradient_obstacle,
     winograd_input_gradient_obstacle,
@@ -86,6 +87,8 @@ def cost(name: str, geometry: AnyConvGeometry, lanes: int, itemsize: int, fresh:
     m, v = TILE_EDGE[name], volume(geometry)
     c, k = geometry.in_channels // geometry.groups, geometry.out_channels // geometry.groups
     images = geometry.batch * v.output[0]
+    if m > 1 and strided_transposed(geometry):
+        return _winograd_back_cost(geometry.convolution, m, lanes, itemsize, PACK_BACK[m] * fresh)
     if m > 1:
         cut = tiling(geometry, m)
         products = geometry.groups * images * cut.products((v.output[1], v.output[2]))
@@ -159,26 +162,31 @@ def choose(
     return best, f"least expected cost of multiply-adds, transforms and weights read: {listed}"
 
 
+def _winograd_back_cost(geometry: ConvGeometry, m: int, lanes: int, itemsize: int, pack: float) -> float:
+    """Return the expected cost of an input gradient by tiles of edge ``m``; ``pack``: of ordering each weight."""
+    groups, v, cut = geometry.groups, volume(geometry), tiling(geometry, m, gradient=True)
+    # From output to input channels.
+    c, k = geometry.out_channels // groups, geometry.in_channels // groups
+    # With a stride in depth each depth meets some of the slices.
+    products = groups * geometry.batch * v.input[0] * cut.products((v.input[1], v.input[2])) // v.stride[0]
+    # Tiles of one row have fewer elements for each weight, which is what takes the time, than square ones.
+    pack *= (m + 2) ** 2 / 9 * math.prod(cut.piece) / cut.weights
+    found = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, pack)
+    terms = math.prod(cut.pieces) * c
+    large = any(cut.halved) or cut.weights * terms * k * itemsize > LARGE_WEIGHTS
+    tiles = geometry.batch * v.input[0] * math.prod(cut.dilation) * math.prod(cut.tiles((v.input[1], v.input[2])))
+    return found * (2 if large and min(MANY_TILES, tiles) * cut.elements * terms * itemsize > FAR_BYTES else 1)
+
+
 def input_gradient_tile(geometry: ConvGeometry, lanes: int, itemsize: int) -> int:
     """Return the edge of the tiles by which Winograd's algorithm is expected to find the gradient of the input faster
     than direct summation; 0 where it is not."""
-    groups, v = geometry.groups, volume(geometry)
-    # From output to input channels.
+    groups, images = geometry.groups, geometry.batch * volume(geometry).input[0]
     c, k = geometry.out_channels // groups, geometry.in_channels // groups
-    images = geometry.batch * v.input[0]
     costs = {0: _direct_cost(geometry, c, k, images, input_gradient_skipped(geometry), lanes, itemsize, PACK_BACK[0])}
     for m in (2, 4):
         if not winograd_input_gradient_obstacle(geometry, m) and _accurate(geometry, m, geometry.out_channels):
-            cut = tiling(geometry, m, gradient=True)
-            # With a stride in depth each depth meets some of the slices.
-            products = groups * images * cut.products((v.input[1], v.input[2])) // v.stride[0]
-            # Tiles of one row have fewer elements for each weight, which is what takes the time, than square ones.
-            pack = PACK_BACK[m] * (m + 2) ** 2 / 9 * math.prod(cut.piece) / cut.weights
-            costs[m] = _winograd_cost(cut, groups, products, c, _round_up(k, lanes), lanes, itemsize, pack)
-            terms = math.prod(cut.pieces) * c
-            large = any(cut.halved) or cut.weights * terms * k * itemsize > LARGE_WEIGHTS
-            tiles = images * math.prod(cut.dilation) * math.prod(cut.tiles((v.input[1], v.input[2])))
-            costs[m] *= 2 if large and min(MANY_TILES, tiles) * cut.elements * terms * itemsize > FAR_BYTES else 1
+            costs[m] = _winograd_back_cost(geometry, m, lanes, itemsize, PACK_BACK[m])
     return min(costs, key=lambda m: costs[m])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
@@ -99,10 +99,16 @@ def tiling(geometry: AnyConvGeometry, m: int, gradient: bool = False) -> Tiling:
     return Tiling(m, piece, pieces, (v.stride[1], v.stride[2]), dilation, gradient)
 
 
+def strided_transposed(geometry: AnyConvGeometry) -> TypeGuard[ConvTransposeGeometry]:
+    """Whether this is a transposed convolution that computes as an input gradient of stride 2 does, if at all. At stride
+    1 it is a convolution like any other."""
+    return isinstance(geometry, ConvTransposeGeometry) and any(s != 1 for s in geometry.stride)
+
+
 def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     """Return why a convolution cannot go by Winograd's algorithm with m x m output tiles, or an empty string."""
-    if isinstance(geometry, ConvTransposeGeometry) and any(s != 1 for s in geometry.stride):
-        return f"the stride is {geometry.stride}, not 1"
+    if strided_transposed(geometry):
+        return winograd_input_gradient_obstacle(geometry.convolution, m)
     v = volume(geometry)
     if max(v.stride[1:]) > 2:
         return f"the stride is {geometry.stride}, not 1 or 2 in height and width"
