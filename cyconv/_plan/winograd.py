@@ -100,8 +100,10 @@ def tiling(geometry: AnyConvGeometry, m: int, gradient: bool = False) -> Tiling:
 
 
 def strided_transposed(geometry: AnyConvGeometry) -> TypeGuard[ConvTransposeGeometry]:
-    """Whether this is a transposed convolution that computes as an input gradient of stride 2 does, if at all. At stride
-    1 it is a convolution like any other."""
+    """Whether this is a transposed convolution that computes as an input gradient of stride 2 does, if at all.
+
+    At stride 1 it is a convolution like any other.
+    """
     return isinstance(geometry, ConvTransposeGeometry) and any(s != 1 for s in geometry.stride)
 
 
