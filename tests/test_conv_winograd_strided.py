@@ -62,9 +62,8 @@ def test_agrees_with_the_oracle(case, m, dtype, order):
 def test_a_transposed_convolution_with_a_bias_agrees_with_the_oracle(x, weight, how, m, dtype, order):
     transposed_cases.check(x, weight, how, dtype=dtype, order=order, algorithm=f"winograd_f{m}")
     geometry = transposed_cases.geometry_of(x, weight, **how)
-    assert type(
-        _conv.engine(geometry, np.dtype(dtype), order != "C", f"winograd_f{m}")._ahead.transposed_walk()[1]
-    ) is (kernels.load("winograd").Winograd)
+    engine = _conv.engine(geometry, np.dtype(dtype), order != "C", f"winograd_f{m}")
+    assert type(engine._ahead.transposed_walk()[1]) is kernels.load("winograd").Winograd
 
 
 @pytest.mark.parametrize("m", [2, 4])
