@@ -536,9 +536,8 @@ def _gradient_tasks(
     def tasks() -> int:
         return groups * math.ceil(channel_blocks / task_blocks) * math.ceil(group_in / task_channels)
 
-    chunks = max(
-        1, min(math.ceil(TASKS / tasks()), wanted, units, pixels // (GRID_PIXELS if from_grid else CHUNK_PIXELS))
-    )
+    least_pixels = GRID_PIXELS if from_grid else CHUNK_PIXELS
+    chunks = max(1, min(math.ceil(TASKS / tasks()), wanted, units, pixels // least_pixels))
     while tasks() * chunks < wanted and task_blocks > 1:
         task_blocks = math.ceil(task_blocks / 2)
     while tasks() * chunks < wanted and task_channels > least:
