@@ -97,9 +97,6 @@ CYCONV_INLINE void fetch(const void *p, ptrdiff_t bytes)
         __builtin_prefetch((const char *)p + i);
 }
 
-/* The same for what is read, or written whole, after something else that fills the nearest cache. */
-CYCONV_INLINE void fetch_near(const void *p) { __builtin_prefetch(p, 0, 2); }
-
 /* The same for an array that is read on and on: what lies some way on. */
 #define FETCH_AHEAD 8192
 CYCONV_INLINE void fetch_ahead(const void *p, ptrdiff_t bytes) { fetch((const char *)p + FETCH_AHEAD, bytes); }

@@ -20,7 +20,6 @@ cdef extern from "simd.h" nogil:
     void cold() noexcept
     void fetch(const void* p, Py_ssize_t nbytes) noexcept
     void fetch_ahead(const void* p, Py_ssize_t nbytes) noexcept
-    void fetch_near(const void* p) noexcept
     uint64_t flush_denormals() noexcept
     void restore_denormals(uint64_t before) noexcept
 

@@ -3,7 +3,7 @@
 from libc.string cimport memset
 
 from cyconv.kernels._kernel cimport Edges, four, set_edges, three, two
-from cyconv.kernels.simd cimport cold, copy_row, fetch, fetch_near, lanes, real, transpose
+from cyconv.kernels.simd cimport cold, copy_row, fetch, lanes, real, transpose
 from cyconv.kernels.source cimport index, place
 
 cdef extern from "winograd.h" nogil:
@@ -103,13 +103,10 @@ cdef inline index lines_of(const Ahead* ahead) noexcept nogil:
 
 cdef inline void ask(Ahead* ahead, index lines) noexcept nogil:
     """Ask for so many cache lines more, or all that are left."""
-    cdef index n, i
-    cdef const char* at
+    cdef index n
     while lines > 0 and ahead.stretches > 0:
         n = min(lines, (ahead.size - ahead.done + 63) // 64)
-        at = ahead.at + ahead.done
-        for i in range(n):
-            fetch_near(at + 64 * i)
+        fetch(ahead.at + ahead.done, 64 * n)
         lines -= n
         ahead.done += 64 * n
         if ahead.done >= ahead.size:
@@ -384,8 +381,8 @@ cdef inline void transform_phases(const Shape* s, const real* corner, real* to, 
 
 
 cdef inline index near_rows(const Shape* s, index rows, index row_bytes) noexcept nogil:
-    """How many of so many rows of tiles are brought from one form into the next at a time: what lies between stays in the
-    nearest cache."""
+    """How many of so many rows of tiles are brought from one form into the next at a time: what lies between stays in
+    the nearest cache."""
     return max(<index>1, min(rows, NEAR_BYTES // row_bytes))
 
 
