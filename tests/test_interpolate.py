@@ -134,6 +134,19 @@ def test_images_agrees_with_the_oracle(dtype, size, result):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 56])
+def test_rows_of_pairs_agree_with_the_oracle(dtype, width):
+    """Nearest backward, area and bilinear forward: each output has two inputs of its own, around a vector of them."""
+    for height, factor in ((3, 2), (2, 1), (2, 3)):
+        assert_agrees(normal(2, 3, height, width, dtype=dtype), scale_factor=(factor, 2))
+        x = normal(2, 3, 2 * height, 2 * width, dtype=dtype)
+        for mode in ("area", "bilinear"):
+            assert_agrees(x, (height, width), mode=mode)
+            assert_agrees(x, (2 * height, width), mode=mode)
+            assert_agrees(x, (4 * height, width), mode=mode)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rank", [1, 3])
 def test_signals_and_volumes_agrees_with_the_oracle(dtype, rank):
     sizes = {1: [((9,), (18,)), ((40,), (13,)), ((67,), (134,))], 3: [((3, 4, 5), (6, 8, 10)), ((5, 3, 17), (2, 6, 9))]}

@@ -215,6 +215,20 @@ def all_results(shape: tuple[int, ...], dtype: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 21, 31, 32, 33, 63, 64, 65])
+def test_gradients_of_softmax_over_few_classes(classes, dtype):
+    """Classes side by side and samples side by side, around a vector and a block of either."""
+    for samples in (1, 3, 4, 15, 16, 17, 63, 64, 65, 129):
+        x, dy = scores((samples, classes), dtype), scores((samples, classes), dtype, 1)
+        for name in ("softmax", "log_softmax"):
+            want = getattr(reference, f"{name}_backward")(dy, x, 1)[0]
+            for turned in (np.ascontiguousarray, np.asfortranarray):
+                (dx,) = getattr(F, f"{name}_backward")(turned(dy), turned(x), 1)
+                # The parts of a gradient may cancel, and its sums are of numbers of either sign.
+                assert_close(dx, want, algorithm="sum", scale=float(np.abs(dy).sum(1).max()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1000, 10), (3, 5, 700)])
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch, shape, dtype):
     monkeypatch.setattr(_settings, "SERIAL_WORK", 0)

@@ -80,14 +80,17 @@ CYCONV_INLINE ptrdiff_t NAME(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a
 /* to[j] = op over n rows of `width` elements, row[k] elements from x, ascending; behind it one vector of the neutral
  * element. */
 CYCONV_INLINE void NAME(join_rows_of)(const int op, T *to, const T *x, const T *x_end, const ptrdiff_t *row,
-                                      const ptrdiff_t n, ptrdiff_t width)
+                                      const ptrdiff_t n, ptrdiff_t width, const int ahead)
 {
     for (ptrdiff_t j = 0; j < width; j += LANES) {
         NAME(state) v = NAME(begin)(op);
         ptrdiff_t left = NAME(least)(width - j, LANES);
         if (n == 0 || x + row[n - 1] + j + LANES <= x_end) {
-            for (ptrdiff_t k = 0; k < n; k++)
+            for (ptrdiff_t k = 0; k < n; k++) {
                 NAME(join)(op, &v, NAME(load)(x + row[k] + j));
+                if (ahead) /* of many short rows processors do not foresee which they will be asked for */
+                    __builtin_prefetch((const char *)(x + row[k] + j) + 2048);
+            }
         } else {
             for (ptrdiff_t k = 0; k < n; k++)
                 NAME(join)(op, &v, NAME(load_filled)(x + row[k] + j, left, NEUTRAL(op)));
@@ -100,11 +103,11 @@ CYCONV_INLINE void NAME(join_rows)(const int op, T *to, const T *x, const T *x_e
                                    ptrdiff_t width)
 {
     if (n == 3)
-        NAME(join_rows_of)(op, to, x, x_end, row, 3, width);
+        NAME(join_rows_of)(op, to, x, x_end, row, 3, width, 0);
     else if (n == 2)
-        NAME(join_rows_of)(op, to, x, x_end, row, 2, width);
+        NAME(join_rows_of)(op, to, x, x_end, row, 2, width, 0);
     else
-        NAME(join_rows_of)(op, to, x, x_end, row, n, width);
+        NAME(join_rows_of)(op, to, x, x_end, row, n, width, 1);
 }
 
 /* out[q] = op over s < taps of row[q * stride + s * dilation], for q < n; sums times scale[q] * factor. */

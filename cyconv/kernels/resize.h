@@ -138,6 +138,8 @@ CYCONV_INLINE void NAME(halve_few)(const ptrdiff_t rows, T *out, const T *const 
         for (ptrdiff_t k = 0; k < rows; k++) {
             a += NAME(load)(row[k] + 2 * q) * weight[k];
             b += NAME(load)(row[k] + 2 * q + LANES) * weight[k];
+            __builtin_prefetch((const char *)(row[k] + 2 * q) + 2048); /* as in join_few */
+            __builtin_prefetch((const char *)(row[k] + 2 * q + LANES) + 2048);
         }
         NAME(store)(out + q, (NAME(every_other)(a, b, 0) + NAME(every_other)(a, b, 1)) * factor);
     }

@@ -372,7 +372,7 @@ cdef inline void pixels_at_once(Resize r, const Call* c, real* out, const real* 
 
 
 cdef inline void halve(real* out, const real** lines, const real* weights, index many, real factor,
-                        index n) noexcept nogil:
+                       index n) noexcept nogil:
     if real is float:
         halve_lines_f32(out, lines, weights, many, factor, n)
     else:
