@@ -220,7 +220,7 @@ def test_two_phases_of_a_row_at_once(walks, monkeypatch, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_patches_of_pixels(walks, monkeypatch, dtype):
-    """Kernels as large as the stride: tiles over the ends of rows, of depths, and of many rows; tiles that are not whole."""
+    """Kernels as large as the stride: tiles over the ends of rows, of depths and of many rows, and part of one."""
     monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
     lanes, pairs = target(dtype).lanes, target(dtype).pair_channels
     cases = [

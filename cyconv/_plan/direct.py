@@ -484,7 +484,9 @@ def _patches(geometry: ConvGeometry, target: Target) -> tuple[int, dict[str, Any
         "out_step": (1, 1),
         # The row of a phase: that of the output, of all depths.
         "phases": [
-            (i // v.kernel[1] * v.input[1] + i % v.kernel[1], j, [(0, 0, 2 * i + j)]) for i in range(rows) for j in (0, 1)
+            (i // v.kernel[1] * v.input[1] + i % v.kernel[1], j, [(0, 0, 2 * i + j)])
+            for i in range(rows)
+            for j in (0, 1)
         ],
         "block": (1, min(stretch, pixels)),
         "task_blocks": _task_blocks(tasks, math.ceil(group_out / target.pair_channels)),
