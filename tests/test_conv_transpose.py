@@ -219,6 +219,45 @@ def test_two_phases_of_a_row_at_once(walks, monkeypatch, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_patches_of_pixels(walks, monkeypatch, dtype):
+    """Kernels as large as the stride: tiles over the ends of rows, of depths and of many rows, and part of one."""
+    monkeypatch.setattr(_settings, "SERIAL_WORK", 0)
+    lanes, pairs = target(dtype).lanes, target(dtype).pair_channels
+    cases = [
+        ((2, 3, 1, lanes), (3, 1, 2, 2), {"stride": 2}),
+        ((2, 3, 4, lanes // 2 + 3), (3, 9, 2, 2), {"stride": 2}),
+        ((1, 5, 2 * lanes, 1), (5, 3, 2, 2), {"stride": 2}),
+        ((1, 4, 5, 4 * lanes + 3), (4, 6, 3, 2), {"stride": (3, 2), "groups": 2}),
+        ((1, 3, 61, 3 * lanes), (3, 5, 2, 2), {"stride": 2}),  # several stretches
+        ((3, 2, 16 * 49 * lanes + 5), (2, 13, 2), {"stride": 2}),
+        ((2, 3, 3, 5, lanes + 2), (3, 6, 2, 2, 2), {"stride": 2}),
+        ((1, 3, 3, 4, 7), (3, 2, 3, 1, 2), {"stride": (3, 1, 2)}),
+    ]
+    for x, weight, how in cases:
+        with cyconv.threads(1):
+            check(x, weight, how, dtype=dtype)
+        name, given = f"conv_transpose{len(weight) - 2}d", arrays(x, weight, how.get("groups", 1), dtype=dtype)
+        bits = []
+        for n in (1, 2):
+            with cyconv.threads(n):
+                bits.append(getattr(F, name)(*given, **how, algorithm="direct"))
+        np.testing.assert_array_equal(*bits, strict=True)
+    patched = [plan.paired and plan.grid is not None for plan in walks if not plan.weight_rows]
+    assert patched == [pairs > 0] * len(cases)
+    # Not so: rows behind, padding, more taps than the stride has steps, few pixels, many terms.
+    walks.clear()
+    for x, weight, how in (
+        ((2, 3, 4, lanes), (3, 4, 2, 2), {"stride": 2, "output_padding": 1}),
+        ((2, 3, 4, lanes), (3, 4, 2, 2), {"stride": 2, "padding": (1, 0)}),
+        ((2, 3, 4, lanes), (3, 4, 3, 2), {"stride": 2}),
+        ((2, 3, 1, lanes - 1), (3, 4, 2, 2), {"stride": 2}),
+        ((1, _plan.direct.PATCH_TERMS + 1, 4, lanes), (_plan.direct.PATCH_TERMS + 1, 4, 2, 2), {"stride": 2}),
+    ):
+        check(x, weight, how, dtype=dtype)
+    assert not any(plan.paired and plan.grid is not None for plan in walks)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("x", "weight"),
     [

@@ -19,6 +19,9 @@ FEW_CHANNELS = 8
 #: Output pixels of a block where vectors run over pixels; as many more where there are enough tasks without, since
 #: neighbouring blocks share source rows; where the pixels are one long row that is read in place.
 VECTOR_PIXELS, MANY_VECTOR_PIXELS, FLAT_VECTOR_PIXELS = 2048, 4096, 784
+#: Products of an output at most where vectors run over the pixels of patches: the pixels of a tile then stay in a
+#: first-level cache. From 256 on, vectors over output channels are faster.
+PATCH_TERMS = 128
 #: Bytes of source pixels of a block: with the weights that pass by, about half of a second-level cache of 1 MB.
 BLOCK_BYTES = 320 << 10
 #: Bytes of packed weights that one stretch of a reduction streams: they are read again for every tile of the block.
@@ -441,11 +444,76 @@ def _phases(v: Volume) -> list[tuple[int, int, list[tuple[int, int, int]]]]:
     return found
 
 
+def _patched(geometry: ConvGeometry, target: Target, channels_last: bool) -> bool:
+    """Whether an input gradient goes from each output pixel to a patch of input pixels that is its own, in rows of two:
+    kernels as large as the stride, of a transposed convolution that doubles the width; and whether that is faster by
+    vectors over all pixels of an image, which know no rows, than by vectors over channels.
+    """
+    v = volume(geometry)
+    apart = v.kernel == v.stride and v.kernel[2] == 2 and all(p == (0, 0) for p in geometry.padding)
+    whole = v.input == tuple(p * s for p, s in zip(v.output, v.stride, strict=True))
+    dilated = any(d > 1 and k > 1 for d, k in zip(v.dilation, v.kernel, strict=True))
+    repeats = geometry.edges is not None or geometry.output_edges is not None
+    pixels = math.prod(v.output)
+    if channels_last or not apart or not whole or dilated or repeats or target.pair_channels == 0:
+        return False
+    if pixels < target.lanes or geometry.out_channels * pixels >= 2**31:
+        return False
+    return geometry.out_channels // geometry.groups <= PATCH_TERMS
+
+
+def _patches(geometry: ConvGeometry, target: Target) -> tuple[int, dict[str, Any]]:
+    """Return (images, arguments of the walk) of an input gradient that is ``_patched``: products of one tap each over
+    one long row of pixels."""
+    v, groups = volume(geometry), geometry.groups
+    pixels, group_out = math.prod(v.output), geometry.in_channels // groups
+    tile = 3 * target.lanes
+    stretch = math.ceil(even(pixels, FLAT_VECTOR_PIXELS) / tile) * tile
+    while 0 < pixels % stretch < target.lanes:  # what is left has a whole vector
+        stretch += tile
+    rows = geometry.taps // 2
+    tasks = geometry.batch * groups * math.ceil(pixels / stretch)
+    return geometry.batch, {
+        "dtype": target.dtype,
+        "source": (geometry.out_channels, 1, 1, pixels),
+        "out": (geometry.in_channels, 1, 1, pixels),
+        "depth": (1, 1, 0, 1, 1),
+        "groups": groups,
+        "channels_last": False,
+        "step": (1, 1),
+        "out_step": (1, 1),
+        # The row of a phase: that of the output, of all depths.
+        "phases": [
+            (i // v.kernel[1] * v.input[1] + i % v.kernel[1], j, [(0, 0, 2 * i + j)])
+            for i in range(rows)
+            for j in (0, 1)
+        ],
+        "block": (1, min(stretch, pixels)),
+        "task_blocks": _task_blocks(tasks, math.ceil(group_out / target.pair_channels)),
+        "pixel_vectors": True,
+        "paired": True,
+        "tap_major": False,
+        "reduction": STRETCH_TERMS,
+        "packed": True,
+        "edges": None,
+        "grid": (v.output, v.stride, v.input),
+        "weight_strides": (
+            geometry.taps,
+            geometry.in_channels // groups * geometry.taps,
+            0,
+            geometry.out_channels // groups * geometry.in_channels // groups * geometry.taps,
+        ),
+        "weight_rows": False,
+    }
+
+
 def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
     """Return (images, arguments of the walk) of the input gradient: from output channels back to input channels.
 
     What padding that repeats pixels adds to them is not part of it.
     """
+    if _patched(geometry, target, channels_last):
+        return _patches(geometry, target)
     v = volume(geometry)
     batch, out, source = _shapes(geometry, channels_last)
     grid = _grid(geometry, channels_last)

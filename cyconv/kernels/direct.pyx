@@ -25,12 +25,15 @@ from cyconv.kernels.direct_parts cimport (
     first_inside,
     interleave,
     pack_block,
+    patch_place,
     spread_plane,
     write_block,
+    write_patches,
 )
 from cyconv.kernels.shares cimport Share, next_task, share_out
 from cyconv.kernels.simd cimport (
     CYCONV_TILE_PIXELS,
+    CYCONV_VECTOR_BYTES,
     LANES_f32,
     LANES_f64,
     PAIR_CHANNELS,
@@ -38,6 +41,8 @@ from cyconv.kernels.simd cimport (
     PIXEL_CHANNELS,
     PIXEL_VECTORS,
     cold,
+    copy_row,
+    fetch,
     fetching_tile,
     flush_denormals,
     lanes,
@@ -134,7 +139,11 @@ cdef class Walk(Convolution):
         self.packed_size = groups * s.padded_channels * s.taps * s.group_in
         # Vectors over pixels go straight to the output where there is one phase, or two are brought together.
         straight = paired or (pixel_vectors and s.phases == 1 and s.source.depth_divisor == 1 and not s.spread)
-        s.scratch = 0 if straight else s.block_rows * s.block_columns * s.block_channels * (2 if s.spread else 1)
+        if s.spread and paired:  # vectors of pixels over the end of a row
+            s.scratch = 2 * width * PAIR_VECTORS * PAIR_CHANNELS
+        else:
+            pixels = s.block_rows * s.block_columns
+            s.scratch = 0 if straight else pixels * s.block_channels * (2 if s.spread else 1)
         # A vector of pixels may begin in the last row of the block and end behind it.
         self.thread_bytes = ((s.scratch + block_size(&s.source) + 2 * width) * itemsize + 4095) // 4096 * 4096
 
@@ -147,6 +156,8 @@ cdef class Walk(Convolution):
         s.first_row, s.first_column = min(rows), min(columns)
         s.source.rows = (s.block_rows // s.out_step_row - 1) * s.step_row + max(rows) - min(rows) + 1
         s.source.columns = (s.block_columns // s.out_step_column - 1) * s.step_column + max(columns) - min(columns) + 1
+        if s.spread and s.paired:
+            s.source.columns = PAIR_VECTORS * (CYCONV_VECTOR_BYTES // itemsize)  # of one tile at a time
         lay_out(&s.source, itemsize)
 
     cdef fill_tables(self, phases):
@@ -317,7 +328,7 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
     source = channel_start(&s.source, source + image * volume, group * s.source.group_channels)
     if not s.spread:
         out += (image * s.out_channels * s.out_depth + depth * (s.out_channels if s.source.channels_last else 1)) * area
-    if not s.source.packed:
+    if not s.source.packed or (s.spread and s.paired):
         # Without padding there is such a depth.
         origin = (source + source_depth(&s.source, depth, 0) * s.source.height * s.source.pitch
                   + source_row * s.source.pitch + source_column * s.source.pixel)
@@ -326,7 +337,13 @@ cdef void run_task(const Shape* s, const Phase* phases, real* out, const real* s
         if held[0] != block:
             copy_block(&s.source, source, s.source.group_channels, copy, depth, source_row, source_column)
             held[0] = block
-    if s.spread:
+    if s.spread and s.paired:
+        first = task_group * s.task_blocks * s.block_channels
+        compute_patches(s, phases, origin, packed + (group * s.group_out + first) * s.taps * s.group_in,
+                        start + group * s.group_out + first, min(s.group_out, last * s.block_channels) - first, scratch,
+                        out + (image * s.out_channels + group * s.group_out + first)
+                        * (s.grid.depth * s.grid.height * s.grid.width), column, columns)
+    elif s.spread:
         compute_spread(s, phases, origin, packed, start, scratch,
                        out + image * s.out_channels * (s.grid.depth * s.grid.height * s.grid.width), group,
                        task_group * s.task_blocks, last, column, columns)
@@ -555,9 +572,12 @@ cdef void compute_pairs(const Shape* s, const Phase* phases, const real* origin,
 
     All channels of one tile of pixels first, as in compute_rows; an even number of ``columns``.
     """
-    cdef index width = lanes(origin), half = columns // 2, stored = min(width, half), p, i, j, k, count
+    cdef index width = lanes(origin), half = columns // 2, stored = min(width, half), p, i, j, k, v, count, some
+    cdef index area = s.out_depth * s.out_height * s.out_width
     cdef index start[PAIR_VECTORS]
-    cdef index to[PAIR_VECTORS]
+    cdef index plane[PAIR_VECTORS]
+    cdef real* to[PAIR_VECTORS]
+    cdef const real* w
     cdef Phase even, odd
     for p in range(s.out_step_row):
         even, odd = at_depth(s, &phases[2 * p], depth), at_depth(s, &phases[2 * p + 1], depth)
@@ -568,29 +588,89 @@ cdef void compute_pairs(const Shape* s, const Phase* phases, const real* origin,
                 # As there, the last vector of a row ends with the row.
                 k = min(j, half - stored)
                 start[count] = i * s.source.pitch + k
-                to[count] = (p + i * s.out_step_row) * s.out_width + 2 * k
+                to[count] = out + (p + i * s.out_step_row) * s.out_width + 2 * k
                 count += 1
                 j += width
                 if j >= half:
                     i, j = i + 1, 0
-            for k in range(count, PAIR_VECTORS):
-                start[k], to[k] = start[count - 1], to[count - 1]
-            compute_pair_vectors(s, &even, &odd, origin, start, weights, bias, channels, out, to, stored)
+            for k in range(PAIR_VECTORS):
+                plane[k] = area
+                if k >= count:
+                    start[k], to[k] = start[count - 1], to[count - 1]
+            k, w = 0, weights
+            while k < channels:
+                some = min(s.block_channels, channels - k)
+                compute_pair(s, &even, &odd, some, origin, start, w, bias + k, to, plane, stored)
+                for v in range(PAIR_VECTORS):
+                    to[v] += some * area
+                w += some * s.taps * s.group_in
+                k += some
 
 
-cdef void compute_pair_vectors(const Shape* s, const Phase* even, const Phase* odd, const real* origin,
-                               const index* start, const real* weights, const real* bias, index channels, real* out,
-                               const index* to, index stored) noexcept nogil:
-    """One tile of pixels of two phases."""
-    cdef index plane = s.out_depth * s.out_height * s.out_width, k = 0
-    cdef real floor = 0 if s.rectified else -INFINITY
-    cdef int some
-    while k < channels:
-        some = <int>min(s.block_channels, channels - k)
-        pair_tile(some, origin, start, even.table, odd.table, even.taps, weights + even.weights * some,
-                  weights + odd.weights * some, bias + k, floor, out + k * plane, plane, to, stored)
-        weights += some * s.taps * s.group_in
-        k += some
+cdef inline void compute_pair(const Shape* s, const Phase* even, const Phase* odd, index channels, const real* origin,
+                              const index* start, const real* weights, const real* bias, real** to,
+                              const index* plane, index stored) noexcept nogil:
+    """One tile of pixels of two phases, for a block of channels."""
+    pair_tile(<int>channels, origin, start, even.table, odd.table, even.taps, weights + even.weights * channels,
+              weights + odd.weights * channels, bias, <real>(0 if s.rectified else -INFINITY), to, plane, stored)
+
+
+cdef void compute_patches(const Shape* s, const Phase* phases, const real* source, const real* weights,
+                          const real* bias, index channels, real* scratch, real* out, index column,
+                          index columns) noexcept nogil:
+    """A stretch of source pixels, each of which makes a patch of output pixels of its own: vectors over pixels, two
+    phases at once, straight into the output.
+
+    Vectors know no rows: those over the end of one go to scratch first. The pixels of a tile are copied: as they lie,
+    half of the loads would be of two cache lines, and channels meet in few sets of the cache.
+    """
+    cdef index width = lanes(source), volume = s.grid.depth * s.grid.height * s.grid.width
+    cdef index i, j = 0, k, c, p, count, some, shift, asked, calls
+    cdef index place[PAIR_VECTORS]  # in a channel of the output; -1 where a row ends before the vector does
+    cdef index at[PAIR_VECTORS]  # pixel of the stretch
+    cdef index start[PAIR_VECTORS]
+    cdef index plane[PAIR_VECTORS]
+    cdef real* to[PAIR_VECTORS]
+    cdef real* copy = scratch + s.scratch
+    cdef const real* w
+    cdef Phase odd
+    calls = (channels + s.block_channels - 1) // s.block_channels * s.phases // 2
+    while j < columns:
+        count = 0
+        for i in range(PAIR_VECTORS):
+            # The last vector of the stretch ends with it.
+            at[i], start[i] = min(j, columns - width), i * width
+            place[i] = patch_place(&s.grid, column + at[i], width)
+            count += j < columns
+            j += width
+        for c in range(s.source.group_channels):
+            for i in range(PAIR_VECTORS):
+                copy_row(copy + c * s.source.plane + i * width, source + c * s.source.width + at[i], width)
+        k, asked, w = 0, 0, weights
+        while k < channels:
+            some = min(s.block_channels, channels - k)
+            for p in range(0, s.phases, 2):
+                shift = phases[p].row * s.grid.width
+                for i in range(PAIR_VECTORS):
+                    if place[i] < 0:
+                        to[i], plane[i] = scratch + 2 * i * width, 2 * width * PAIR_VECTORS
+                    else:
+                        to[i], plane[i] = out + k * volume + place[i] + shift, volume
+                odd = phases[p + 1]
+                odd.table = phases[p].table  # all tables are the same
+                compute_pair(s, &phases[p], &odd, some, <const real*>copy, start, w, bias + k, to, plane, width)
+                for i in range(count):
+                    if place[i] < 0:
+                        for c in range(some):
+                            write_patches(&s.grid, <const real*>to[i] + c * plane[i], out + (k + c) * volume + shift,
+                                          column + at[i], width)
+                # What the next tile reads: some channels at a time.
+                c = min(s.source.group_channels, asked + (s.source.group_channels + calls - 1) // calls)
+                while asked < c and j < columns:
+                    fetch(source + asked * s.source.width + j, (PAIR_VECTORS + 1) * CYCONV_VECTOR_BYTES)
+                    asked += 1
+            w += some * s.taps * s.group_in
+            k += some
 
 
 cdef void compute_phase_rows(const Shape* s, const Phase* phases, const real* origin, const real* weights,

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
-from cyconv.kernels.simd cimport CYCONV_VECTOR_BYTES, fetch, lanes, real, rectify, transpose
+from cyconv.kernels.simd cimport CYCONV_VECTOR_BYTES, copy_row, fetch, lanes, real, rectify, transpose
 from cyconv.kernels.source cimport Grid, Source, index
 
 cdef extern from "grid.h" nogil:
@@ -44,7 +44,9 @@ cdef struct Shape:
     bint tap_major
     bint pixel_vectors  # vectors over pixels instead of over output channels
     bint paired  # these, and two phases at once, whose pixels alternate in the rows of the output
-    bint spread  # the output holds the results at the pixels of the grid only, and the bias elsewhere
+    # The output holds the results at the pixels of the grid only, and the bias elsewhere; paired, a patch of results at
+    # each of them
+    bint spread
     Grid grid
     index scratch  # elements of the results of one block
     index reduction  # longest sum in one go: what keeps the weights of a block in the second-level cache
@@ -199,6 +201,25 @@ cdef inline void spread_plane(const Grid* g, const real* source, real fill, real
         j, row = 0, row + lines
         if row == g.rows:
             row, depth = 0, depth + 1
+
+
+cdef inline index patch_place(const Grid* g, index pixel, index count) noexcept nogil:
+    """Where the first row of the patches of ``count`` pixels begins, in a channel; -1 where they are not in one row."""
+    cdef index column = pixel % g.columns, row = pixel // g.columns % g.rows, depth = pixel // g.columns // g.rows
+    if column + count > g.columns:
+        return -1
+    return (depth * g.step_depth * g.height + row * g.step_row) * g.width + column * g.step_column
+
+
+cdef inline void write_patches(const Grid* g, const real* source, real* out, index pixel, index count) noexcept nogil:
+    """A row of the patches of each of ``count`` pixels to its place in one channel."""
+    cdef index n
+    while count > 0:
+        n = min(count, g.columns - pixel % g.columns)
+        copy_row(out + patch_place(g, pixel, n), source, n * g.step_column)
+        source += n * g.step_column
+        pixel += n
+        count -= n
 
 
 cdef inline void fill_row(real* to, index n, real value) noexcept nogil:

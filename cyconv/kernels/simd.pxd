@@ -43,10 +43,10 @@ cdef extern from "simd.h" nogil:
                         double* out, Py_ssize_t plane, const Py_ssize_t* to, Py_ssize_t width) noexcept
     void pair_tile_f32(int channels, const float* x, const Py_ssize_t* start, const int32_t* table_a,
                        const int32_t* table_b, Py_ssize_t n, const float* w_a, const float* w_b, const float* bias,
-                       float floor, float* out, Py_ssize_t plane, const Py_ssize_t* to, Py_ssize_t width) noexcept
+                       float floor, float** to, const Py_ssize_t* plane, Py_ssize_t width) noexcept
     void pair_tile_f64(int channels, const double* x, const Py_ssize_t* start, const int32_t* table_a,
                        const int32_t* table_b, Py_ssize_t n, const double* w_a, const double* w_b, const double* bias,
-                       double floor, double* out, Py_ssize_t plane, const Py_ssize_t* to, Py_ssize_t width) noexcept
+                       double floor, double** to, const Py_ssize_t* plane, Py_ssize_t width) noexcept
     void transpose_f32(const float* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, float* to,
                        Py_ssize_t ldt) noexcept
     void transpose_f64(const double* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, double* to,
@@ -102,13 +102,12 @@ cdef inline void pixel_tile(int channels, const real* x, const real* ahead, cons
 
 cdef inline void pair_tile(int channels, const real* x, const Py_ssize_t* start, const int32_t* table_a,
                            const int32_t* table_b, Py_ssize_t n, const real* w_a, const real* w_b, const real* bias,
-                           real floor, real* out, Py_ssize_t plane, const Py_ssize_t* to,
-                           Py_ssize_t width) noexcept nogil:
+                           real floor, real** to, const Py_ssize_t* plane, Py_ssize_t width) noexcept nogil:
     """The same of two phases of pixels that alternate in the output: see tile.h."""
     if real is float:
-        pair_tile_f32(channels, x, start, table_a, table_b, n, w_a, w_b, bias, floor, out, plane, to, width)
+        pair_tile_f32(channels, x, start, table_a, table_b, n, w_a, w_b, bias, floor, to, plane, width)
     else:
-        pair_tile_f64(channels, x, start, table_a, table_b, n, w_a, w_b, bias, floor, out, plane, to, width)
+        pair_tile_f64(channels, x, start, table_a, table_b, n, w_a, w_b, bias, floor, to, plane, width)
 
 
 cdef inline void transpose(const real* source, Py_ssize_t ldf, Py_ssize_t rows, Py_ssize_t columns, real* to,

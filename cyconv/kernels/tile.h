@@ -353,11 +353,14 @@ CYCONV_INLINE VEC NAME(pairs)(VEC a, VEC b, const int high)
 /* Two of these at once, of pixels that stand alternately in the output: those of a row of a transposed convolution of
  * stride 2, whose even places (a) and odd places (b) have taps and weights of their own, as many.
  *
- *     out[k * plane + to[j] + 2 lane + phase] = bias[k] + sum over t < n of w_phase[t * channels + k]
- *                                                                       x[table_phase[t] + from[j] + lane] */
-CYCONV_INLINE void NAME(pair_tile_body)(const int channels, const T *x, const ptrdiff_t *from, const int32_t *table_a,
-                                        const int32_t *table_b, ptrdiff_t n, const T *w_a, const T *w_b, const T *bias,
-                                        T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width)
+ *     to[j][k * plane[j] + 2 lane + phase] = bias[k] + sum over t < n of w_phase[t * channels + k]
+ *                                                                    x[table_phase[t] + from[j] + lane]
+ *
+ * shared: both have one table, and load its pixels once. */
+CYCONV_INLINE void NAME(pair_tile_body)(const int channels, const int shared, const T *x,
+                                        const ptrdiff_t *from, const int32_t *table_a, const int32_t *table_b,
+                                        ptrdiff_t n, const T *w_a, const T *w_b, const T *bias, T floor,
+                                        T *const *to, const ptrdiff_t *plane, ptrdiff_t width)
 {
     VEC a[PAIR_CHANNELS * PAIR_VECTORS], b[PAIR_CHANNELS * PAIR_VECTORS];
     const T *base[PAIR_VECTORS];
@@ -366,18 +369,18 @@ CYCONV_INLINE void NAME(pair_tile_body)(const int channels, const T *x, const pt
         base[j] = x + from[j];
     CYCONV_UNROLL
     for (int i = 0; i < channels * PAIR_VECTORS; i++) {
-        T *line = out + i / PAIR_VECTORS * plane + to[i % PAIR_VECTORS];
+        T *line = to[i % PAIR_VECTORS] + i / PAIR_VECTORS * plane[i % PAIR_VECTORS];
         a[i] = b[i] = (VEC){0} + bias[i / PAIR_VECTORS];
         __builtin_prefetch(line, 1);
         __builtin_prefetch(line + LANES, 1);
     }
     for (ptrdiff_t t = 0; t < n; t++) {
-        ptrdiff_t at_a = table_a[t], at_b = table_b[t];
+        ptrdiff_t at_a = table_a[t], at_b = shared ? 0 : table_b[t];
         VEC u[PAIR_VECTORS], v[PAIR_VECTORS];
         CYCONV_UNROLL
         for (int j = 0; j < PAIR_VECTORS; j++) {
             u[j] = NAME(load)(base[j] + at_a);
-            v[j] = NAME(load)(base[j] + at_b);
+            v[j] = shared ? u[j] : NAME(load)(base[j] + at_b);
         }
         CYCONV_UNROLL
         for (int k = 0; k < channels; k++) {
@@ -393,7 +396,7 @@ CYCONV_INLINE void NAME(pair_tile_body)(const int channels, const T *x, const pt
     }
     CYCONV_UNROLL
     for (int i = 0; i < channels * PAIR_VECTORS; i++) {
-        T *line = out + i / PAIR_VECTORS * plane + to[i % PAIR_VECTORS];
+        T *line = to[i % PAIR_VECTORS] + i / PAIR_VECTORS * plane[i % PAIR_VECTORS];
         VEC u = NAME(at_least)(a[i], floor), v = NAME(at_least)(b[i], floor);
         if (width == LANES) {
             NAME(store)(line, NAME(pairs)(u, v, 0));
@@ -408,27 +411,32 @@ CYCONV_INLINE void NAME(pair_tile_body)(const int channels, const T *x, const pt
 
 #define PAIR_ARGUMENTS                                                                                                  \
     const T *x, const ptrdiff_t *from, const int32_t *table_a, const int32_t *table_b, ptrdiff_t n, const T *w_a,       \
-        const T *w_b, const T *bias, T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width
-#define PAIR_TILE(k)                                                                                                    \
-    static __attribute__((noinline, unused)) void NAME(pair_tile_##k)(PAIR_ARGUMENTS)                                   \
+        const T *w_b, const T *bias, T floor, T *const *to, const ptrdiff_t *plane, ptrdiff_t width
+#define PAIR_TILE(k, shared)                                                                                            \
+    static __attribute__((noinline, unused)) void NAME(pair_tile_##k##_##shared)(PAIR_ARGUMENTS)                        \
     {                                                                                                                   \
-        NAME(pair_tile_body)(k, x, from, table_a, table_b, n, w_a, w_b, bias, floor, out, plane, to, width);            \
+        NAME(pair_tile_body)(k, shared, x, from, table_a, table_b, n, w_a, w_b, bias, floor, to, plane, width);         \
     }
-PAIR_TILE(1)
-PAIR_TILE(2)
-PAIR_TILE(3)
-PAIR_TILE(4)
+PAIR_TILE(1, 0)
+PAIR_TILE(2, 0)
+PAIR_TILE(3, 0)
+PAIR_TILE(4, 0)
+PAIR_TILE(1, 1)
+PAIR_TILE(2, 1)
+PAIR_TILE(3, 1)
+PAIR_TILE(4, 1)
 #undef PAIR_TILE
 #endif
-/* channels 1 .. PAIR_CHANNELS, of which some instruction sets have none. */
+/* channels 1 .. PAIR_CHANNELS, of which some instruction sets have none; one table twice is shared. */
 CYCONV_INLINE void NAME(pair_tile)(int channels, const T *x, const ptrdiff_t *from, const int32_t *table_a,
                                    const int32_t *table_b, ptrdiff_t n, const T *w_a, const T *w_b, const T *bias,
-                                   T floor, T *out, ptrdiff_t plane, const ptrdiff_t *to, ptrdiff_t width)
+                                   T floor, T *const *to, const ptrdiff_t *plane, ptrdiff_t width)
 {
 #if PAIR_CHANNELS
-    static void (*const tiles[PAIR_CHANNELS])(PAIR_ARGUMENTS) = {NAME(pair_tile_1), NAME(pair_tile_2),
-                                                                 NAME(pair_tile_3), NAME(pair_tile_4)};
-    tiles[channels - 1](x, from, table_a, table_b, n, w_a, w_b, bias, floor, out, plane, to, width);
+    static void (*const tiles[2][PAIR_CHANNELS])(PAIR_ARGUMENTS) = {
+        {NAME(pair_tile_1_0), NAME(pair_tile_2_0), NAME(pair_tile_3_0), NAME(pair_tile_4_0)},
+        {NAME(pair_tile_1_1), NAME(pair_tile_2_1), NAME(pair_tile_3_1), NAME(pair_tile_4_1)}};
+    tiles[table_a == table_b][channels - 1](x, from, table_a, table_b, n, w_a, w_b, bias, floor, to, plane, width);
 #undef PAIR_ARGUMENTS
 #endif
 }
