@@ -133,7 +133,10 @@ def _candidate(name: str, layer: Convolution, geometry: AnyConvGeometry, last: b
     if obstacle:
         return Candidate(name, obstacle)
     dtype = layer.weight.dtype
-    work = conv_engine(geometry, dtype, last, name)
+    try:
+        work = conv_engine(geometry, dtype, last, name)
+    except ValueError as error:  # more than max_workspace
+        return Candidate(name, str(error).partition(f"{name!r} ")[2])
     expected = conv_expected_time(name, geometry, dtype)
     packed = work.pack(layer.weight.data)
     measured = math.nan

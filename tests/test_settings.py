@@ -324,3 +324,11 @@ def test_gathering_more_threads_than_processors():
     start = time.perf_counter()
     assert _threads.gather(17) <= 16
     assert time.perf_counter() - start < 5
+
+
+def test_explain_names_an_algorithm_that_needs_more_than_the_workspace():
+    layer = cyconv.Conv2d(2048, 256, 3, padding=18, dilation=18)
+    found = {c.name: c for c in cyconv.explain(layer, (1, 2048, 33, 33)).candidates}
+    assert found["winograd_f2"].obstacle.startswith("needs a workspace of ")
+    assert f"max_workspace is {_settings.max_workspace():,}" in found["winograd_f2"].obstacle
+    assert not found["direct"].obstacle
