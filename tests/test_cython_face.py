@@ -362,7 +362,7 @@ def test_inside_a_parallel_region_of_the_callers_a_call_costs_what_it_costs_ther
 
     call(1), call(2)
     measure = partial(ratio_in_turns, lambda: partial(call, 2), lambda: partial(call, 1), 11)
-    assert_ratio(measure, bound=1.2, failure=80, what="asking for two threads each")
+    assert_ratio(measure, bound=1.2, what="asking for two threads each")
 
 
 def test_geometries_that_are_new_to_several_threads(face):
