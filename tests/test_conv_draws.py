@@ -45,7 +45,10 @@ def convolutions(draw, modes=("zeros", *MODES), transposed=False):
         "padding_mode": draw(st.sampled_from(modes)),
     }
     weight = (c, k // groups, *kernel) if transposed else (k, c // groups, *kernel)
-    shapes = {"input": (*draw(batches), c, *draw(each(rank, 1, 9 if rank < 3 else 5))), "weight": weight}
+    sizes = list(draw(each(rank, 1, 9 if rank < 3 else 5)))
+    if draw(st.integers(0, 3)) == 3:  # walks along a row differ by where strips, windows and their ends meet
+        sizes[draw(st.integers(0, rank - 1))] = draw(st.integers(10, 70))
+    shapes = {"input": (*draw(batches), c, *sizes), "weight": weight}
     if draw(st.booleans()):
         shapes["bias"] = (k,)
     name = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"

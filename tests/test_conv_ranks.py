@@ -105,3 +105,25 @@ def test_layers(layer, shape):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match=f"{layer.__name__}: input must have shape"):
         made(np.ones(3))
+
+
+#: (length, taps), arguments: windows that step over all of the input, and taps that lie on both sides of it
+BESIDE = {"stride": ((2, 1), {"stride": 5, "padding": 3}), "dilation": ((1, 2), {"dilation": 4, "padding": 2})}
+
+
+@pytest.mark.parametrize("how", BESIDE)
+@pytest.mark.parametrize("channels", [1, 8, 48, 130])
+@pytest.mark.parametrize("order", ["planes", "channels-last"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_windows_that_see_nothing_but_padding(rank, order, channels, how):
+    """Outputs are the bias, and no pixel has a gradient."""
+    (length, taps), arguments = BESIDE[how]
+    x = in_memory_order(np.ones((2, channels, *(length,) * rank), np.float32), order)
+    weight, bias = np.ones((channels, channels, *(taps,) * rank), np.float32), np.arange(channels, dtype=np.float32)
+    y = getattr(F, f"conv{rank}d")(x, weight, bias, **arguments)
+    assert y.shape == x.shape
+    assert (y == bias.reshape(-1, *(1,) * rank)).all()
+    dx, dw, db = getattr(F, f"conv{rank}d_backward")(np.ones_like(y), x, weight, bias, **arguments)
+    assert not dx.any()
+    assert not dw.any()
+    assert (db == 2 * length**rank).all()

@@ -104,9 +104,10 @@ def _direct_cost(
     padded = _round_up(k, lanes) if k > lanes // 2 else k
     weights = geometry.taps * c * padded * geometry.groups
     # A tile of one vector of output channels reaches 5/6 of the peak.
-    speed = (5 / 6 if k <= lanes else 1.0) / (1 - skipped)
+    speed = 5 / 6 if k <= lanes else 1.0
     again = WEIGHT_AGAIN * (images - 1) if weights * itemsize > NEAR_BYTES else 0.0
-    return weights * geometry.windows / speed + weights * (_read(weights * itemsize) + again + pack)
+    products = weights * geometry.windows * (1 - skipped)
+    return products / speed + weights * (_read(weights * itemsize) + again + pack)
 
 
 def _read(nbytes: int) -> float:

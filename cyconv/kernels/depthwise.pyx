@@ -102,8 +102,10 @@ cdef struct Shape:
 
 
 cdef struct Reach:
-    # Taps tap, tap + step, ... meet the pixels at, at - back, ... of the source; `count` of them lie inside
+    # Taps tap, tap + step, ... meet the pixels at, at - back, ... of the source; `count` of them lie inside. `alike`:
+    # so do those of the seven results behind it, a stride apart, with pixels next to each other
     index tap, count, at, step, back
+    bint alike
 
 
 cdef class Depthwise(Convolution):
@@ -190,7 +192,7 @@ cdef class Depthwise(Convolution):
 cdef void fill_reach(Reach* reach, index length, index low, index dilation, index stride, index taps,
                      index source) noexcept:
     """Pixel i of the result meets tap t at the source pixel (i + low - t dilation) / stride, where that is whole."""
-    cdef index i, t, at
+    cdef index i, j, t, at
     for i in range(length):
         reach[i].step, reach[i].back = 1, 0
         for t in range(taps):
@@ -202,6 +204,12 @@ cdef void fill_reach(Reach* reach, index length, index low, index dilation, inde
             elif reach[i].count == 1:
                 reach[i].step, reach[i].back = t - reach[i].tap, reach[i].at - at // stride
             reach[i].count += 1
+    for i in range(length - 7 * stride):
+        reach[i].alike = True
+        for j in range(1, 8):
+            reach[i].alike &= (reach[i + j * stride].count == reach[i].count
+                               and reach[i + j * stride].tap == reach[i].tap
+                               and reach[i + j * stride].at == reach[i].at + (j if reach[i].count > 0 else 0))
 
 
 cdef void pack_weights(const Shape* s, const real* weight, real* packed) noexcept nogil:
@@ -443,16 +451,15 @@ cdef inline void one_pixel(const Shape* s, const real* x, index row, index colum
 
 cdef void spread_row(const Shape* s, real* y, const real* x, const real* w, const real* bias, index h) noexcept nogil:
     """One row of a channels-last input gradient: pixels a stride apart meet the same taps."""
-    cdef index channels = s.channels, stride = s.stride_column, block = 0, phase, i, column, last
+    cdef index channels = s.channels, stride = s.stride_column, block = 0, phase, i, column
     cdef const Reach* row = &s.rows[h]
     cdef const Reach* first
     while block < s.out_width:
         for phase in range(min(stride, s.out_width - block)):
-            column, last = block + phase, block + phase + 7 * stride
+            column = block + phase
             first = &s.columns[column]
             # Eight pixels at a time where all meet the same taps inside.
-            if (last < s.out_width and s.columns[last].tap == first.tap and s.columns[last].count == first.count
-                    and s.columns[last].at == first.at + (7 if first.count > 0 else 0)):
+            if first.alike:
                 spread(s, 8, x, w, row, first, bias, y + column * channels)
                 continue
             for i in range(8):
