@@ -189,7 +189,9 @@ def explain(
         raise TypeError(
             f"explain: expected a convolution layer, got {type(layer).__name__}; summary() tells about whole networks"
         )
-    geometry = layer._conv.geometry(tuple(input_shape), layer.weight.shape, layer.bias is not None)
+    geometry = layer._conv.geometry(
+        tuple(input_shape), layer.weight.shape, None if layer.bias is None else layer.bias.shape
+    )
     dtype = layer.weight.dtype
     chosen, why = layer._conv.choice(geometry, dtype, channels_last)
     arrays = math.prod(geometry.input_shape) + math.prod(geometry.output_shape) + layer.num_parameters()

@@ -363,7 +363,7 @@ def _formula(geometry: Geometry, axis: int) -> str:
 def _geometry(module: Module, shape: Shape) -> Geometry | None:
     """Return the sizes of a layer with a window; None for any other."""
     if isinstance(module, Convolution):
-        return module._conv.geometry(shape, module.weight.shape, module.bias is not None)
+        return module._conv.geometry(shape, module.weight.shape, None if module.bias is None else module.bias.shape)
     if isinstance(module, WindowPool):
         return pool_geometry(
             "pool",

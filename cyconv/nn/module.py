@@ -32,7 +32,7 @@ class Parameter:
     Raises
     ------
     TypeError
-        The gradient that is set is no array.
+        `data` is no NumPy array.
 
     Examples
     --------
@@ -81,8 +81,37 @@ class Parameter:
         else:
             self.grad += gradient
 
+    def _check_sum(self, gradient: Array) -> None:
+        """Raise ValueError if a gradient cannot be added to the one that is there."""
+        held = self.grad
+        if held is None or (
+            type(held) is np.ndarray
+            and held.shape == gradient.shape
+            and held.dtype == gradient.dtype
+            and held.flags.writeable
+        ):
+            return
+        shape, kind = np.shape(held), getattr(held, "dtype", type(held).__name__)
+        locked = "" if getattr(getattr(held, "flags", None), "writeable", True) else " that is read-only"
+        raise ValueError(
+            f"backward: a parameter of {self.shape}, {self.dtype} holds a gradient of {shape}, {kind}{locked}, to "
+            "which none can be added; set it to None"
+        )
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):
+            for name, value in (part or {}).items():
+                # Out of a pickle come arrays in the memory of other objects, which NumPy may never let be written.
+                setattr(self, name, _own(value) if name in ("data", "grad") else value)
+
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+def _own(array: Any) -> Any:
+    """Return an array in memory of its own, of the one dtype object that there is of its dtype."""
+    dtype = np.dtype(array.dtype.str) if isinstance(array, np.ndarray) else None
+    return array if dtype is None or (array.dtype is dtype and array.flags.owndata) else np.asarray(array).astype(dtype)
 
 
 class UninitializedParameter(Parameter):
@@ -234,6 +263,8 @@ class Module:
         """
         pending: Pending = []
         grad_input = self._backward(grad_output, pending, input_grad)
+        for parameter, gradient in pending:
+            parameter._check_sum(gradient)
         for parameter, gradient in pending:
             parameter.add_grad(gradient)
         return grad_input
@@ -419,7 +450,8 @@ class Module:
         Raises
         ------
         ValueError
-            Lists all missing, surplus and misshapen names; nothing has been changed then.
+            Lists all missing, surplus and misshapen names, and those of arrays that are read-only; nothing has been
+            changed then.
         TypeError
             If `state_dict` is no mapping.
         """
@@ -459,13 +491,16 @@ class Module:
                 problems.insert(0, "surplus: " + ", ".join(surplus))
             if missing:
                 problems.insert(0, "missing: " + ", ".join(missing))
+        if not problems:
+            for module in self.modules():
+                module._thaw()
+            own = self._state()  # in place of an array that stays read-only, a layer may have put a copy
+            problems = [f"read-only: {name}" for name in given if not own[name].flags.writeable]
         if problems:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the state does not fit, nothing was changed\n  "
                 + "\n  ".join(problems)
             )
-        for module in self.modules():
-            module._thaw()
         for name, array in given.items():
             np.copyto(own[name], array, casting="same_kind")
         return IncompatibleKeys(missing, surplus)
