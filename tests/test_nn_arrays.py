@@ -103,3 +103,38 @@ def test_a_gradient_to_which_nothing_can_be_added_changes_no_other(held):
     model[0].bias.grad = before[1]
     for parameter, gradient in zip(model.parameters(), before, strict=True):
         np.testing.assert_array_equal(parameter.grad, gradient)
+
+
+def test_starting_values_are_not_drawn_into_what_is_read_only():
+    layer = nn.Conv2d(2, 3, 3, rng=0).eval()
+    layer(normal(1, 2, 5, 5, dtype="float32"))
+    with pytest.raises(ValueError, match=r"^init: the array is read-only, .* call train\(\) before"):
+        nn.init.kaiming_normal_(layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: nn.Conv2d(3, 4, 3, rng="seed"),
+            TypeError,
+            "^Conv2d: rng must be a generator, a seed or None, got 'seed'",
+        ),
+        (lambda: nn.Linear(3, 4, rng=-1), ValueError, "^Linear: rng must be a generator, a seed or None, got -1"),
+        (lambda: nn.Dropout(0.5, rng="seed"), TypeError, "^Dropout: rng must be a generator"),
+        (lambda: nn.SeparableConv2d(3, 4, 3, rng="seed"), TypeError, "^SeparableConv2d: rng must be a generator"),
+        (lambda: nn.Conv2d(3, 4, 3, dtype="float"), None, ""),
+        (
+            lambda: nn.Conv2d(3, 4, 3, dtype="half a float"),
+            TypeError,
+            "^Conv2d: dtype must be float32 or float64, got 'ha",
+        ),
+        (lambda: nn.Dropout("x"), ValueError, r"^Dropout: p must be a probability in \[0, 1\], got 'x'"),
+    ],
+)
+def test_arguments_that_numpy_would_refuse_without_a_name(make, error, message):
+    if error is None:
+        assert make().weight.dtype == np.float64
+        return
+    with pytest.raises(error, match=message):
+        make()

@@ -516,6 +516,11 @@ def test_a_failed_step_changes_nothing_at_all(make):
     with pytest.raises(TypeError, match=r"\.step: lr must be a number, got '0.1'"):
         optimizer.step()
     optimizer.param_groups[1]["lr"] = 0.1
+    optimizer.lr = math.nan
+    with pytest.raises(ValueError, match=r"\.step: lr is nan"):
+        optimizer.step()
+    for group, rate in zip(optimizer.param_groups, (0.5, 0.1), strict=True):
+        group["lr"] = rate
     np.testing.assert_array_equal(first.data, data)
     assert optimizer.state_dict().keys() == state.keys()
     for name, value in optimizer.state_dict().items():

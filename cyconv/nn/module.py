@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 # What a backward pass found and has not yet added: (parameter, its gradient).
 Pending = list[tuple["Parameter", Array]]
+# typing has one from Python 3.11 on.
+Self = TypeVar("Self", bound="Module")
 
 
 class Parameter:
@@ -358,7 +360,7 @@ class Module:
 
     # ---------------------------------------------------------------- modes
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: Self, mode: bool = True) -> Self:
         """Set training mode (or eval mode, if `mode` is False) here and in all modules below; return self."""
         if not isinstance(mode, (bool, np.bool_)):
             raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
@@ -371,7 +373,7 @@ class Module:
     def _thaw(self) -> None:
         """Forget what was prepared from the parameters for eval mode: they may change now."""
 
-    def eval(self) -> Module:
+    def eval(self: Self) -> Self:
         """Set eval mode here and in all modules below; return self."""
         return self.train(False)
 

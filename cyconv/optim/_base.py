@@ -190,6 +190,8 @@ class Optimizer:
         for group in self.param_groups:
             for name in self._settings:
                 check_number(operation, name, group[name])
+                if group[name] != group[name]:
+                    raise ValueError(f"{operation}: {name} is nan; every parameter would be, too")
         for parameter, state in zip(self.params, self.state, strict=True):
             if parameter.grad is not None:
                 kept = [value for value in state.values() if isinstance(value, np.ndarray)]
