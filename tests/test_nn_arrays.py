@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_nothing_is_kept_of_a_weight_that_is_a_view():
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_what_comes_out_of_a_pickle_can_be_loaded_into_and_trained(protocol, frozen):
     """NumPy leaves arrays in the memory of the pickle's bytes, which it never lets be written again."""
     model, x = nn.Sequential(nn.Conv2d(8, 8, 3, rng=0), nn.Conv2d(8, 8, 3, rng=1)), normal(1, 8, 9, 9, dtype="float32")
@@ -138,3 +139,27 @@ def test_arguments_that_numpy_would_refuse_without_a_name(make, error, message):
         return
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 4, 3), nn.ConvTranspose1d(4, 4, 3), nn.LazyConv2d(4, 3)])
+@pytest.mark.parametrize(
+    "name", ["kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "algorithm"]
+)
+def test_what_a_convolution_is_made_of_cannot_be_changed_without_effect(layer, name):
+    """The plans are made at construction; a new stride would be shown, and not be used."""
+    before = repr(layer)
+    with pytest.raises(AttributeError, match=rf"^{type(layer).__name__}: {name} is fixed at construction"):
+        setattr(layer, name, 2)
+    assert repr(layer) == before
+
+
+def test_several_threads_may_call_a_lazy_network_first():
+    for _ in range(20):
+        layer, x, found = nn.LazyConv2d(3, 5, rng=0).eval(), normal(2, 4, 8, 8, dtype="float32"), []
+        threads = [threading.Thread(target=lambda: found.append(layer(x).tobytes())) for _ in range(8)]  # noqa: B023
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        assert len(set(found)) == 1

@@ -575,3 +575,14 @@ def test_a_state_with_numbers_out_of_range_changes_nothing(make, entry, message)
 def test_settings_that_are_no_numbers(make, error, message):
     with pytest.raises(error, match=message):
         make([ready(2)])
+
+
+def test_an_optimiser_may_be_made_before_lazy_parameters_have_values():
+    model = nn.Sequential(nn.LazyLinear(3, rng=0))
+    optimizer = SGD(model.parameters(), lr=0.1)
+    optimizer.zero_grad()
+    optimizer.step()
+    model.backward(model(np.ones((2, 8), np.float32)))
+    before = model[0].weight.data.copy()
+    optimizer.step()
+    assert (model[0].weight.data != before).any()

@@ -100,6 +100,9 @@ class Parameter:
             "which none can be added; set it to None"
         )
 
+    def __getstate__(self) -> Any:
+        return None, {"data": self.data, "grad": self.grad}
+
     def __setstate__(self, state: Any) -> None:
         for part in state if isinstance(state, tuple) else (state,):
             for name, value in (part or {}).items():

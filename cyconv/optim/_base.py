@@ -93,6 +93,8 @@ class Optimizer:
         self.params: list[Parameter] = []
         # For each parameter what is kept from step to step: arrays in its shape, and "step", a count.
         self.state: list[dict[str, Any]] = []
+        # The array of each that the last step has checked.
+        self._seen: list[Array | None] = []
         try:
             given = list(params)
         except TypeError:
@@ -141,6 +143,7 @@ class Optimizer:
         self.param_groups.append({"params": found, **settings})
         self.params += found
         self.state += [{} for _ in found]
+        self._seen += [None for _ in found]
 
     @staticmethod
     def _taken(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,13 +192,27 @@ class Optimizer:
         operation = f"{type(self).__name__}.step"
         for group in self.param_groups:
             for name in self._settings:
-                check_number(operation, name, group[name])
-                if group[name] != group[name]:
+                value = group[name]
+                if type(value) is not float:
+                    check_number(operation, name, value)
+                if value != value:
                     raise ValueError(f"{operation}: {name} is nan; every parameter would be, too")
-        for parameter, state in zip(self.params, self.state, strict=True):
-            if parameter.grad is not None:
-                kept = [value for value in state.values() if isinstance(value, np.ndarray)]
-                check_job(operation, parameter.data, parameter.grad, kept)
+        for position, (parameter, seen) in enumerate(zip(self.params, self._seen, strict=True)):
+            grad = parameter.grad
+            if grad is None:
+                continue
+            data = parameter.data
+            if (  # what is usual, found quickly: the array of the step before, to which its state fits
+                data is seen
+                and type(grad) is np.ndarray
+                and grad.dtype is data.dtype
+                and grad.shape == data.shape
+                and data.flags.writeable
+            ):
+                continue
+            kept = [value for value in self.state[position].values() if isinstance(value, np.ndarray)]
+            check_job(operation, data, grad, kept)
+            self._seen[position] = data
 
     def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         """Return the function that updates `data` in place, its factors, and the arrays of one of its jobs."""
@@ -287,7 +304,7 @@ class Optimizer:
         for name, setting in settings.items():
             group, key = own[name]
             group[key] = setting
-        self.state = states
+        self.state, self._seen = states, [None for _ in states]
 
     def _out_of_range(self, settings: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with settings that a state has, all of them given."""
