@@ -163,3 +163,30 @@ def test_several_threads_may_call_a_lazy_network_first():
             thread.join()
         assert len(found) == 8
         assert len(set(found)) == 1
+
+
+def test_a_state_of_the_own_arrays_is_taken_as_it_was():
+    """Two layers change places: the first copy must not be what the second one reads."""
+    model = nn.Sequential(nn.Linear(3, 3, bias=False, rng=0), nn.Linear(3, 3, bias=False, rng=1))
+    first, second = (layer.weight.data.copy() for layer in model)
+    model.load_state_dict({"0.weight": model[1].weight.data, "1.weight": model[0].weight.data.T})
+    np.testing.assert_array_equal(model[0].weight.data, second)
+    np.testing.assert_array_equal(model[1].weight.data, first.T)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "bias is a masked array; fill it first"),
+        ([[1], [2, 3]], "bias cannot be made an array"),
+    ],
+)
+def test_entries_of_a_state_that_are_no_arrays_are_listed(value, message):
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.state_dict()
+    with pytest.raises(
+        ValueError, match=rf"nothing was changed\n  misshapen: weight .*\n  no array: bias: .*{message}"
+    ):
+        layer.load_state_dict({"weight": np.ones(3), "bias": value})
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

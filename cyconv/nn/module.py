@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cyconv.functional._arrays import any_array
+
 Array = NDArray[Any]
 # What a backward pass found and has not yet added: (parameter, its gradient).
 Pending = list[tuple["Parameter", Array]]
@@ -488,9 +490,7 @@ class Module:
         for path, module in self._named_modules(""):
             missing += [f"{path}.{name}" if path else name for name in module._unknown]
         surplus = [str(name) for name in state_dict if name not in own]
-        given = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
-        misfits = [problem for name, array in given.items() if (problem := misfit(name, own[name], array))]
-        problems = list(misfits)
+        given, problems = self._arrays_of(state_dict, own)
         if strict:
             if surplus:
                 problems.insert(0, "surplus: " + ", ".join(surplus))
@@ -509,6 +509,25 @@ class Module:
         for name, array in given.items():
             np.copyto(own[name], array, casting="same_kind")
         return IncompatibleKeys(missing, surplus)
+
+    def _arrays_of(self, state_dict: Mapping[str, Any], own: dict[str, Array]) -> tuple[dict[str, Array], list[str]]:
+        """Return the values that a state has for arrays of ours, and why some of them cannot be taken."""
+        given: dict[str, Array] = {}
+        problems: list[str] = []
+        mine = {id(array) for array in own.values()}
+        for name in own:
+            if name not in state_dict:
+                continue
+            try:
+                array = any_array(state_dict[name], "load_state_dict", name)
+            except (TypeError, ValueError, RuntimeError, BufferError) as error:
+                problems.append(f"no array: {name}: {error}")
+                continue
+            # What is another array of ours, or a view of it, has changed when its turn comes.
+            given[name] = array.copy() if id(array) in mine or id(array.base) in mine else array
+            if problem := misfit(name, own[name], array):
+                problems.append(problem)
+        return given, problems
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles carry the state, not the activations of the last batch.
