@@ -190,3 +190,9 @@ def test_entries_of_a_state_that_are_no_arrays_are_listed(value, message):
         layer.load_state_dict({"weight": np.ones(3), "bias": value})
     for name, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4)])
+def test_norms_name_themselves_where_the_input_is_no_array(layer):
+    with pytest.raises(ValueError, match=rf"^{type(layer).__name__}: input cannot be made an array"):
+        layer([[1], [1, 2]])

@@ -230,6 +230,10 @@ class Conv2d(_Conv):
     Input (N, C, H, W) or (C, H, W); output (N, K, P, Q) or (K, P, Q) in the same dtype, with
     P = (H + 2 · padding - dilation · (R - 1) - 1) // stride + 1.
 
+    In eval mode the layer keeps its weight in the order of the kernel, too, and ``weight.data`` is read-only until
+    ``train()``. A view that was taken of it before can still be written: what is written there is not seen. Where
+    ``weight.data`` is itself a view of another array nothing is kept.
+
     Examples
     --------
     >>> import numpy as np
