@@ -193,8 +193,9 @@ class Optimizer:
         for group in self.param_groups:
             for name in self._settings:
                 value = group[name]
-                if type(value) is not float:
-                    check_number(operation, name, value)
+                if (type(value) is float and value == value) or type(value) is bool:
+                    continue
+                check_number(operation, name, value)
                 if value != value:
                     raise ValueError(f"{operation}: {name} is nan; every parameter would be, too")
         for position, (parameter, seen) in enumerate(zip(self.params, self._seen, strict=True)):
