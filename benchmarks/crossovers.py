@@ -152,7 +152,7 @@ def measure(layer: layers.Layer, order: str, dtype: str, threads: int, effort: t
     data = ConvData.random(layer, dtype)
     x, w, b = _ordered(data.x, last), data.w, data.b
     conv = peer.module(layer, data)
-    geometry = conv._conv.geometry(x.shape, w.shape, True)
+    geometry = conv._conv.geometry(x.shape, w.shape, conv.bias.shape)
     want = oracle.forward(layer, x, w, b)
     contenders, wrong, alike = {}, {}, set()
     for name, work in _engines(geometry, x.dtype, last):

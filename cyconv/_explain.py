@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def explain(
     Raises
     ------
     TypeError
-        If `layer` is no convolution.
+        If `layer` is no convolution or `input_shape` no shape.
     ValueError
         If the layer cannot take an input of that shape.
 
@@ -189,7 +190,13 @@ def explain(
         raise TypeError(
             f"explain: expected a convolution layer, got {type(layer).__name__}; summary() tells about whole networks"
         )
-    geometry = layer._conv.geometry(tuple(input_shape), layer.weight.shape, layer.bias is not None)
+    try:
+        shape = tuple(operator.index(length) for length in input_shape)
+    except TypeError:
+        raise TypeError(f"explain: input_shape must be a shape such as (1, 3, 224, 224), got {input_shape!r}") from None
+    if min(shape, default=0) < 0:
+        raise ValueError(f"explain: input_shape must not have negative lengths, got {shape}")
+    geometry = layer._conv.geometry(shape, layer.weight.shape, None if layer.bias is None else layer.bias.shape)
     dtype = layer.weight.dtype
     chosen, why = layer._conv.choice(geometry, dtype, channels_last)
     arrays = math.prod(geometry.input_shape) + math.prod(geometry.output_shape) + layer.num_parameters()

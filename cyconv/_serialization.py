@@ -9,9 +9,12 @@ Nothing is ever unpickled, so a foreign file cannot run code.
 from __future__ import annotations
 
 import contextlib
+import errno
+import lzma
 import math
 import os
 import secrets
+import stat
 import struct
 import zipfile
 import zlib
@@ -25,14 +28,22 @@ from numpy.typing import NDArray
 _VERSION_ENTRY = "__cyconv_format__"
 _VERSION = 1
 # What zipfile, zlib and NumPy raise on bytes that are not what they should be; OSError is a seek to a place before 0.
-_DAMAGE = (ValueError, EOFError, OverflowError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error, struct.error)
+_DAMAGE = (
+    ValueError, EOFError, OverflowError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    struct.error,
+)  # fmt: skip
+#: Kinds of dtypes that a file holds: numbers.
+_KINDS = "biufc"
+# More than this many bytes do not come out of one: the limit of deflate, the only compression that NumPy writes.
+_DEFLATE_MOST = 1032
 
 
 def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
     """
     Write a state to a file.
 
-    The file appears under its name only when it is complete: a crash in between leaves the old file as it was.
+    The file appears under its name only when it is complete: a crash in between leaves the old file as it was. The
+    permissions are those of the old file, or what the umask leaves.
 
     Parameters
     ----------
@@ -47,6 +58,8 @@ def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
         If it is neither, or an entry is no array of numbers.
     ValueError
         If a name cannot stand in the file.
+    OSError
+        If the file cannot be written, or `path` is there and no ordinary file.
 
     Examples
     --------
@@ -59,19 +72,23 @@ def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
     ['bias', 'weight']
     """
     arrays = _named_arrays(module_or_state_dict)
-    target = os.path.realpath(os.fspath(path))  # behind a symbolic link, so that the link stays one
-    folder = os.path.dirname(target)
+    target = os.path.realpath(os.fsdecode(path))  # behind a symbolic link, so that the link stays one
+    folder, mode = os.path.dirname(target), _mode(target)
     temporary = os.path.join(folder, f".cyconv-{secrets.token_hex(8)}.tmp")
     try:
         # Not tempfile: its files are readable by the owner only, and the rename would keep that.
         with open(temporary, "xb") as file:
+            if mode is not None and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), mode)
             _write(file, arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:  # which nobody asked for
+            raise type(error)(error.errno, error.strerror, target) from None
         raise
     if os.name == "posix":  # the new name itself is on disk only when the folder is
         descriptor = os.open(folder, os.O_RDONLY)
@@ -79,6 +96,22 @@ def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _mode(target: str) -> int | None:
+    """Return the permissions of the file that is there, None if there is none; OSError if it is no ordinary file.
+
+    A rename would put a file in the place of a device or a pipe.
+    """
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "save: this is a directory, give the name of a file", target)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "save: this is no ordinary file", target)
+    return stat.S_IMODE(mode)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -141,10 +174,16 @@ def _named_arrays(source: Any) -> dict[str, NDArray[Any]]:
     for name, value in state.items():
         if not isinstance(name, str):
             raise TypeError(f"save: a name must be a string, got {name!r}")
-        if not name or "\0" in name or name == _VERSION_ENTRY:
+        encoded = name.encode(errors="replace")
+        if not name or "\0" in name or name == _VERSION_ENTRY or len(encoded) > 0xFFF0 or encoded.decode() != name:
             raise ValueError(f"save: the name {name!r} cannot stand in a file")
-        array = np.asarray(value)
-        if array.dtype.kind not in "biufc":
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"save: {name!r} is a masked array; fill it first, the mask is not kept")
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise TypeError(f"save: {name!r} cannot be made an array: {error}") from None
+        if array.dtype.kind not in _KINDS:
             raise TypeError(f"save: {name!r} must be an array of numbers, got {type(value).__name__} ({array.dtype})")
         arrays[name] = array
     return arrays
@@ -161,8 +200,12 @@ def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _read(file: IO[bytes]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
+    length = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
+            most = length if entry.compress_type == zipfile.ZIP_STORED else _DEFLATE_MOST * length
+            if entry.file_size > most:
+                raise ValueError(f"{entry.filename!r} promises {entry.file_size} bytes; the file has {length}")
             if not entry.filename.endswith(".npy"):
                 raise ValueError(f"the entry {entry.filename!r} is no array")
             with archive.open(entry) as stream:
@@ -179,5 +222,7 @@ def _check_size(entry: zipfile.ZipInfo, stream: IO[bytes]) -> None:
     if version not in readers:
         raise ValueError(f"the entry {entry.filename!r} has the unknown .npy version {version}")
     shape, _, dtype = readers[version](stream)
+    if dtype.kind not in _KINDS:
+        raise ValueError(f"the entry {entry.filename!r} holds {dtype}, no numbers")
     if math.prod(shape) * dtype.itemsize != entry.file_size - stream.tell():
         raise ValueError(f"the entry {entry.filename!r} does not hold the {shape} {dtype} values that it promises")

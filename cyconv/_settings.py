@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +161,8 @@ def threads(n: int) -> Iterator[None]:
     """
     Context manager: use ``n`` threads inside.
 
+    The number is that of the whole process: blocks in several Python threads at once see each other's.
+
     Parameters
     ----------
     n : int
@@ -232,6 +235,8 @@ def configure(
     """
     Context manager: settings of the engine inside; those not named stay.
 
+    They are those of the whole process: blocks in several Python threads at once see each other's.
+
     Parameters
     ----------
     algorithm : {"auto", "direct", "winograd_f2", "winograd_f4", "depthwise", "im2col", "reference"}, optional
@@ -261,10 +266,13 @@ def configure(
     # All checks first: where one fails, nothing has changed.
     if algorithm is not None:
         check_algorithm("configure", algorithm)
-    if max_workspace is not None and (
-        isinstance(max_workspace, bool) or not isinstance(max_workspace, int) or max_workspace < 1 << 16
-    ):
-        raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")
+    if max_workspace is not None:
+        if isinstance(max_workspace, bool) or not hasattr(max_workspace, "__index__"):
+            raise ValueError(f"max_workspace: expected an int of at least 65536 bytes, got {max_workspace!r}")
+        max_workspace = max_workspace.__index__()
+        if not 1 << 16 <= max_workspace <= sys.maxsize:
+            bound = "at least 65536" if max_workspace < 1 << 16 else f"at most {sys.maxsize}"
+            raise ValueError(f"max_workspace: expected an int of {bound} bytes, got {max_workspace}")
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     if algorithm is not None:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cyconv._geometry import integer
+
 Array = NDArray[Any]
 Pair = tuple[Array, Array]
 
@@ -269,10 +271,13 @@ def batches(x: Array, y: Array, batch_size: int, rng: Any = None) -> Iterator[Pa
     ------
     ValueError
         If the lengths differ or `batch_size` is not positive.
+    TypeError
+        If `x` or `y` is no array, or `batch_size` no int.
     """
-    batch_size = operator.index(batch_size)
-    if batch_size < 1:
-        raise ValueError(f"batches: batch_size must be at least 1, got {batch_size}")
+    batch_size = integer("batches", "batch_size", batch_size, 1)
+    for name, array in (("x", x), ("y", y)):
+        if not getattr(array, "shape", ()):
+            raise TypeError(f"batches: {name} must be an array, got {type(array).__name__}")
     if len(x) != len(y):
         raise ValueError(f"batches: x and y must have the same length, got {len(x)} examples and {len(y)} targets")
     # An inner generator, so that the checks above speak up at the call and not at the first batch.

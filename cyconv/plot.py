@@ -19,6 +19,8 @@ Array = NDArray[Any]
 __all__ = ["confusion_matrix", "feature_maps", "filters", "learning_curves", "mistakes", "training_report"]
 
 _TRAIN, _HELD_OUT = "#4477aa", "#cc3311"  # apart for colour-blind eyes and in grey print
+# More classes than a page has pixels for; their counts would fill the memory.
+_MOST_CLASSES = 4096
 
 
 def _figure(figure: Any, width: float, height: float) -> Any:
@@ -141,9 +143,10 @@ def filters(weight: Array, figure: Any = None, *, columns: int | None = None) ->
     Raises
     ------
     ValueError
-        If `weight` has not four axes.
+        If `weight` has not four axes or is empty.
     """
-    if weight.ndim != 4:
+    weight = np.asarray(weight)
+    if weight.ndim != 4 or not weight.size:
         raise ValueError(f"filters: weight must have the shape (K, C, R, S), got {weight.shape}")
     rows, across = _grid(len(weight), columns)
     figure = _figure(figure, 1.2 * across + 1, 1.3 * rows)
@@ -186,9 +189,10 @@ def feature_maps(maps: Array, figure: Any = None, *, columns: int | None = None)
     Raises
     ------
     ValueError
-        If `maps` has not three axes.
+        If `maps` has not three axes or is empty.
     """
-    if maps.ndim != 3:
+    maps = np.asarray(maps)
+    if maps.ndim != 3 or not maps.size:
         raise ValueError(f"feature_maps: maps must have the shape (K, P, Q), got {maps.shape}")
     rows, across = _grid(len(maps), columns)
     figure = _figure(figure, 1.2 * across, 1.3 * rows)
@@ -224,7 +228,8 @@ def confusion_matrix(labels: Array, predictions: Array, figure: Any = None, *, n
     Raises
     ------
     ValueError
-        If the lengths differ or there is nothing to count.
+        If the lengths differ, there is nothing to count, or what is given are no classes from 0, for which there are
+        names.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or labels.ndim != 1 or not labels.size:
@@ -232,7 +237,15 @@ def confusion_matrix(labels: Array, predictions: Array, figure: Any = None, *, n
             f"confusion_matrix: labels and predictions must have one shape (N,), N ≥ 1, got {labels.shape} and "
             f"{predictions.shape}"
         )
-    classes = int(max(labels.max(), predictions.max())) + 1 if names is None else len(names)
+    if labels.dtype.kind not in "iu" or predictions.dtype.kind not in "iu":
+        raise ValueError(
+            f"confusion_matrix: labels and predictions must be integers, got {labels.dtype} and {predictions.dtype}"
+        )
+    low, high = int(min(labels.min(), predictions.min())), int(max(labels.max(), predictions.max()))
+    classes = high + 1 if names is None else len(names)
+    if low < 0 or high >= min(classes, _MOST_CLASSES):
+        most = min(classes, _MOST_CLASSES) - 1
+        raise ValueError(f"confusion_matrix: classes must be from 0 to {most}, got some from {low} to {high}")
     names = [str(label) for label in range(classes)] if names is None else names
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, predictions), 1)
@@ -288,7 +301,18 @@ def mistakes(
     -------
     Figure
         A tile per mistake with what it is and what it was read as; a line of text if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
     """
+    images = np.asarray(images)
+    if not len(images) == len(labels) == len(predictions):
+        raise ValueError(
+            f"mistakes: images, labels and predictions must have one length, got {len(images)}, {len(labels)} and "
+            f"{len(predictions)}"
+        )
     wrong = np.flatnonzero(np.asarray(labels) != np.asarray(predictions))[:count]
     rows, across = _grid(max(len(wrong), 1), columns)
     figure = _figure(figure, 1.2 * across, 1.5 * rows)

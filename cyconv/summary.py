@@ -145,6 +145,8 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
 
     Raises
     ------
+    TypeError
+        If `model` is no layer or `input_shape` no shape.
     ValueError
         If the shape that reaches a layer does not fit it; the message names the layer.
 
@@ -158,6 +160,8 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
     >>> print(table.rows[0].arithmetic, table.rows[0].parameters)
     (1·5·5 + 1)·6 = 156
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"summary: model must be a Module, got {type(model).__name__}")
     several = isinstance(model, Graph) and len(model.input_names) > 1
     shapes = tuple(_checked(shape) for shape in (input_shape if several else (input_shape,)))
     if isinstance(model, Graph) and len(shapes) != len(model.input_names):
@@ -184,7 +188,12 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
 
 
 def _checked(shape: Any) -> Shape:
-    lengths = tuple(operator.index(length) for length in shape)
+    try:
+        lengths = tuple(operator.index(length) for length in shape)
+    except TypeError:
+        raise TypeError(
+            f"summary: input_shape must be the shape of one example, such as (1, 28, 28), got {shape!r}"
+        ) from None
     if min(lengths, default=0) < 1:
         raise ValueError(f"summary: input_shape must be that of one example, lengths of at least 1, got {lengths}")
     return lengths
@@ -363,7 +372,7 @@ def _formula(geometry: Geometry, axis: int) -> str:
 def _geometry(module: Module, shape: Shape) -> Geometry | None:
     """Return the sizes of a layer with a window; None for any other."""
     if isinstance(module, Convolution):
-        return module._conv.geometry(shape, module.weight.shape, module.bias is not None)
+        return module._conv.geometry(shape, module.weight.shape, None if module.bias is None else module.bias.shape)
     if isinstance(module, WindowPool):
         return pool_geometry(
             "pool",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import shutil
 import signal
 import sys
@@ -17,7 +16,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from cyconv._geometry import integer
 from cyconv.data import Array, Pair, batches
+from cyconv.functional._arrays import generator
 from cyconv.nn.module import Module
 
 __all__ = ["History", "Score", "cosine", "evaluate", "fit", "predict"]
@@ -154,20 +155,22 @@ def fit(
     Raises
     ------
     FloatingPointError
-        If the loss is no finite number; the weights are those before that step.
+        If the loss is no finite number; weights and running statistics are those before that step.
     ValueError
-        If lengths differ, there are no examples, or a number is out of range.
+        If lengths differ, there are no examples, a number is out of range, or the optimiser has no parameter of the
+        model.
+    TypeError
+        If an argument is not of its kind.
     ImportError
         If ``progress="bar"`` and tqdm is missing.
     """
+    _check_parts(model, loss, optimizer, augment, schedule)
     x, y = _check_data("fit", "train", train)
     validation = None if validation is None else _check_data("fit", "validation", validation)
-    epochs, batch_size = operator.index(epochs), operator.index(batch_size)
-    if epochs < 0 or batch_size < 1:
-        raise ValueError(f"fit: epochs must be ≥ 0 and batch_size ≥ 1, got {epochs} and {batch_size}")
+    epochs, batch_size = integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     weigh = _weigh("fit", loss)
-    rng = np.random.default_rng(rng)
-    callbacks = tuple(callbacks)
+    rng = generator("fit", rng)
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     show = _progress(progress, epochs, len(x))
     history = History(steps_per_epoch=math.ceil(len(x) / batch_size))
     steps = epochs * history.steps_per_epoch
@@ -179,14 +182,15 @@ def fit(
                 loss.train()
                 show.begin(epoch)
                 meter = _Meter()
+                buffers = [buffer for module in model.modules() for _, buffer in module._own_buffers()]
                 for x_batch, y_batch in batches(x, y, batch_size, rng):
                     if schedule is not None:
-                        factor = schedule(len(history.step_loss) / steps)
+                        factor = _factor(schedule, len(history.step_loss) / steps)
                         _set_rates(optimizer, [rate * factor for rate in start_rates])
                     if augment is not None:
                         x_batch = augment(x_batch, rng)
-                    output, value = _step(model, loss, optimizer, x_batch, y_batch, history)
-                    meter.add(weigh(value, len(x_batch)), output, y_batch, loss)
+                    output, value = _step(model, loss, optimizer, x_batch, y_batch, history, buffers)
+                    meter.add(weigh(value, y_batch), output, y_batch, loss)
                     show.advance(len(x_batch), meter)
                     if ctrl_c.pressed:
                         break
@@ -205,6 +209,29 @@ def fit(
     return history
 
 
+def _check_parts(model: Any, loss: Any, optimizer: Any, augment: Any, schedule: Any) -> None:
+    """Raise TypeError for what is not of its kind, ValueError for an optimiser of something else."""
+    for name, part in (("model", model), ("loss", loss)):
+        if not isinstance(part, Module):
+            raise TypeError(f"fit: {name} must be a Module, got {type(part).__name__}")
+    if not all(hasattr(optimizer, name) for name in ("lr", "zero_grad", "step")):
+        raise TypeError(f"fit: optimizer must be an Optimizer, got {type(optimizer).__name__}")
+    for name, part in (("augment", augment), ("schedule", schedule)):
+        if part is not None and not callable(part):
+            raise TypeError(f"fit: {name} must be a function, got {type(part).__name__}")
+    mine = {id(parameter) for parameter in (*model.parameters(), *loss.parameters())}
+    if mine and hasattr(optimizer, "params") and mine.isdisjoint(map(id, optimizer.params)):
+        raise ValueError("fit: optimizer has no parameter of the model, so nothing would be learned")
+
+
+def _factor(schedule: Callable[[float], float], done: float) -> float:
+    """Return the factor of the learning rate; ValueError if it would spoil the weights."""
+    factor = schedule(done)
+    if not isinstance(factor, (int, float, np.number)) or not 0 <= factor < math.inf:
+        raise ValueError(f"fit: schedule must return a number of at least 0, got {factor!r} for {done:.3f}")
+    return factor
+
+
 def _rates(optimizer: Steps) -> list[float]:
     """Return the learning rate of each group; of an optimiser without groups its one."""
     groups = getattr(optimizer, "param_groups", None)
@@ -220,15 +247,20 @@ def _set_rates(optimizer: Steps, rates: list[float]) -> None:
             group["lr"] = rate
 
 
-def _step(model: Module, loss: Any, optimizer: Steps, x: Array, y: Array, history: History) -> tuple[Any, float]:
+def _step(
+    model: Module, loss: Any, optimizer: Steps, x: Array, y: Array, history: History, buffers: list[Array]
+) -> tuple[Any, float]:
     """Run one step of gradient descent; return the output before it, and the loss."""
+    before = [buffer.copy() for buffer in buffers]
     optimizer.zero_grad()
     output = model(x)
     value = float(loss(output, y))
     if not math.isfinite(value):
+        for buffer, was in zip(buffers, before, strict=True):
+            buffer[...] = was
         raise FloatingPointError(
             f"fit: the loss became {value} in step {len(history.step_loss) + 1}; "
-            "if the input is finite, a smaller learning rate usually helps"
+            "if the input is finite and not every target is ignored, a smaller learning rate usually helps"
         )
     # The gradient with respect to the images themselves is of no use, and it would be the largest array of all.
     model.backward(loss.backward(), input_grad=False)
@@ -283,11 +315,11 @@ def evaluate(model: Module, loss: Any, data: Pair, batch_size: int = 256) -> Sco
     with _eval_mode(model, loss):
         for x_batch, y_batch in batches(x, y, batch_size):
             output = model(x_batch)
-            meter.add(weigh(float(loss(output, y_batch)), len(x_batch)), output, y_batch, loss)
+            meter.add(weigh(float(loss(output, y_batch)), y_batch), output, y_batch, loss)
     return Score(meter.loss, meter.accuracy)
 
 
-def predict(model: Module, x: Array, batch_size: int = 256) -> Array:
+def predict(model: Module, x: Array, batch_size: int = 256) -> Any:
     """
     Return the outputs of a model for many examples, in eval mode.
 
@@ -302,13 +334,25 @@ def predict(model: Module, x: Array, batch_size: int = 256) -> Array:
 
     Returns
     -------
-    ndarray
-        One output per example; ``predict(model, x).argmax(1)`` gives classes.
+    ndarray, or tuple of those
+        One output per example; ``predict(model, x).argmax(1)`` gives classes. Of a graph with several outputs a tuple.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is not positive.
+    TypeError
+        If `x` is no array, or `batch_size` no int.
     """
+    batch_size = integer("predict", "batch_size", batch_size, 1)
     with _eval_mode(model):
         # With no examples at all, the model still knows the shape of an answer.
         outputs = [model(x_batch) for x_batch, _ in batches(x, x, batch_size)] or [model(x)]
-    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+    if len(outputs) == 1:
+        return outputs[0]
+    if isinstance(outputs[0], tuple):
+        return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    return np.concatenate(outputs)
 
 
 @contextmanager
@@ -330,6 +374,9 @@ def _check_data(owner: str, name: str, data: Pair) -> Pair:
         x, y = data
     except (TypeError, ValueError) as error:
         raise TypeError(f"{owner}: {name} must be a pair (x, y) of arrays, got {type(data).__name__}") from error
+    for part in (x, y):
+        if not hasattr(part, "dtype") or not getattr(part, "shape", ()):
+            raise TypeError(f"{owner}: {name} must be a pair (x, y) of arrays, got {type(part).__name__} in it")
     if len(x) != len(y):
         raise ValueError(f"{owner}: {name} must have as many examples as targets, got {len(x)} and {len(y)}")
     if len(x) == 0:
@@ -337,12 +384,27 @@ def _check_data(owner: str, name: str, data: Pair) -> Pair:
     return x, y
 
 
-def _weigh(owner: str, loss: Any) -> Callable[[float, int], float]:
-    """Return how the loss of a batch of so many examples counts in a sum over examples."""
+def _weigh(owner: str, loss: Any) -> Callable[[float, Array], tuple[float, float]]:
+    """Return what makes of the loss of a batch and its targets the sum over them, and by what to divide sums."""
     reduction = getattr(loss, "reduction", "mean")
     if reduction == "none":
         raise ValueError(f"{owner}: loss must be one number, but with reduction='none' there is one per element")
-    return (lambda value, count: value) if reduction == "sum" else operator.mul
+    if reduction == "sum":
+        return lambda value, target: (value, len(target))
+
+    def mean(value: float, target: Array) -> tuple[float, float]:
+        count = _asked(loss, target)
+        return (value * count, count) if count else (0.0, 0.0)
+
+    return mean
+
+
+def _asked(loss: Any, target: Array) -> float:
+    """Return how many targets the mean of a batch is over: some losses leave out classes or give them weights."""
+    if not hasattr(loss, "ignore_index") or not np.issubdtype(target.dtype, np.integer):
+        return len(target)
+    asked = target[target != loss.ignore_index]
+    return float(asked.size if loss.weight is None else loss.weight[asked].sum())
 
 
 class _Meter:
@@ -351,13 +413,15 @@ class _Meter:
     def __init__(self) -> None:
         self.seen = 0  # examples
         self._loss = 0.0
+        self._weight = 0.0
         self._right = 0
         self._asked = 0  # targets; more than examples where each pixel has one
         self._start = time.perf_counter()
         self._seconds = 0.0
 
-    def add(self, loss_sum: float, output: Array, target: Array, loss: Any) -> None:
-        self._loss += loss_sum
+    def add(self, weighed: tuple[float, float], output: Array, target: Array, loss: Any) -> None:
+        self._loss += weighed[0]
+        self._weight += weighed[1]
         self.seen += len(target)
         if np.issubdtype(target.dtype, np.integer) and output.ndim == target.ndim + 1:
             self._right += int((output.argmax(1) == target).sum())
@@ -367,7 +431,7 @@ class _Meter:
 
     @property
     def loss(self) -> float:
-        return self._loss / self.seen
+        return self._loss / self._weight if self._weight else math.nan
 
     @property
     def accuracy(self) -> float:

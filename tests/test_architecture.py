@@ -24,7 +24,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("models", "training", "tools", "nn", "functional", "configuration", "settings", "start"),
     ),
     "models": (("cyconv.models",), ("nn",)),
-    "training": (("cyconv.training", "cyconv.estimator"), ("tools", "nn", "functional", "settings")),
+    "training": (("cyconv.training", "cyconv.estimator"), ("tools", "nn", "functional", "settings", "geometry")),
     "tools": (
         (
             "cyconv.optim",

@@ -91,7 +91,7 @@ def _questions(maps=(7, 14, 28)):
             data = SimpleNamespace(
                 w=np.zeros(layer.weight_shape, np.float32), b=np.zeros(k, np.float32), x=np.float32()
             )
-            geometry = crossovers.peer.module(layer, data)._conv.geometry(layer.input_shape, layer.weight_shape, True)
+            geometry = crossovers.peer.module(layer, data)._conv.geometry(layer.input_shape, layer.weight_shape, (k,))
             for name in ("direct", "winograd_f2", "winograd_f4", "im2col"):
                 for fresh in (False, True):
                     yield cost_model.Question(name, geometry, 16, 4, fresh)

@@ -192,6 +192,10 @@ def test_batches_complain_at_the_call():
         batches(np.zeros(3), np.zeros(3), 0)
     with pytest.raises(ValueError, match=r"3 examples and 4 targets"):
         batches(np.zeros(3), np.zeros(4), 2)
+    with pytest.raises(TypeError, match=r"batches: y must be an array, got list"):
+        batches(np.zeros(3), [1, 2, 3], 2, rng=0)
+    with pytest.raises(TypeError, match=r"batches: batch_size must be an int, got 2.0"):
+        batches(np.zeros(3), np.zeros(3), 2.0)
 
 
 def test_random_shift_moves_each_image_as_a_whole():

@@ -104,6 +104,8 @@ def test_one_cycle_changes_adams_first_beta_and_ends():
         ({"max_lr": 1.0, "total_steps": 5, "pct_start": 1.5}, "pct_start"),
         ({"max_lr": 1.0, "total_steps": 5, "anneal_strategy": "step"}, "anneal_strategy"),
         ({"max_lr": [1.0], "total_steps": 5}, "expected 2 values of max_lr"),
+        ({"max_lr": -1.0, "total_steps": 5}, "max_lr must be at least 0, got -1.0"),
+        ({"max_lr": 1.0, "total_steps": 5, "div_factor": 0}, "div_factor must be above 0, got 0"),
     ],
 )
 def test_errors_of_one_cycle(arguments, message):

@@ -1,5 +1,6 @@
 """Optimisers: worked by hand, step for step beside torch, and frugal."""
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -469,3 +470,119 @@ def test_a_gradient_that_does_not_fit_changes_no_parameter():
     params[2].grad = np.ones(5, np.float32)
     SGD(params, 0.5).step()
     assert all((parameter.data == 0.5).all() for parameter in params)
+
+
+ALL = [
+    lambda p: SGD(p, lr=0.1, momentum=0.9),
+    lambda p: Adam(p, amsgrad=True),
+    lambda p: RMSprop(p, momentum=0.9, centered=True),
+    lambda p: Adagrad(p),
+]
+
+
+def ready(shape, dtype=np.float32):
+    parameter = Parameter(np.ones(shape, dtype))
+    parameter.grad = np.ones(shape, dtype)
+    return parameter
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("now", [np.ones(50_000, np.float32), np.ones((2, 3), np.float32), np.ones(6)])
+def test_a_parameter_of_another_shape_or_dtype_than_before_is_refused(make, now):
+    """The state has the old size: a step would write far behind it."""
+    parameter = ready(6)
+    optimizer = make([parameter])
+    optimizer.step()
+    parameter.data, parameter.grad = now, np.ones_like(now)
+    with pytest.raises(ValueError, match=r"\.step: a parameter of .* was of \(6,\), float32 in the steps before"):
+        optimizer.step()
+    assert (now == 1).all()
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_failed_step_changes_nothing_at_all(make):
+    """Neither the parameters of another group nor any state: not even the number of steps."""
+    first, second = ready(5), ready(5)
+    optimizer = make([{"params": [first], "lr": 0.5}, {"params": [second], "lr": 0.1}])
+    optimizer.step()
+    state, data = optimizer.state_dict(), first.data.copy()
+    right = second.grad
+    for wrong, error in ((np.ones(3, np.float32), ValueError), (np.ones(5, int), TypeError), ("x", TypeError)):
+        second.grad = wrong
+        with pytest.raises(error, match=f"^{type(optimizer).__name__}.step: "):
+            optimizer.step()
+    second.grad = right
+    optimizer.param_groups[1]["lr"] = "0.1"
+    with pytest.raises(TypeError, match=r"\.step: lr must be a number, got '0.1'"):
+        optimizer.step()
+    optimizer.param_groups[1]["lr"] = 0.1
+    optimizer.lr = math.nan
+    with pytest.raises(ValueError, match=r"\.step: lr is nan"):
+        optimizer.step()
+    for group, rate in zip(optimizer.param_groups, (0.5, 0.1), strict=True):
+        group["lr"] = rate
+    np.testing.assert_array_equal(first.data, data)
+    assert optimizer.state_dict().keys() == state.keys()
+    for name, value in optimizer.state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_step_does_not_write_what_is_read_only(make):
+    """In eval mode a convolution keeps a packed form of its weight, which would go on as it was."""
+    layer, x = nn.Conv2d(2, 3, 3, rng=0), np.ones((1, 2, 5, 5), np.float32)
+    layer.backward(layer(x))
+    optimizer = make(layer.parameters())
+    before = layer.eval()(x)
+    with pytest.raises(ValueError, match=r"\.step: a parameter of \(3, 2, 3, 3\), float32 is read-only, .* train\(\)"):
+        optimizer.step()
+    np.testing.assert_array_equal(layer(x), before)
+    layer.train()
+    optimizer.step()
+    assert (layer.eval()(x) != before).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "entry", "message"),
+    [
+        (SGD, {"lr": -1.0}, "out of range: lr must be at least 0, got -1.0"),
+        (SGD, {"momentum": math.nan}, "out of range: momentum must be at least 0, got nan"),
+        (Adam, {"beta1": 2.0}, r"out of range: betas must be two numbers in \[0, 1\), got \(2.0, 0.999\)"),
+        (Adam, {"0.step": np.array(-1)}, "out of range: 0.step must be at least 1, got -1"),
+    ],
+)
+def test_a_state_with_numbers_out_of_range_changes_nothing(make, entry, message):
+    parameter = ready(3)
+    optimizer = make([parameter])
+    optimizer.step()
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=f"nothing was changed\n  {message}"):
+        optimizer.load_state_dict({**before, **entry})
+    for name, value in optimizer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: SGD(p, lr="0.1"), TypeError, "^SGD: lr must be a number, got '0.1'"),
+        (lambda p: SGD(p, lr=np.ones(2)), TypeError, "^SGD: lr must be a number"),
+        (lambda p: Adam(p, betas=0.9), ValueError, "^Adam: betas must be two numbers"),
+        (lambda p: Adam(p, betas=("a", 0.9)), TypeError, "^Adam: each of betas must be a number, got 'a'"),
+        (lambda p: SGD(None), TypeError, "^SGD: params must be an iterable of parameters, got None"),
+    ],
+)
+def test_settings_that_are_no_numbers(make, error, message):
+    with pytest.raises(error, match=message):
+        make([ready(2)])
+
+
+def test_an_optimiser_may_be_made_before_lazy_parameters_have_values():
+    model = nn.Sequential(nn.LazyLinear(3, rng=0))
+    optimizer = SGD(model.parameters(), lr=0.1)
+    optimizer.zero_grad()
+    optimizer.step()
+    model.backward(model(np.ones((2, 8), np.float32)))
+    before = model[0].weight.data.copy()
+    optimizer.step()
+    assert (model[0].weight.data != before).any()

@@ -132,6 +132,32 @@ def test_confusion_matrix_refuses(labels, predictions):
         confusion_matrix(np.array(labels, int), np.array(predictions, int))
 
 
+@pytest.mark.parametrize(
+    ("labels", "predictions", "names", "message"),
+    [
+        ([0, -100], [0, 1], None, "classes must be from 0 to 1, got some from -100 to 1"),
+        ([0, 5], [0, 1], ["a", "b"], "classes must be from 0 to 1, got some from 0 to 5"),
+        ([0, 10**9], [0, 1], None, "classes must be from 0 to 4095, got some from 0 to 1000000000"),
+        ([0.0, 1.0], [0, 1], None, "must be integers, got float64 and int64"),
+    ],
+)
+def test_confusion_matrix_refuses_what_are_no_classes(labels, predictions, names, message):
+    """A target that is ignored would have counted for the last class, a huge one would take all memory."""
+    with pytest.raises(ValueError, match=f"^confusion_matrix: .*{message}$"):
+        confusion_matrix(labels, predictions, names=names)
+
+
+def test_nothing_to_draw():
+    with pytest.raises(ValueError, match=r"filters: weight must have the shape .*, got \(0, 1, 3, 3\)"):
+        filters(np.ones((0, 1, 3, 3)))
+    with pytest.raises(ValueError, match=r"feature_maps: maps must have the shape .*, got \(0, 3, 3\)"):
+        feature_maps(np.ones((0, 3, 3)))
+    with pytest.raises(
+        ValueError, match="mistakes: images, labels and predictions must have one length, got 3, 3 and 2"
+    ):
+        mistakes(np.ones((3, 8, 8)), [0, 1, 2], [0, 0])
+
+
 def test_mistakes_show_the_wrong_ones_only():
     images = RNG.random((6, 1, 4, 4))
     figure = drawn(mistakes(images, np.arange(6), np.array([0, 9, 2, 8, 4, 7]), count=2))

@@ -1,9 +1,11 @@
 """Files: what is saved is loaded, a file is whole or not there, and a bad one says so."""
 
+import io
 import os
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 import numpy as np
@@ -283,3 +285,108 @@ def test_a_process_killed_while_saving_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
     assert_same(load(path), {"a": np.ones(2)})
+
+
+# ---------------------------------------------------------------------------------------------- odd targets and files
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
+def test_a_file_keeps_its_permissions():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "state.npz")
+        save(path, {"a": np.ones(2)})
+        os.chmod(path, 0o600)
+        save(path, {"a": np.zeros(2)})
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    for target, message in (("pipe", "no ordinary file"), ("one", "symbolic links"), ("", "this is a directory")):
+        with pytest.raises(OSError, match=message):
+            save(tmp_path / target, {"a": np.ones(2)})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert (tmp_path / "one").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["one", "pipe", "two"]
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    for target in (tmp_path / "none" / "state.npz", tmp_path / ("n" * 300)):
+        with pytest.raises(OSError) as error:
+            save(target, {"a": np.ones(2)})
+        assert error.value.filename == str(target)
+    save(os.fsencode(tmp_path / "bytes"), {"a": np.ones(2)})
+    assert os.listdir(tmp_path) == ["bytes"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+    import resource
+
+    path = tmp_path / "state.npz"
+    save(path, {"a": np.ones(2)})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(path, {"a": np.ones(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["state.npz"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({"x" * 70_000: np.ones(2)}, ValueError, "cannot stand in a file"),
+        ({"\udc80": np.ones(2)}, ValueError, "cannot stand in a file"),
+        ({"a": np.ma.masked_array([1.0, 2.0], [True, False])}, TypeError, "'a' is a masked array; fill it first"),
+        ({"a": [[1], [2, 3]]}, TypeError, "^save: 'a' cannot be made an array: "),
+    ],
+)
+def test_names_and_values_that_cannot_be_saved(tmp_path, state, error, message):
+    with pytest.raises(error, match=message):
+        save(tmp_path / "state.npz", state)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_of_a_file_that_promises_too_much_asks_for_no_memory(tmp_path):
+    path = tmp_path / "huge.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            archive.writestr("a.npy", header.getvalue())
+            archive.infolist()[0].file_size = len(header.getvalue()) + 8 * 10**12
+        with pytest.raises(
+            ValueError, match=r"no complete cyconv file: 'a.npy' promises 8\d+ bytes; the file has \d\d\d"
+        ):
+            load(path)
+
+
+def test_damage_of_any_compression_says_so(tmp_path):
+    path = tmp_path / "packed.npz"
+    save(path, {"a": np.arange(300.0)})
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            for name, content in contents.items():
+                archive.writestr(name, content)
+        assert_same(load(path), {"a": np.arange(300.0)})
+        whole = path.read_bytes()
+        middle = whole.index(b"a.npy") + 60
+        path.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
+        with pytest.raises(ValueError, match=r"packed\.npz is no complete cyconv file"):
+            load(path)
+
+
+def test_arrays_of_other_things_than_numbers_say_so(tmp_path):
+    for array in (np.array(["a"]), np.zeros(2, [("x", "f4")]), np.array(["2020"], "M8[D]")):
+        np.savez(tmp_path / "other.npz", __cyconv_format__=np.array([1, 1]), a=array)
+        with pytest.raises(ValueError, match=r"'a.npy' holds .*, no numbers"):
+            load(tmp_path / "other.npz")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -214,6 +215,7 @@ def test_the_workspace_limit_reaches_im2col():
         ({"precision": "low"}, "precision: expected one of high, strict, got 'low'"),
         ({"max_workspace": 65535}, "max_workspace: expected an int of at least 65536 bytes, got 65535"),
         ({"max_workspace": 1e9}, "max_workspace: expected an int of at least 65536 bytes, got 1000000000.0"),
+        ({"max_workspace": 1 << 63}, f"max_workspace: expected an int of at most {sys.maxsize} bytes, got {1 << 63}"),
         ({"max_workspace": True}, "max_workspace: expected an int of at least 65536 bytes, got True"),
     ],
 )
@@ -223,6 +225,13 @@ def test_settings_that_cannot_be_change_nothing(settings, message):
     with pytest.raises(ValueError, match=f"^{message}$"), cyconv.configure(**(good | settings)):
         pass
     assert (_settings.algorithm(), _settings.max_workspace(), _settings.precision()) == before
+
+
+def test_the_workspace_limit_may_be_an_integer_of_numpy():
+    with cyconv.configure(max_workspace=np.int64(1 << 20)):
+        assert _settings.max_workspace() == 1 << 20
+    with cyconv.configure(max_workspace=sys.maxsize):
+        F.conv2d(np.ones((1, 3, 9, 9)), np.ones((4, 3, 3, 3)), algorithm="im2col")
 
 
 # ----------------------------------------------------------------------------------------------------- instruction sets

@@ -228,10 +228,16 @@ def test_the_model_is_left_as_it_was():
         (Concat(conv(2, 3, 1), conv(2, 3, 2)), (2, 4, 4), ValueError, r"Concat.*\(3, 4, 4\).*\(3, 3, 3\)"),
         (LeNet5(), (1, 0, 28), ValueError, r"lengths of at least 1, got \(1, 0, 28\)"),
         (LeNet5(), (), ValueError, r"got \(\)"),
-        (LeNet5(), (1, 28.0, 28), TypeError, r"float"),
+        (LeNet5(), (1, 28.0, 28), TypeError, r"summary: input_shape must be the shape of one .*, got \(1, 28.0, 28\)"),
+        (LeNet5(), 28, TypeError, r"summary: input_shape must be .*, got 28"),
     ],
 )
 def test_shapes_that_do_not_fit(model, shape, error, message):
     with pytest.raises(error, match=message):
         summary(model, shape)
     assert model.training
+
+
+def test_what_is_no_network():
+    with pytest.raises(TypeError, match=r"summary: model must be a Module, got str"):
+        summary("LeNet5", (1, 28, 28))

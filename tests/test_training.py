@@ -15,7 +15,7 @@ import pytest
 
 from cyconv.data import batches, mnist5k, random_shift
 from cyconv.models import LeNet5
-from cyconv.nn import CrossEntropyLoss, Dropout, Linear, MSELoss, Sequential
+from cyconv.nn import BatchNorm1d, CrossEntropyLoss, Dropout, Graph, Linear, MSELoss, Sequential
 from cyconv.optim import SGD
 from cyconv.training import History, Score, cosine, evaluate, fit, predict
 
@@ -116,6 +116,29 @@ def test_ignored_targets_are_not_asked():
     y[:10] = -100
     y[10:15] = (right[10:15] + 1) % 3
     assert evaluate(model, CrossEntropyLoss(), (x, y)).accuracy == 25 / 30
+
+
+@pytest.mark.parametrize("weight", [None, np.array([1.0, 5.0, 0.1])])
+@pytest.mark.parametrize("batch_size", [1, 7, 40])
+def test_the_mean_loss_does_not_depend_on_batches(batch_size, weight):
+    """A mean that leaves out targets, or weighs them, is over those; a batch of nothing else counts for nothing."""
+    x, y = cloud(40)
+    y[::3] = -100
+    y[:14] = -100
+    model, loss = small_model(), CrossEntropyLoss(weight)
+    whole = float(loss.eval()(model.eval()(x), y))
+    np.testing.assert_allclose(evaluate(model, loss, (x, y), batch_size).loss, whole, rtol=1e-12)
+
+
+def test_predict_knows_several_outputs():
+    x = np.random.default_rng(0).standard_normal((10, 3))
+    layers = Linear(3, 2, dtype="float64", rng=0), Linear(3, 2, dtype="float64", rng=1)
+    model = Graph(("a", layers[0], "in"), ("b", layers[1], "in"), inputs="in", outputs=["a", "b"])
+    for batch_size in (3, 5, 10):
+        found = predict(model, x, batch_size)
+        assert isinstance(found, tuple)
+        for output, layer in zip(found, layers, strict=True):
+            np.testing.assert_allclose(output, layer(x), rtol=1e-14)
 
 
 def test_regression_has_no_accuracy():
@@ -220,9 +243,28 @@ def test_callbacks_all_run_and_any_may_stop():
         ({"train": np.zeros((3, 3))}, TypeError, r"train must be a pair \(x, y\) of arrays, got ndarray"),
         ({"train": 3}, TypeError, r"train must be a pair \(x, y\) of arrays, got int"),
         ({"validation": (np.zeros((3, 3)), np.zeros(4, int))}, ValueError, r"validation must have as many"),
-        ({"epochs": -1}, ValueError, r"epochs must be ≥ 0 .* got -1"),
-        ({"batch_size": 0}, ValueError, r"batch_size ≥ 1, got 1 and 0"),
-        ({"epochs": 1.5}, TypeError, r"float"),
+        ({"epochs": -1}, ValueError, r"fit: epochs must be at least 0, got -1"),
+        ({"batch_size": 0}, ValueError, r"fit: batch_size must be at least 1, got 0"),
+        ({"epochs": 1.5}, TypeError, r"fit: epochs must be an int, got 1.5"),
+        (
+            {"train": (np.zeros((3, 3)).tolist(), [0, 1, 2])},
+            TypeError,
+            r"train must be a pair .* arrays, got list in it",
+        ),
+        ({"train": iter([cloud()])}, TypeError, r"train must be a pair \(x, y\) of arrays, got list_iterator"),
+        ({"model": len}, TypeError, r"fit: model must be a Module, got builtin"),
+        ({"loss": len}, TypeError, r"fit: loss must be a Module, got builtin"),
+        ({"optimizer": 0.1}, TypeError, r"fit: optimizer must be an Optimizer, got float"),
+        ({"optimizer": SGD(Linear(2, 2).parameters())}, ValueError, r"optimizer has no parameter of the model"),
+        ({"augment": 3}, TypeError, r"fit: augment must be a function, got int"),
+        ({"schedule": 3}, TypeError, r"fit: schedule must be a function, got int"),
+        (
+            {"schedule": lambda done: math.nan},
+            ValueError,
+            r"schedule must return a number of at least 0, got nan for 0",
+        ),
+        ({"schedule": lambda done: "1"}, ValueError, r"schedule must return a number of at least 0, got '1'"),
+        ({"rng": "seed"}, TypeError, r"fit: rng must be a generator, a seed or None, got 'seed'"),
         ({"progress": "dots"}, ValueError, r"progress must be .* got 'dots'"),
         ({"loss": CrossEntropyLoss(reduction="none")}, ValueError, r"reduction='none' there is one per element"),
     ],
@@ -259,6 +301,23 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights():
     np.testing.assert_array_equal(weights(model), seen[-1])
     assert np.isfinite(weights(model)).all()
     assert optimizer.lr == 0.1
+
+
+def test_a_loss_that_is_no_number_leaves_running_statistics_as_they_were():
+    x, y = cloud(64)
+    x[40] = np.nan
+    model = Sequential(BatchNorm1d(3, dtype="float64"), *small_model())
+    states = []
+
+    def remember(batch, rng):
+        states.append(model.state_dict())
+        return batch
+
+    with pytest.raises(FloatingPointError):
+        fit(model, CrossEntropyLoss(), SGD(model.parameters(), 0.1), (x, y), 9, 8, progress=False, augment=remember)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, states[-1][name])
+        assert np.isfinite(value).all()
 
 
 # ------------------------------------------------------------------------------------------------ Ctrl-C

@@ -71,7 +71,7 @@ def kernel_alone(layer: Layer, data: ConvData, threads: int, *, algorithm: str =
     cyconv = load()
     conv, x = module(layer, data, algorithm), data.x
     # The layer's own work object: engines are found by their arguments, and these are what the layer asks with.
-    geometry = conv._conv.geometry(x.shape, data.w.shape, True)
+    geometry = conv._conv.geometry(x.shape, data.w.shape, conv.bias.shape)
     work = cyconv.functional.conv_engine(geometry, x.dtype, False, algorithm, fresh=False)
     if not hasattr(work, "forward_walk"):
         raise Unsupported(f"algorithm {work.name} has no kernel of its own")

@@ -462,7 +462,7 @@ class ConvLayer:
         As in :func:`conv2d`.
     """
 
-    __slots__ = ("_arguments", "_frozen", "_known", "_operation", "_rank")
+    __slots__ = ("_arguments", "_frozen", "_known", "_operation", "_rank", "_seen")
 
     def __init__(
         self,
@@ -482,15 +482,18 @@ class ConvLayer:
         self._rank = rank
         self._arguments = arguments
         self._known: dict[Any, Any] = {}
+        # The weight and the bias that the last check found to be as kernels read them.
+        self._seen: tuple[Any, Any] = (None, None)
         self._frozen: tuple[Any, Any, Any] = (None, None, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies find their engines themselves.
         return type(self), (self._operation, self._rank, *self._arguments)
 
-    def geometry(self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> AnyConvGeometry:
+    def geometry(
+        self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None
+    ) -> AnyConvGeometry:
         """Return the sizes for an input of a shape; errors as :func:`conv2d`."""
-        bias_shape = weight_shape[:1] if bias else None
         return conv_geometry(self._operation, self._rank, input_shape, weight_shape, bias_shape, *self._arguments[:-1])
 
     def choice(self, geometry: AnyConvGeometry, dtype: np.dtype[Any], channels_last: bool) -> tuple[str, str]:
@@ -499,25 +502,29 @@ class ConvLayer:
 
     def _prepare(
         self, input: Any, weight: Array, bias: Array | None, fresh: bool, more: tuple[Any, ...]
-    ) -> tuple[Array, Any]:
-        """Return (batched input in a memory order that kernels read, engine)."""
-        x = input
+    ) -> tuple[Array, Any, Array, Array | None]:
+        """Return (batched input in a memory order that kernels read, engine, weight and bias as kernels read them)."""
+        x, seen = input, self._seen
         usual = type(x) is np.ndarray and x.flags.c_contiguous
-        if usual:
+        if usual and weight is seen[0] and bias is seen[1]:
             # A C-contiguous array of a shape seen before: a dictionary finds its engine.
             work = self._known.get((x.shape, x.dtype, weight.shape, weight.dtype, fresh, more, _settings.epoch()))
             if work is not None and x.flags.aligned:
-                return x, work
-        x = array(x, self._operation, "input")
-        same_dtype(self._operation, input=x, weight=weight, bias=bias)
-        geometry = self.geometry(x.shape, weight.shape, bias is not None, *more)
+                return x, work, weight, bias
+        x, w = array(x, self._operation, "input"), array(weight, self._operation, "weight")
+        b = None if bias is None else array(bias, self._operation, "bias")
+        same_dtype(self._operation, input=x, weight=w, bias=b)
+        geometry = self.geometry(x.shape, w.shape, None if b is None else b.shape, *more)
         ready, last = ordered(x if geometry.batched else x[None])
         work = engine(geometry, x.dtype, last, self._arguments[-1], fresh)
+        w, b = _dense(w, b)
+        if w is weight and b is bias:
+            self._seen = (w, b)
         if usual:
             if len(self._known) >= 64:
                 self._known.clear()
-            self._known[x.shape, x.dtype, weight.shape, weight.dtype, fresh, more, _settings.epoch()] = work
-        return ready, work
+            self._known[x.shape, x.dtype, w.shape, w.dtype, fresh, more, _settings.epoch()] = work
+        return ready, work, w, b
 
     def forward(
         self,
@@ -536,26 +543,31 @@ class ConvLayer:
         input : array
             Images.
         weight, bias : ndarray, ndarray or None
-            C-contiguous arrays of one dtype.
+            Arrays of one dtype; what is not C-contiguous is copied in each call.
         frozen : bool
             Keep the packed form of the weight for the next call, and make the array read-only, so that the kept form
-            cannot be out of date; ``thaw`` ends that.
+            cannot be out of date; ``thaw`` ends that. Of a view of other memory, which may be written there, it is not
+            kept.
         rectified : bool
             Apply a ReLU to the output.
         more : tuple
             Further arguments of ``geometry``.
         """
-        x, work = self._prepare(input, weight, bias, not frozen, more)
+        x, work, w, b = self._prepare(input, weight, bias, not frozen, more)
         packed = None
         if frozen:
             for_weight, for_work, packed = self._frozen
-            if for_weight is not weight or for_work is not work:
-                self.thaw()
-                packed = work.pack(weight)
-                if weight.flags.writeable:
-                    weight.flags.writeable = False
-                    self._frozen = (weight, work, packed)
-        y: Array = work.forward(x, weight, bias, packed, rectified)
+            if for_weight is not w or for_work is not work:
+                packed = work.pack(w)
+                if for_weight is w:
+                    # It stays read-only: another thread may be here, too, and thaw what this one has just frozen.
+                    self._frozen = (w, work, packed)
+                else:
+                    self.thaw()
+                    if w is weight and w.flags.writeable and w.flags.owndata:
+                        w.flags.writeable = False
+                        self._frozen = (w, work, packed)
+        y: Array = work.forward(x, w, b, packed, rectified)
         return y if work.geometry.batched else y[0]
 
     def backward(
@@ -568,7 +580,7 @@ class ConvLayer:
         more: tuple[Any, ...] = (),
     ) -> tuple[Array | None, Array, Array | None]:
         """Return the gradients of input (None unless ``input_grad``), weight and bias (None if there is none)."""
-        x, work = self._prepare(input, weight, bias, True, more)
+        x, work, weight, bias = self._prepare(input, weight, bias, True, more)
         geometry = work.geometry
         grad = array(grad_output, self._operation, "grad_output")
         check_gradient(self._operation, grad.shape, geometry.output_shape[0 if geometry.batched else 1 :])

@@ -370,13 +370,16 @@ class ConvTransposeLayer(ConvLayer):
         self._set(operation, rank, (stride, padding, output_padding, groups, dilation, padding_mode, algorithm))
 
     def geometry(
-        self, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool, output_size: Any = None
+        self,
+        input_shape: tuple[int, ...],
+        weight_shape: tuple[int, ...],
+        bias_shape: tuple[int, ...] | None,
+        output_size: Any = None,
     ) -> ConvTransposeGeometry:
         """Return the sizes for an input of a shape; ``output_size`` takes the place of the layer's output padding."""
         stride, padding, output_padding, groups, dilation, mode, _ = self._arguments
         if output_size is not None:
             output_padding = 0
-        bias_shape = (weight_shape[1] * groups,) if bias else None
         return conv_transpose_geometry(
             self._operation,
             self._rank,

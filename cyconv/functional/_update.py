@@ -27,15 +27,6 @@ def _apply(method: Callable[..., None], jobs: Sequence[Job], factors: Factors) -
     """Run a kernel on the arrays of all parameters, each parameter's in one memory order; what it cannot reach is
     copied, and copied back."""
     held = [job if _plain(job) else None for job in jobs]
-    for number, (data, grad, *_) in enumerate(jobs):
-        if held[number] is not None:
-            continue
-        g = array(grad, "step", "grad")
-        if g.dtype != data.dtype or g.shape != data.shape:
-            raise ValueError(
-                f"step: a parameter of {data.shape}, {data.dtype} has a gradient of {g.shape}, {g.dtype}; "
-                "they must agree"
-            )
     used = [job if job is not None else _held(*given) for job, given in zip(held, jobs, strict=True)]
     method(used, factors, _settings.threads_for(sum([job[0].size for job in jobs]) * EXP_WORK))
     for given, job, one in zip(jobs, held, used, strict=True):
@@ -43,6 +34,38 @@ def _apply(method: Callable[..., None], jobs: Sequence[Job], factors: Factors) -
             for own, other in zip((given[0], *given[2:]), (one[0], *one[2:]), strict=True):
                 if own is not None and own is not other:
                     own[...] = other
+
+
+def check_job(operation: str, data: Array, grad: Any, kept: Iterable[Array] = ()) -> None:
+    """Check the arrays of one parameter: its values, its gradient, and what is kept for it.
+
+    Raises
+    ------
+    TypeError
+        The values are not float32 or float64, or the gradient is no array of them.
+    ValueError
+        The values cannot be written, or shapes or dtypes differ.
+    """
+    if not isinstance(data, np.ndarray) or data.dtype not in (FLOAT32, FLOAT64):
+        kind = getattr(data, "dtype", type(data).__name__)
+        raise TypeError(f"{operation}: a parameter must be an array of float32 or float64, got {kind}")
+    if not data.flags.writeable:
+        raise ValueError(
+            f"{operation}: a parameter of {data.shape}, {data.dtype} is read-only, as are those of layers in eval "
+            "mode; call train() on the network before"
+        )
+    g = array(grad, operation, "grad")
+    if g.dtype != data.dtype or g.shape != data.shape:
+        raise ValueError(
+            f"{operation}: a parameter of {data.shape}, {data.dtype} has a gradient of {g.shape}, {g.dtype}; "
+            "they must agree"
+        )
+    for array_ in kept:
+        if array_.dtype != data.dtype or array_.shape != data.shape:
+            raise ValueError(
+                f"{operation}: a parameter of {data.shape}, {data.dtype} was of {array_.shape}, {array_.dtype} in the "
+                "steps before; make a new optimiser"
+            )
 
 
 def _plain(job: Job) -> bool:

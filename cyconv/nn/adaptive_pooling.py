@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
-
 from cyconv import functional as F
+from cyconv.functional._arrays import generator
 from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 from cyconv.nn.pooling import KeepsMaxima, Pool
@@ -69,7 +68,7 @@ class _FractionalMaxPool(Module):
         self.return_indices = return_indices
         self._random_samples = _random_samples
         # One generator for all calls: the windows are others each time.
-        self._rng = np.random.default_rng(rng)
+        self._rng = generator(type(self).__name__, rng)
 
     def forward(self, input: Any) -> Any:
         """Return the maxima, with their indices if ``return_indices``."""

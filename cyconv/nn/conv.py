@@ -12,6 +12,9 @@ from cyconv.functional import ConvLayer
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
+#: Arguments that the plans of a layer are made from.
+_FIXED = {"kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "padding_mode", "algorithm"}
+
 
 class Convolution(Module):
     """What convolution and transposed convolution layers have in common."""
@@ -31,6 +34,11 @@ class Convolution(Module):
     algorithm: str
     weight: Parameter
     bias: Parameter | None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_conv" in vars(self):
+            raise AttributeError(f"{type(self).__name__}: {name} is fixed at construction; make a new layer")
+        super().__setattr__(name, value)
 
     def _set_sizes(
         self, channels: tuple[Any, Any, Any], kernel_size: Any, stride: Any, padding: Any, dilation: Any
@@ -221,6 +229,10 @@ class Conv2d(_Conv):
     -----
     Input (N, C, H, W) or (C, H, W); output (N, K, P, Q) or (K, P, Q) in the same dtype, with
     P = (H + 2 · padding - dilation · (R - 1) - 1) // stride + 1.
+
+    In eval mode the layer keeps its weight in the order of the kernel, too, and ``weight.data`` is read-only until
+    ``train()``. A view that was taken of it before can still be written: what is written there is not seen. Where
+    ``weight.data`` is itself a view of another array nothing is kept.
 
     Examples
     --------

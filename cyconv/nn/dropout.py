@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cyconv import functional as F
+from cyconv.functional._arrays import generator
 from cyconv.nn._ranks import for_rank
 from cyconv.nn.module import Module, Pending
 
@@ -40,10 +39,10 @@ class Dropout(Module):
     _function = "dropout"
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: p must be a probability in [0, 1], got {p}")
+        if isinstance(p, (str, bytes)) or not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p must be a probability in [0, 1], got {p!r}")
         self.p = p
-        self.rng = np.random.default_rng(rng)
+        self.rng = generator(type(self).__name__, rng)
 
     def forward(self, input: Any) -> Any:
         """Return the thinned input in training mode, in eval mode the input itself."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cyconv._geometry import check_memory
+from cyconv.functional._arrays import generator
 from cyconv.nn.module import Array, Parameter
 
 __all__ = [
@@ -33,7 +34,10 @@ _T = TypeVar("_T", Array, Parameter)
 
 def float_dtype(dtype: DTypeLike, owner: str) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype; TypeError naming `owner` unless it is float32 or float64."""
-    result = np.dtype(dtype)
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{owner}: dtype must be float32 or float64, got {dtype!r}") from None
     if result not in (np.float32, np.float64):
         raise TypeError(f"{owner}: dtype must be float32 or float64, got {result}")
     return result
@@ -109,7 +113,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def _array(tensor: Array | Parameter) -> Array:
-    return tensor.data if isinstance(tensor, Parameter) else tensor
+    array = tensor.data if isinstance(tensor, Parameter) else tensor
+    if not array.flags.writeable:
+        raise ValueError("init: the array is read-only, as are those of layers in eval mode; call train() before")
+    return array
 
 
 def _fan(tensor: Array | Parameter, mode: str) -> int:
@@ -144,7 +151,7 @@ def uniform_(tensor: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> 
     True
     """
     array = _array(tensor)
-    array[...] = np.random.default_rng(rng).random(array.shape, dtype=array.dtype)
+    array[...] = generator("init", rng).random(array.shape, dtype=array.dtype)
     array *= b - a
     array += a
     return tensor
@@ -175,7 +182,7 @@ def normal_(tensor: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None)
     5.0
     """
     array = _array(tensor)
-    array[...] = np.random.default_rng(rng).standard_normal(array.shape, dtype=array.dtype)
+    array[...] = generator("init", rng).standard_normal(array.shape, dtype=array.dtype)
     array *= std
     array += mean
     return tensor
@@ -366,11 +373,11 @@ def weight_and_bias(
     """
     kind = float_dtype(dtype, owner)
     check_memory(owner, "the weight", shape)
-    generator = np.random.default_rng(rng)
-    weight = kaiming_uniform_(Parameter(np.empty(shape, kind)), a=math.sqrt(5), rng=generator)
+    source = generator(owner, rng)
+    weight = kaiming_uniform_(Parameter(np.empty(shape, kind)), a=math.sqrt(5), rng=source)
     if not bias:
         return weight, None
     fan_in, _ = calculate_fan(shape)
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     length = shape[0] if outputs is None else outputs
-    return weight, uniform_(Parameter(np.empty(length, kind)), -bound, bound, rng=generator)
+    return weight, uniform_(Parameter(np.empty(length, kind)), -bound, bound, rng=source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,13 @@ from cyconv.nn.module import Module, Parameter, UninitializedParameter
 from cyconv.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 Shape = tuple[int, ...]
+# Of several threads that call a network for the first time.
+_one_learns = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A child whose parent forked while another thread was learning would wait for ever.
+    os.register_at_fork(
+        before=_one_learns.acquire, after_in_parent=_one_learns.release, after_in_child=_one_learns.release
+    )
 
 
 class _Lazy(Module):
@@ -51,7 +60,7 @@ class _Lazy(Module):
             if isinstance(mine, UninitializedParameter):
                 mine.materialize(value.data)
             else:
-                setattr(self, name, value)
+                vars(self)[name] = value
         del self._arguments, self._unknown
         lazy = type(self)
         self.__class__ = self._becomes
@@ -78,8 +87,9 @@ class _Lazy(Module):
 
 def _meet(layer: Module, input: Any) -> None:
     """Learn from an input; nothing is left to do where a container still calls the lazy method of a plain layer."""
-    if isinstance(layer, _Lazy):
-        layer._learn(layer._size_of_input(np.shape(input)))
+    with _one_learns:
+        if isinstance(layer, _Lazy):
+            layer._learn(layer._size_of_input(np.shape(input)))
 
 
 class _LazyProduct(_Lazy):

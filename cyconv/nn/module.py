@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyconv.functional._arrays import any_array
+
 Array = NDArray[Any]
 # What a backward pass found and has not yet added: (parameter, its gradient).
 Pending = list[tuple["Parameter", Array]]
+# typing has one from Python 3.11 on.
+Self = TypeVar("Self", bound="Module")
 
 
 class Parameter:
@@ -32,7 +36,7 @@ class Parameter:
     Raises
     ------
     TypeError
-        The gradient that is set is no array.
+        `data` is no NumPy array.
 
     Examples
     --------
@@ -81,8 +85,40 @@ class Parameter:
         else:
             self.grad += gradient
 
+    def _check_sum(self, gradient: Array) -> None:
+        """Raise ValueError if a gradient cannot be added to the one that is there."""
+        held = self.grad
+        if held is None or (
+            type(held) is np.ndarray
+            and held.shape == gradient.shape
+            and held.dtype == gradient.dtype
+            and held.flags.writeable
+        ):
+            return
+        shape, kind = np.shape(held), getattr(held, "dtype", type(held).__name__)
+        locked = "" if getattr(getattr(held, "flags", None), "writeable", True) else " that is read-only"
+        raise ValueError(
+            f"backward: a parameter of {self.shape}, {self.dtype} holds a gradient of {shape}, {kind}{locked}, to "
+            "which none can be added; set it to None"
+        )
+
+    def __getstate__(self) -> Any:
+        return None, {"data": self.data, "grad": self.grad}
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):
+            for name, value in (part or {}).items():
+                # Out of a pickle come arrays in the memory of other objects, which NumPy may never let be written.
+                setattr(self, name, _own(value) if name in ("data", "grad") else value)
+
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+def _own(array: Any) -> Any:
+    """Return an array in memory of its own, of the one dtype object that there is of its dtype."""
+    dtype = np.dtype(array.dtype.str) if isinstance(array, np.ndarray) else None
+    return array if dtype is None or (array.dtype is dtype and array.flags.owndata) else np.asarray(array).astype(dtype)
 
 
 class UninitializedParameter(Parameter):
@@ -235,6 +271,8 @@ class Module:
         pending: Pending = []
         grad_input = self._backward(grad_output, pending, input_grad)
         for parameter, gradient in pending:
+            parameter._check_sum(gradient)
+        for parameter, gradient in pending:
             parameter.add_grad(gradient)
         return grad_input
 
@@ -327,7 +365,7 @@ class Module:
 
     # ---------------------------------------------------------------- modes
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: Self, mode: bool = True) -> Self:
         """Set training mode (or eval mode, if `mode` is False) here and in all modules below; return self."""
         if not isinstance(mode, (bool, np.bool_)):
             raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
@@ -340,7 +378,7 @@ class Module:
     def _thaw(self) -> None:
         """Forget what was prepared from the parameters for eval mode: they may change now."""
 
-    def eval(self) -> Module:
+    def eval(self: Self) -> Self:
         """Set eval mode here and in all modules below; return self."""
         return self.train(False)
 
@@ -419,7 +457,8 @@ class Module:
         Raises
         ------
         ValueError
-            Lists all missing, surplus and misshapen names; nothing has been changed then.
+            Lists all missing, surplus and misshapen names, and those of arrays that are read-only; nothing has been
+            changed then.
         TypeError
             If `state_dict` is no mapping.
         """
@@ -451,24 +490,44 @@ class Module:
         for path, module in self._named_modules(""):
             missing += [f"{path}.{name}" if path else name for name in module._unknown]
         surplus = [str(name) for name in state_dict if name not in own]
-        given = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
-        misfits = [problem for name, array in given.items() if (problem := misfit(name, own[name], array))]
-        problems = list(misfits)
+        given, problems = self._arrays_of(state_dict, own)
         if strict:
             if surplus:
                 problems.insert(0, "surplus: " + ", ".join(surplus))
             if missing:
                 problems.insert(0, "missing: " + ", ".join(missing))
+        if not problems:
+            for module in self.modules():
+                module._thaw()
+            own = self._state()  # in place of an array that stays read-only, a layer may have put a copy
+            problems = [f"read-only: {name}" for name in given if not own[name].flags.writeable]
         if problems:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the state does not fit, nothing was changed\n  "
                 + "\n  ".join(problems)
             )
-        for module in self.modules():
-            module._thaw()
         for name, array in given.items():
             np.copyto(own[name], array, casting="same_kind")
         return IncompatibleKeys(missing, surplus)
+
+    def _arrays_of(self, state_dict: Mapping[str, Any], own: dict[str, Array]) -> tuple[dict[str, Array], list[str]]:
+        """Return the values that a state has for arrays of ours, and why some of them cannot be taken."""
+        given: dict[str, Array] = {}
+        problems: list[str] = []
+        mine = {id(array) for array in own.values()}
+        for name in own:
+            if name not in state_dict:
+                continue
+            try:
+                array = any_array(state_dict[name], "load_state_dict", name)
+            except (TypeError, ValueError, RuntimeError, BufferError) as error:
+                problems.append(f"no array: {name}: {error}")
+                continue
+            # What is another array of ours, or a view of it, has changed when its turn comes.
+            given[name] = array.copy() if id(array) in mine or id(array.base) in mine else array
+            if problem := misfit(name, own[name], array):
+                problems.append(problem)
+        return given, problems
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles carry the state, not the activations of the last batch.

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from cyconv import functional as F
 from cyconv._geometry import integer
+from cyconv.functional._arrays import any_array
 from cyconv.nn.init import float_dtype
 from cyconv.nn.module import Array, Module, Parameter, Pending
 
@@ -123,7 +124,8 @@ class _BatchNorm(_ChannelNorm):
         return self._normalize(input, rectified, other)
 
     def _normalize(self, input: Any, rectified: bool, other: Any = None) -> Any:
-        self._check_rank(input.shape if isinstance(input, np.ndarray) else np.asarray(input).shape)
+        owner = type(self).__name__
+        self._check_rank((input if isinstance(input, np.ndarray) else any_array(input, owner, "input")).shape)
         batches = self.num_batches_tracked
         # Without running statistics the batch's are used in eval mode too.
         batch = self.training or self.running_mean is None
@@ -247,7 +249,7 @@ class _InstanceNorm(_ChannelNorm):
 
     def forward(self, input: Any) -> Any:
         """Return the normalised input; in training mode update the running statistics, if there are any."""
-        x = np.asanyarray(input)
+        x = input if isinstance(input, np.ndarray) else any_array(input, type(self).__name__, "input")
         self._check_rank(x.shape)
         single = x.ndim == self._ranks[0]
         x = x[np.newaxis] if single else x

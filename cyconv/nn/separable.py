@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cyconv._geometry import integer
+from cyconv.functional._arrays import generator
 from cyconv.nn.container import Sequential
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 
@@ -37,12 +38,12 @@ class _SeparableConv(Sequential):
         outputs = integer(owner, "out_channels", out_channels, 1)
         self.depth_multiplier = integer(owner, "depth_multiplier", depth_multiplier, 1)
         between = channels * self.depth_multiplier
-        generator = np.random.default_rng(rng)
+        source = generator(owner, rng)
         depthwise = self._plain(
             channels, between, kernel_size, stride, padding, dilation, channels, False, padding_mode,
-            algorithm=algorithm, dtype=dtype, rng=generator,
+            algorithm=algorithm, dtype=dtype, rng=source,
         )  # fmt: skip
-        pointwise = self._plain(between, outputs, 1, bias=bias, dtype=dtype, rng=generator)
+        pointwise = self._plain(between, outputs, 1, bias=bias, dtype=dtype, rng=source)
         super().__init__(OrderedDict(depthwise=depthwise, pointwise=pointwise))
 
     def append(self, module: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cyconv import functional as F
 from cyconv.nn.module import Array
-from cyconv.optim._base import Groups, Optimizer, Update, at_least_zero, check
+from cyconv.optim._base import Groups, Optimizer, Update, at_least_zero, check, check_number
 
 
 class SGD(Optimizer):
@@ -176,7 +176,7 @@ class Adam(Optimizer):
         taken: dict[str, Any] = {}
         for name, value in settings.items():
             if name == "betas":
-                check("Adam", "two numbers in [0, 1)", len(value) == 2, name, value)
+                check("Adam", "two numbers in [0, 1)", np.shape(value) == (2,), name, value)
                 taken["beta1"], taken["beta2"] = value
             else:
                 taken[name] = value
@@ -184,6 +184,8 @@ class Adam(Optimizer):
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         owner, betas = type(self).__name__, (settings["beta1"], settings["beta2"])
+        for beta in betas:
+            check_number(owner, "each of betas", beta)
         at_least_zero(owner, settings, "lr")
         check(owner, "two numbers in [0, 1)", all(0 <= b < 1 for b in betas), "betas", betas)
         at_least_zero(owner, settings, "eps", "weight_decay")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cyconv.functional._update import check_job
 from cyconv.nn.module import Array, Module, Parameter, misfit
 
 Groups = Iterable[Parameter] | Iterable[Mapping[str, Any]]
@@ -21,9 +22,18 @@ def check(owner: str, rule: str, legal: bool, name: str, value: Any) -> None:
 
 
 def at_least_zero(owner: str, settings: Mapping[str, Any], *names: str) -> None:
-    """Raise ValueError if one of the settings is negative or NaN."""
+    """Raise ValueError if one of the settings is negative or NaN, TypeError if it is no number."""
     for name in names:
+        check_number(owner, name, settings[name])
         check(owner, "at least 0", settings[name] >= 0, name, settings[name])
+
+
+def check_number(owner: str, name: str, value: Any) -> None:
+    """Raise TypeError if a setting is no number."""
+    if type(value) is float or (isinstance(value, (int, float, np.number, np.bool_)) and not np.iscomplexobj(value)):
+        return
+    if not (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"):
+        raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
 
 
 class Optimizer:
@@ -83,7 +93,12 @@ class Optimizer:
         self.params: list[Parameter] = []
         # For each parameter what is kept from step to step: arrays in its shape, and "step", a count.
         self.state: list[dict[str, Any]] = []
-        given = list(params)
+        # The array of each that the last step has checked.
+        self._seen: list[Array | None] = []
+        try:
+            given = list(params)
+        except TypeError:
+            raise TypeError(f"{owner}: params must be an iterable of parameters, got {params!r}") from None
         if not given:
             raise ValueError(f"{owner}: params is empty (a generator such as model.parameters() runs only once)")
         for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
@@ -128,6 +143,7 @@ class Optimizer:
         self.param_groups.append({"params": found, **settings})
         self.params += found
         self.state += [{} for _ in found]
+        self._seen += [None for _ in found]
 
     @staticmethod
     def _taken(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +163,18 @@ class Optimizer:
                 parameter.grad.fill(0)
 
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
+        """
+        Update every parameter that has a gradient.
+
+        Raises
+        ------
+        TypeError
+            If a setting is no number, a parameter is neither float32 nor float64, or a gradient is no array.
+        ValueError
+            If a gradient does not fit its parameter, the parameter is read-only (that of a layer in eval mode), or it
+            has another shape or dtype than in the steps before. Nothing has been changed then.
+        """
+        self._check_step()
         position = 0
         updates: dict[Any, list[tuple[Any, ...]]] = {}
         for group in self.param_groups:
@@ -159,6 +186,34 @@ class Optimizer:
         # Those with the same factors, as a rule all of them, in one go.
         for (step, *factors), jobs in updates.items():
             step(jobs, tuple(factors))
+
+    def _check_step(self) -> None:
+        """Look at all that a step needs before anything is changed."""
+        operation = f"{type(self).__name__}.step"
+        for group in self.param_groups:
+            for name in self._settings:
+                value = group[name]
+                if (type(value) is float and value == value) or type(value) is bool:
+                    continue
+                check_number(operation, name, value)
+                if value != value:
+                    raise ValueError(f"{operation}: {name} is nan; every parameter would be, too")
+        for position, (parameter, seen) in enumerate(zip(self.params, self._seen, strict=True)):
+            grad = parameter.grad
+            if grad is None:
+                continue
+            data = parameter.data
+            if (  # what is usual, found quickly: the array of the step before, to which its state fits
+                data is seen
+                and type(grad) is np.ndarray
+                and grad.dtype is data.dtype
+                and grad.shape == data.shape
+                and data.flags.writeable
+            ):
+                continue
+            kept = [value for value in self.state[position].values() if isinstance(value, np.ndarray)]
+            check_job(operation, data, grad, kept)
+            self._seen[position] = data
 
     def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
         """Return the function that updates `data` in place, its factors, and the arrays of one of its jobs."""
@@ -202,7 +257,8 @@ class Optimizer:
         Raises
         ------
         ValueError
-            Lists all missing, surplus and misshapen names; nothing has been changed then.
+            Lists all missing, surplus and misshapen names and settings that are out of range; nothing has been changed
+            then.
         TypeError
             If `state_dict` is no mapping.
         """
@@ -233,12 +289,15 @@ class Optimizer:
                 settings[name] = array.item()
             elif kind == "step":
                 states[int(position)][kind] = array.item()
+                if array < 1:
+                    misfits.append(f"out of range: {name} must be at least 1, got {array}")
             else:  # in the memory order of the parameter
                 states[int(position)][kind] = copy = np.empty_like(like)
                 copy[...] = array
         missing += self._incomplete(states, settings)
         problems = ([f"missing: {', '.join(missing)}"] if missing else []) + misfits
         problems += [f"surplus: {', '.join(surplus)}"] if surplus else []
+        problems += [] if problems else self._out_of_range(settings)
         if problems:
             raise ValueError(
                 f"{owner}.load_state_dict: the state does not fit, nothing was changed\n  " + "\n  ".join(problems)
@@ -246,7 +305,18 @@ class Optimizer:
         for name, setting in settings.items():
             group, key = own[name]
             group[key] = setting
-        self.state = states
+        self.state, self._seen = states, [None for _ in states]
+
+    def _out_of_range(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with settings that a state has, all of them given."""
+        problems = []
+        for number in range(len(self.param_groups)):
+            prefix = f"group{number}." if number else ""
+            try:
+                self._check_settings({name: settings[prefix + name] for name in self._settings})
+            except ValueError as error:
+                problems.append(f"out of range: {prefix}{str(error).partition(': ')[2]}")
+        return problems
 
     def _incomplete(self, states: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[str]:
         """Return the names that are missing of parameters that have some state."""

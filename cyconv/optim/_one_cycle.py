@@ -90,9 +90,12 @@ class OneCycleLR(LRScheduler):
         check(owner, "at least 1", total_steps >= 1, "total_steps", total_steps)
         check(owner, "from 0 to 1", 0 <= pct_start <= 1, "pct_start", pct_start)
         check(owner, '"cos" or "linear"', anneal_strategy in ("cos", "linear"), "anneal_strategy", anneal_strategy)
+        for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            check(owner, "above 0", factor > 0, name, factor)
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
         self._first, self._last = 1 / div_factor, 1 / div_factor / final_div_factor
         self.max_lrs = _of_each(owner, "max_lr", max_lr, len(groups))
+        check(owner, "at least 0", all(rate >= 0 for rate in self.max_lrs), "max_lr", max_lr)
         self.base_momentums = _of_each(owner, "base_momentum", base_momentum, len(groups))
         self.max_momentums = _of_each(owner, "max_momentum", max_momentum, len(groups))
         # Where each phase ends, and the height of the rate there, 1 at its highest.
