@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 import operator
 import os
 from collections.abc import Sequence
@@ -39,11 +40,33 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
-def integer(operation: str, argument: str, value: Any, minimum: int) -> int:
-    """Return ``value`` as an int of at least ``minimum``; TypeError or ValueError that says what came otherwise."""
+def any_integer(operation: str, argument: str, value: Any) -> int:
+    """Return ``value`` as an int; TypeError if it stands for none, as True, 1.0 and an array of one int do not."""
     number = _index(value)
     if number is None:
         raise TypeError(f"{operation}: {argument} must be an int, got {value!r}")
+    return number
+
+
+def real(operation: str, argument: str, value: Any, legal: str = "a number") -> float:
+    """Return a real number, or an array of no axes that holds one, as the float next to it (infinity for 10^400, as for
+    1e400); TypeError that says what is ``legal`` if it is none, as True and 1j are."""
+    if type(value) is float:
+        return value
+    if getattr(value, "shape", None) == () and hasattr(value, "__getitem__"):
+        value = value[()]
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number:
+        raise TypeError(f"{operation}: {argument} must be {legal}, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def integer(operation: str, argument: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int of at least ``minimum``; TypeError or ValueError that says what came otherwise."""
+    number = any_integer(operation, argument, value)
     if not minimum <= number <= LARGEST:
         bound = f"at least {minimum}" if number < minimum else f"at most {LARGEST}"
         raise ValueError(f"{operation}: {argument} must be {bound}, got {number}")

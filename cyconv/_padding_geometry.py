@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ._geometry import LARGEST, _index, _is_sequence, check_memory, repeated
+from ._geometry import LARGEST, _index, _is_sequence, check_memory, real, repeated
 
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -77,12 +76,7 @@ def check_pad_mode(operation: str, mode: Any, value: Any) -> tuple[str, float]:
         raise ValueError(f"{operation}: mode must be one of {', '.join(PAD_MODES)}, got {mode!r}")
     if value is None:
         return mode, 0.0
-    try:
-        if isinstance(value, str | bytes | complex):
-            raise TypeError
-        number = float(operator.index(value)) if isinstance(value, int) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{operation}: value must be a number, got {value!r}") from None
+    number = float(value) if isinstance(value, bool) else real(operation, "value", value)
     if mode != "constant" and number != 0:
         raise ValueError(f'{operation}: value is what mode "constant" fills in; mode {mode!r} has none, got {value!r}')
     return mode, number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,13 @@ from typing import Any
 from ._geometry import (
     AXES,
     LARGEST,
+    _index,
     check_memory,
     check_padding_argument,
     integer,
     output_size,
     pair,
+    real,
     same_padding,
 )
 
@@ -260,11 +261,9 @@ def fractions(operation: str, argument: str, value: Any, rank: int) -> tuple[flo
     if len(items) not in (1, rank):
         raise ValueError(f"{operation}: {argument} must be a number or {rank} numbers, got {value!r}")
     for item in items:
-        if isinstance(item, bool) or not hasattr(item, "__float__"):
-            raise TypeError(f"{operation}: {argument} must be a number or {rank} numbers, got {value!r}")
-        if not 0 < float(item) < 1:
+        if not 0 < real(operation, argument, item, f"a number or {rank} numbers") < 1:
             raise ValueError(f"{operation}: {argument} must be between 0 and 1, got {value!r}")
-    return tuple(float(item) for item in items) * (rank // len(items))
+    return tuple(real(operation, argument, item) for item in items) * (rank // len(items))
 
 
 def unpool_geometry(
@@ -305,9 +304,9 @@ def check_divisor(operation: str, divisor: Any) -> int | None:
     """Return ``divisor_override`` as an int other than 0, or None."""
     if divisor is None:
         return None
-    if isinstance(divisor, bool) or not hasattr(divisor, "__index__"):
+    number = _index(divisor)
+    if number is None:
         raise TypeError(f"{operation}: divisor_override must be an int or None, got {divisor!r}")
-    number = operator.index(divisor)
     if number == 0:
         raise ValueError(f"{operation}: divisor_override must not be 0")
     if abs(number) > LARGEST:
@@ -317,14 +316,7 @@ def check_divisor(operation: str, divisor: Any) -> int | None:
 
 def check_norm(operation: str, norm_type: Any) -> float:
     """Return the exponent of a power average; it must be a finite number above 0."""
-    if isinstance(norm_type, bool | str | bytes) or not hasattr(norm_type, "__float__"):
-        raise TypeError(f"{operation}: norm_type must be a number, got {norm_type!r}")
-    try:
-        number = float(norm_type)
-    except (TypeError, ValueError):
-        raise TypeError(f"{operation}: norm_type must be a number, got {norm_type!r}") from None
-    except OverflowError:
-        number = math.inf
+    number = real(operation, "norm_type", norm_type)
     if not 0 < number < math.inf:
         raise ValueError(
             f"{operation}: norm_type must be finite and above 0, got {norm_type!r}; the limit at infinity is a maximum"

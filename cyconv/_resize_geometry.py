@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._geometry import AXES, LARGEST, check_memory
+from ._geometry import AXES, LARGEST, _index, _is_sequence, check_memory, real
 
 #: Modes, and the numbers of spatial dimensions of each.
 MODES: dict[str, tuple[int, ...]] = {
@@ -93,6 +91,8 @@ def resize_geometry(
         output = tuple(_count(operation, "size", value) for value in _per_axis(operation, "size", size, rank))
     else:
         factors = tuple(_factor(operation, f) for f in _per_axis(operation, "scale_factor", scale_factor, rank))
+        if any(length * factor > LARGEST for length, factor in zip(spatial, factors, strict=True)):
+            raise ValueError(f"{operation}: scale_factor makes an axis longer than {LARGEST}: {factors}")
         output = tuple(int(length * factor) for length, factor in zip(spatial, factors, strict=True))
         if not recompute_scale_factor and mode != "area":
             scales = tuple(1.0 / factor for factor in factors)
@@ -142,7 +142,7 @@ def _check_switches(operation: str, mode: str, align_corners: Any, recompute: An
 
 
 def _per_axis(operation: str, name: str, value: Any, rank: int) -> tuple[Any, ...]:
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if _is_sequence(value):
         if len(value) != rank:
             raise ValueError(f"{operation}: {name} must be one number or {rank}, got {tuple(value)}")
         return tuple(value)
@@ -150,18 +150,14 @@ def _per_axis(operation: str, name: str, value: Any, rank: int) -> tuple[Any, ..
 
 
 def _count(operation: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = _index(value)
+    if number is None:
         raise TypeError(f"{operation}: {name} must be an int or a tuple of ints, got {value!r}")
-    return operator.index(value)
+    return number
 
 
 def _factor(operation: str, value: Any) -> float:
-    try:
-        factor = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
-        factor = math.nan
-    if math.isnan(factor):
-        raise TypeError(f"{operation}: scale_factor must be a number or a tuple of numbers, got {value!r}")
+    factor = real(operation, "scale_factor", value, "a number or a tuple of numbers")
     if not 0 < factor < math.inf:
         raise ValueError(f"{operation}: scale_factor must be greater than 0 and finite, got {value!r}")
     return factor

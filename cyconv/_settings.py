@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ._geometry import check_algorithm
+from ._geometry import _index, check_algorithm
 from .kernels import _threads
 
 #: Largest workspace of one thread, in bytes, unless asked otherwise.
@@ -149,11 +149,12 @@ def set_num_threads(n: int) -> None:
 
 
 def _checked_threads(n: int) -> int:
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
+    number = _index(n)
+    if number is None:
         raise TypeError(f"number of threads: expected an int, got {n!r}")
-    if not 1 <= n.__index__() <= 1024:
+    if not 1 <= number <= 1024:
         raise ValueError(f"number of threads: expected 1 to 1024, got {n}")
-    return n.__index__()
+    return number
 
 
 @contextlib.contextmanager

@@ -166,6 +166,7 @@ def awkward(dtype: str) -> dict[str, Case]:
         "padding right": Case(2, 3, 4, (5, 4), padding=((0, 0), (0, 3))),
         "padding > kernel": Case(1, 2, 3, (3, 4), (2, 2), padding=(5, 4)),
         "windows of padding alone": Case(1, 2, 3, (2, 2), (2, 2), (2, 2), padding=6),
+        "all taps beside the image": Case(2, 50, 7, (6, 1), (3, 2), padding=((1, 1), (1, 2)), dilation=(1, 3)),
         "same": Case(2, 3, 4, (7, 8), (3, 4), (2, 3), padding="same"),
         "same_lower": Case(2, 3, 4, (7, 8), (4, 4), (2, 3), padding="same_lower"),
         "dilation": Case(2, 3, 4, (13, 11), (3, 2), padding=(2, 1), dilation=(3, 4)),

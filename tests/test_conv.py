@@ -195,6 +195,17 @@ def test_the_algorithm_asked_for_is_the_one_that_runs(fresh_engines, monkeypatch
     assert ran == (["forward", "input_gradient", "weight_gradient"] if algorithm == name else [])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_auto_and_explain_know_a_convolution_that_meets_padding_alone(dtype):
+    """Direct summation leaves all of its products out: its cost is that of reading the weights."""
+    case = awkward(dtype)["all taps beside the image"]
+    assert _plan.direct.padding_skipped(case.geometry()) == 1
+    x, weight, bias, _ = case.arrays(dtype)
+    assert_close(F.conv2d(x, weight, bias, *case.how), expected(case, dtype)[0], algorithm="winograd_f4")
+    layer = cyconv.Conv2d(50, 7, (3, 2), padding=case.padding, dilation=case.dilation, dtype=dtype)
+    assert "direct" in str(cyconv.explain(layer, (2, 50, 6, 1)))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_auto_follows_the_setting(algorithm):
     import cyconv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,21 @@ from calls import CALLS, Call
 from cyconv import _geometry
 from cyconv import functional as F
 
+
+class Index:
+    """An int by its protocol alone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __index__(self) -> int:
+        return self.number
+
+
 NUMBERS = [0, -1, 1.5, 2**31 - 1, 2**31, 2**32, 2**55, 2**63, -(2**63), 10**30, float("nan"), float("inf"), None, "x"]
 NUMBERS += [b"x", True, (), (0,), (1, 2, 3, 4, 5, 6, 7), [[1]], {}, np.float32(2), np.int64(-3), 1j, object()]
+NUMBERS += [10**400, 1e308, np.array([1]), np.array([[1.0]]), np.array(1.5), (np.array([1]),), np.complex64(1)]
+NUMBERS += [np.True_, Index(2), Fraction(3, 2), bytearray(b"\x02\x02"), range(1, 3)]
 SHAPE = (2, 4, 6, 5)
 GIANTS = [np.broadcast_to(np.float32(1), shape) for shape in ((2**20,) * 2, (2**10,) * 4)]
 ARRAYS = [None, "x", 3, [[1, 2], [3]], object(), np.ma.masked_array(np.ones(SHAPE, np.float32))]
@@ -130,3 +144,27 @@ def test_a_truth_value_in_a_tuple_is_no_number_even_where_the_same_sizes_came_be
         call((1, 1))
         with pytest.raises(TypeError, match="must be"):
             call((True, 1.0))
+
+
+def test_what_stands_for_an_int_or_a_number_is_taken_as_one():
+    """Each of these meant something to the check, and then something else to what came behind it."""
+    x, labels = np.ones((2, 3), np.float32), np.array([0, 2])
+    assert F.cross_entropy(x, labels, None, Index(2)) == F.cross_entropy(x, labels, None, 2)
+    assert F.nll_loss(x, labels, None, Index(2)) == F.nll_loss(x, labels, None, 2)
+    line = np.ones((1, 1, 4), np.float32)
+    for factor in (np.array(1.5), Fraction(3, 2), np.float16(1.5)):
+        np.testing.assert_array_equal(F.interpolate(line, scale_factor=factor), F.interpolate(line, scale_factor=1.5))
+        assert F.dropout(x, Fraction(1, 2), True, rng=1).tolist() == F.dropout(x, 0.5, True, rng=1).tolist()
+
+
+def test_no_number_is_too_large_to_be_refused_by_name():
+    x = np.ones((1, 1, 4, 4), np.float32)
+    for name, call in {
+        "batch_norm": lambda: F.batch_norm(x, None, None, training=True, momentum=10**400),
+        "dropout": lambda: F.dropout(x, 10**400, True),
+        "interpolate: scale_factor must be": lambda: F.interpolate(x, scale_factor=-(10**400)),
+        "interpolate: scale_factor makes an axis longer": lambda: F.interpolate(x, scale_factor=1e308),
+    }.items():
+        with pytest.raises(ValueError, match=name):
+            call()
+    assert F.hardtanh(x, -1, 10**400).sum() == 16

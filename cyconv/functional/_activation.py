@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from .. import _settings
+from .._geometry import any_integer
 from ..kernels import load
 from . import _arrays
 from ._arrays import Array, array, empty_like, hashable, same_dtype
@@ -239,9 +239,7 @@ def tanh_backward(grad_output: Any, input: Any, *, output: Any = None) -> tuple[
 
 @functools.lru_cache(maxsize=1024, typed=True)
 def _axis(operation: str, ndim: int, dim: Any) -> int:
-    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise TypeError(f"{operation}: dim must be an int, got {dim!r}")
-    axis = operator.index(dim)
+    axis = any_integer(operation, "dim", dim)
     if not -ndim <= axis < ndim:
         raise ValueError(f"{operation}: dim must be in [{-ndim}, {ndim}) for an array of {ndim} dimensions, got {dim}")
     return axis % ndim

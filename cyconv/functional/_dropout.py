@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _settings
+from .._geometry import real
 from ..kernels import load
 from ._activation import MOVE_WORK, dense, like
 from ._arrays import Array, any_array, array, empty_like, generator, ordered, same_dtype
@@ -32,11 +33,10 @@ def _generator(operation: str, rng: Any) -> np.random.Generator:
 
 
 def _probability(operation: str, p: Any) -> float:
-    if isinstance(p, bool) or not isinstance(p, (int, float, np.number)):
-        raise TypeError(f"{operation}: p must be a number, got {p!r}")
-    if not 0 <= p <= 1:
+    number = real(operation, "p", p)
+    if not 0 <= number <= 1:
         raise ValueError(f"{operation}: p must be a probability in [0, 1], got {p}")
-    return float(p)
+    return number
 
 
 class _Form(NamedTuple):

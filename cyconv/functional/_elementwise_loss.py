@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _settings
+from .._geometry import real
 from ..kernels import load
 from . import _arrays
 from ._activation import EXP_WORK, MOVE_WORK, dense, like
@@ -46,11 +47,10 @@ def check_reduction(operation: str, reduction: Any, batchmean: bool = False) -> 
 
 def number(operation: str, name: str, value: Any, zero: bool) -> float:
     """Return ``value`` as a float; TypeError if it is no number, ValueError if it is not above (or at) 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{operation}: {name} must be a number, got {value!r}")
-    if not (value >= 0 if zero else value > 0):
+    found = real(operation, name, value)
+    if not (found >= 0 if zero else found > 0):
         raise ValueError(f"{operation}: {name} must be {'at least' if zero else 'above'} 0, got {value}")
-    return float(value)
+    return found
 
 
 def pair(

@@ -71,11 +71,13 @@ def _cached_plan(operation: str, input_shape: tuple[int, ...], *arguments: Any) 
 def _plan(operation: str, input_shape: tuple[int, ...], size: Any, *arguments: Any) -> _Plan:
     # The cache tells 1 from True and 1.0, but not (1,) from (True,): what a tuple holds is looked at before.
     usual = size is None or type(size) is int or (type(size) is tuple and all(type(item) is int for item in size))
-    if not (usual and hashable(arguments)):
+    known = usual and hashable(arguments)
+    if not known:
         size, *rest = (tuple(value) if isinstance(value, list) else value for value in (size, *arguments))
         resize_geometry(operation, input_shape, size, *rest)
         arguments = tuple(rest)
-    return _cached_plan(operation, input_shape, size, *arguments)
+        known = hashable(size, arguments)
+    return (_cached_plan if known else _cached_plan.__wrapped__)(operation, input_shape, size, *arguments)
 
 
 def interpolate(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _settings
+from .._geometry import any_integer
 from ..kernels import load
 from ._activation import dense, like
 from ._arrays import Array, array, channels_last, empty, empty_like, same_dtype
@@ -307,10 +307,7 @@ def multiply_backward(grad_output: Any, *inputs: Any) -> tuple[Array, ...]:
 
 def _joined(operation: str, shapes: Sequence[tuple[int, ...]], dim: Any) -> tuple[int, tuple[int, ...]]:
     """Return the axis, counted from the first, and the shape of the result."""
-    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise TypeError(f"{operation}: dim must be an int, got {dim!r}")
-    first = shapes[0]
-    axis = operator.index(dim)
+    first, axis = shapes[0], any_integer(operation, "dim", dim)
     if not -len(first) <= axis < len(first):
         raise ValueError(f"{operation}: dim must be in [{-len(first)}, {len(first)}) for shape {first}, got {dim}")
     axis %= len(first)

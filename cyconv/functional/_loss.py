@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _settings
+from .._geometry import any_integer, real
 from ..kernels import load
 from ._activation import EXP_WORK, log_softmax
 from ._arrays import Array, any_array, array, empty_like, in_order, ordered, same_dtype
@@ -109,16 +109,18 @@ def _class_weights(operation: str, weight: Any, x: Array, classes: int) -> Array
     return np.ascontiguousarray(w, np.float64)
 
 
-def _check_options(operation: str, reduction: Any, ignore_index: Any, label_smoothing: Any) -> None:
+def _check_options(operation: str, reduction: Any, ignore_index: Any, label_smoothing: Any) -> tuple[int, float]:
+    """Return ``ignore_index`` as an int and ``label_smoothing`` as a float, in their ranges."""
     _check_reduction(operation, reduction)
-    if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
-        raise TypeError(f"{operation}: ignore_index must be an int, got {ignore_index!r}")
-    if not -(2**63) <= operator.index(ignore_index) < 2**63:
+    ignored, smoothing = (
+        any_integer(operation, "ignore_index", ignore_index),
+        real(operation, "label_smoothing", label_smoothing),
+    )
+    if not -(2**63) <= ignored < 2**63:
         raise ValueError(f"{operation}: ignore_index must be an int of 64 bits, got {ignore_index!r}")
-    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, (int, float, np.number)):
-        raise TypeError(f"{operation}: label_smoothing must be a number, got {label_smoothing!r}")
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= smoothing <= 1:
         raise ValueError(f"{operation}: label_smoothing must be in [0, 1], got {label_smoothing}")
+    return ignored, smoothing
 
 
 def _value(total: float, divisor: float, reduction: str, dtype: np.dtype[Any]) -> Any:
@@ -268,7 +270,7 @@ def cross_entropy(
     >>> cross_entropy(logits, np.array([[0.5, 0.5]])).round(4).item()
     0.837
     """
-    _check_options("cross_entropy", reduction, ignore_index, label_smoothing)
+    ignore_index, label_smoothing = _check_options("cross_entropy", reduction, ignore_index, label_smoothing)
     case = _case("cross_entropy", input, target, weight, ignore_index, True)
     return _losses(case, ignore_index, reduction, label_smoothing, True)
 
@@ -310,7 +312,7 @@ def cross_entropy_backward(
         As forward, and if `grad_output` has the wrong shape or dtype.
     """
     operation = "cross_entropy_backward"
-    _check_options(operation, reduction, ignore_index, label_smoothing)
+    ignore_index, label_smoothing = _check_options(operation, reduction, ignore_index, label_smoothing)
     case = _case(operation, input, target, weight, ignore_index, True)
     return _gradient(operation, grad_output, case, ignore_index, reduction, label_smoothing, True, target_grad)
 
@@ -345,7 +347,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     >>> nll_loss(np.log([[0.25, 0.75]]), np.array([1])).round(4).item()
     0.2877
     """
-    _check_options("nll_loss", reduction, ignore_index, 0.0)
+    ignore_index, _ = _check_options("nll_loss", reduction, ignore_index, 0.0)
     case = _case("nll_loss", input, target, weight, ignore_index, False)
     return _losses(case, ignore_index, reduction, 0.0, False)
 
@@ -367,6 +369,6 @@ def nll_loss_backward(
     Return ``(d_input,)`` of :func:`nll_loss`: minus the class's weight at the target's class, else 0.
     """
     operation = "nll_loss_backward"
-    _check_options(operation, reduction, ignore_index, 0.0)
+    ignore_index, _ = _check_options(operation, reduction, ignore_index, 0.0)
     case = _case(operation, input, target, weight, ignore_index, False)
     return _gradient(operation, grad_output, case, ignore_index, reduction, 0.0, False)

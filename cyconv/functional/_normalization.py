@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _settings
-from .._geometry import integer
+from .._geometry import integer, real
 from ..kernels import load
 from ._activation import MOVE_WORK, like
 from ._arrays import Array, array, empty_like, in_order, ordered, same_dtype
@@ -55,13 +55,12 @@ def _eps(operation: str, eps: Any) -> float:
 def _number(operation: str, name: str, value: Any, minimum: float = -math.inf) -> float:
     if type(value) is float and value >= minimum and math.isfinite(value):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{operation}: {name} must be a number, got {value!r}")
-    if not math.isfinite(value):
+    number = real(operation, name, value)
+    if not math.isfinite(number):
         raise ValueError(f"{operation}: {name} must be finite, got {value}")
-    if value < minimum:
+    if number < minimum:
         raise ValueError(f"{operation}: {name} must be at least {minimum:g}, got {value}")
-    return float(value)
+    return number
 
 
 def _of_channels(operation: str, name: str, value: Any, x: Array) -> Array | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from typing import Any
 
+from .._geometry import any_integer
 from ._arrays import Array, array, hashable, same_dtype
 from ._twins import gradient_of
 
@@ -21,9 +21,7 @@ def _checked_flat_shape(shape: tuple[int, ...], start_dim: Any, end_dim: Any) ->
     ndim = max(len(shape), 1)
     axes = []
     for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
-        if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-            raise TypeError(f"flatten: {name} must be an int, got {dim!r}")
-        axis = operator.index(dim)
+        axis = any_integer("flatten", name, dim)
         if not -ndim <= axis < ndim:
             raise ValueError(f"flatten: {name} must be in [{-ndim}, {ndim}) for shape {shape}, got {dim}")
         axes.append(axis % ndim)
@@ -104,15 +102,13 @@ def _unflat_shape(shape: tuple[int, ...], dim: Any, sizes: tuple[Any, ...]) -> t
 
 @functools.lru_cache(maxsize=1024, typed=True)
 def _checked_unflat_shape(shape: tuple[int, ...], dim: Any, sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise TypeError(f"unflatten: dim must be an int, got {dim!r}")
-    axis = operator.index(dim)
+    axis = any_integer("unflatten", "dim", dim)
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"unflatten: dim must be in [{-len(shape)}, {len(shape)}) for shape {shape}, got {dim}")
     axis %= len(shape)
-    if not sizes or any(isinstance(size, bool) or not hasattr(size, "__index__") for size in sizes):
+    if not sizes:
         raise TypeError(f"unflatten: sizes must be a tuple of at least one int, got {sizes}")
-    lengths = [operator.index(size) for size in sizes]
+    lengths = [any_integer("unflatten", "each of sizes", size) for size in sizes]
     open_, known = lengths.count(-1), math.prod(size for size in lengths if size != -1)
     if open_ > 1 or any(size < -1 for size in lengths):
         raise ValueError(f"unflatten: sizes must be lengths, of which one may be -1, got {sizes}")

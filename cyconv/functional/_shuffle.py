@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from .. import _settings
-from .._geometry import check_gradient
+from .._geometry import any_integer, check_gradient
 from ..kernels import _shuffle
 from ._activation import MOVE_WORK
 from ._arrays import Array, array, channels_last, empty, same_dtype
@@ -24,9 +23,7 @@ def _pair(operation: str, grad_output: Any, input: Any) -> tuple[Array, Array]:
 
 
 def _positive(operation: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{operation}: {name} must be an int, got {value!r}")
-    number = operator.index(value)
+    number = any_integer(operation, name, value)
     if number < 1:
         raise ValueError(f"{operation}: {name} must be at least 1, got {number}")
     return number

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import _settings
+from .._geometry import real
 from ..kernels import load
 from ._activation import EXP_WORK, MOVE_WORK, _gradient_pair, dense
 from ._arrays import Array, array, empty_like
@@ -43,12 +42,6 @@ UNITS = {
 }
 
 
-def _parameter(operation: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{operation}: {name} must be a number, got {value!r}")
-    return float(value)
-
-
 def _forward(name: str, input: Any, first: float = 0.0, second: float = 0.0, form: str = "") -> Array:
     x = array(input, name, "input")
     if not x.flags.c_contiguous:
@@ -77,17 +70,17 @@ def _approximation(operation: str, approximate: Any) -> str:
 
 
 def _bounds(operation: str, min_val: Any, max_val: Any) -> tuple[float, float]:
-    low, high = _parameter(operation, "min_val", min_val), _parameter(operation, "max_val", max_val)
+    low, high = real(operation, "min_val", min_val), real(operation, "max_val", max_val)
     if not low <= high:
         raise ValueError(f"{operation}: min_val must not be above max_val, got {min_val} and {max_val}")
     return low, high
 
 
 def _softness(operation: str, beta: Any, threshold: Any) -> tuple[float, float]:
-    slope = _parameter(operation, "beta", beta)
+    slope = real(operation, "beta", beta)
     if slope == 0:
         raise ValueError(f"{operation}: beta must not be 0")
-    return slope, _parameter(operation, "threshold", threshold)
+    return slope, real(operation, "threshold", threshold)
 
 
 def relu6(input: Any) -> Array:
@@ -154,7 +147,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Array:
     >>> leaky_relu(np.array([-1.0, 2.0])).tolist()
     [-0.01, 2.0]
     """
-    return _forward("leaky_relu", input, _parameter("leaky_relu", "negative_slope", negative_slope))
+    return _forward("leaky_relu", input, real("leaky_relu", "negative_slope", negative_slope))
 
 
 @gradient_of(
@@ -166,9 +159,7 @@ def leaky_relu_backward(grad_output: Any, input: Any, negative_slope: float = 0.
     """
     Return ``(d_input,)``: dy where x > 0, else negative_slope · dy.
     """
-    return _backward(
-        "leaky_relu", grad_output, input, _parameter("leaky_relu_backward", "negative_slope", negative_slope)
-    )
+    return _backward("leaky_relu", grad_output, input, real("leaky_relu_backward", "negative_slope", negative_slope))
 
 
 def elu(input: Any, alpha: float = 1.0) -> Array:
@@ -196,7 +187,7 @@ def elu(input: Any, alpha: float = 1.0) -> Array:
     >>> elu(np.array([-np.inf, 0.0, 2.0])).tolist()
     [-1.0, 0.0, 2.0]
     """
-    return _forward("elu", input, _parameter("elu", "alpha", alpha), 1.0)
+    return _forward("elu", input, real("elu", "alpha", alpha), 1.0)
 
 
 @gradient_of(
@@ -208,7 +199,7 @@ def elu_backward(grad_output: Any, input: Any, alpha: float = 1.0) -> tuple[Arra
     """
     Return ``(d_input,)``: dy where x > 0, else dy alpha exp(x).
     """
-    return _backward("elu", grad_output, input, _parameter("elu_backward", "alpha", alpha), 1.0)
+    return _backward("elu", grad_output, input, real("elu_backward", "alpha", alpha), 1.0)
 
 
 def selu(input: Any) -> Array:
