@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import transposed_cases
-from conv_cases import DTYPES, MODES, ORDERS, awkward, in_modes, in_order, memory_order, suits
+from conv_cases import DTYPES, MODES, ORDERS, awkward, in_modes, in_order, memory_order, suits, target
 
 from cyconv import _plan, _settings
 from cyconv import functional as F
@@ -26,7 +26,7 @@ from cyconv.functional import (
     _pool,
 )
 
-_NO_ACCESS = 0  # PROT_NONE
+_NO_ACCESS, _READ_ONLY = 0, 1  # PROT_NONE, PROT_READ
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,6 +50,16 @@ def copy(x: np.ndarray, at_end: bool) -> np.ndarray:
         return np.moveaxis(copy(np.moveaxis(x, -3, -1), at_end), -1, -3)
     result = empty(x.shape, x.dtype, at_end)
     result[...] = x
+    return result
+
+
+def constant(x: np.ndarray, at_end: bool) -> np.ndarray:
+    """Return the same in pages that nobody may write to: one byte written, even what stood there, ends the process."""
+    result = copy(x, at_end)
+    first = result.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    nbytes = result.ctypes.data + result.nbytes - first
+    if result.nbytes and _libc.mprotect(ctypes.c_void_p(first), ctypes.c_size_t(nbytes), _READ_ONLY):
+        raise OSError(ctypes.get_errno(), "mprotect")
     return result
 
 
@@ -103,7 +113,7 @@ def convolutions(algorithm: str, at_end: bool, cases: Any = awkward) -> None:
         for name, case in cases(dtype).items():
             for order in (order for order in ORDERS if suits(case, algorithm, order)):
                 print(name, case, dtype, order, flush=True)
-                x, weight, bias, grad = (v if v is None else copy(v, at_end) for v in case.arrays(dtype, order))
+                x, weight, bias, grad = (v if v is None else constant(v, at_end) for v in case.arrays(dtype, order))
                 F.conv2d(x, weight, bias, *case.how, algorithm=algorithm)
                 F.conv2d_backward(grad, x, weight, bias, *case.how, algorithm=algorithm)
 
@@ -131,9 +141,28 @@ def transposed(at_end: bool, table: Any = transposed_cases.table) -> None:
         for name, (x, weight, how) in table(dtype).items():
             print("transposed", name, dtype, order, flush=True)
             groups, function = how.get("groups", 1), f"conv_transpose{len(weight) - 2}d"
-            given = [copy(a, at_end) for a in transposed_cases.arrays(x, weight, groups, True, dtype, order)]
+            given = [constant(a, at_end) for a in transposed_cases.arrays(x, weight, groups, True, dtype, order)]
             y = getattr(F, function)(*given, **how)
             getattr(F, f"{function}_backward")(y, *given, **how)
+
+
+def strided(at_end: bool) -> None:
+    """Run transposed convolutions of kernels as large as the stride, and those of 3 taps and stride 2 by Winograd, that
+    read constants only."""
+    vector = target("float32").lanes
+    channels = [(1, 1), (vector - 1, 2 * vector + 1), (vector + 1, vector), (129, 3), (2, 3 * vector + 1)]
+    sizes = [(1, 1), (2, 3), (1, vector + 1), (3, vector - 1), (4, 2 * vector), (7, 3 * vector + 1)]
+    ways: list[tuple[int, dict[str, Any]]] = [(2, {"stride": 2}), (2, {"stride": 2, "output_padding": 1})]
+    ways += [
+        (3, {"stride": 2, "padding": padding, "output_padding": 1, "algorithm": algorithm})
+        for padding, algorithm in itertools.product((0, 1), ("winograd_f2", "winograd_f4"))
+    ]
+    for dtype, order, (c, k), size, (edge, how) in itertools.product(DTYPES, ORDERS, channels, sizes, ways):
+        x, weight, bias = transposed_cases.arrays((2, c, *size), (c, k, edge, edge), 1, True, dtype, order)
+        given = [constant(a, at_end) for a in (x, weight, bias)]
+        print("strided", c, k, size, dtype, order, edge, how, flush=True)
+        y = F.conv_transpose2d(*given, **how)
+        F.conv_transpose2d_backward(constant(y, at_end), *given, **how)
 
 
 def products(at_end: bool) -> None:
@@ -229,6 +258,7 @@ def run(what: str, at_end: bool) -> None:
         "pooling": windows,
         "pointwise": pointwise,
         "transposed": transposed,
+        "strided": strided,
         "resizing": resizing,
     }
     others |= {"modes": modes, "padding": padding}

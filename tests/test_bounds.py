@@ -25,6 +25,7 @@ START = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import
         "pointwise",
         "resizing",
         "transposed",
+        "strided",
         "modes",
         "padding",
     ],
@@ -34,6 +35,12 @@ def test_no_byte_outside_of_an_array_is_touched(what, at_end):
     lines = output_of("-c", f"{START} guarded.run({what!r}, at_end={at_end})").splitlines()
     assert lines[-1] == "done"
     assert len(lines) > 50
+
+
+def test_a_byte_written_to_a_constant_would_be_noticed():
+    code = "x = guarded.constant(np.ones(5), True); print(x.sum(), flush=True); x[2] = 1"
+    done = run_python("-c", START + code)
+    assert (done.returncode, done.stdout) == (-11, "5.0\n")
 
 
 @pytest.mark.parametrize("at_end", [True, False], ids=["end", "begin"])

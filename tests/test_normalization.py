@@ -104,6 +104,18 @@ def test_gradients_in_another_memory_order(dtype):
         check(name, in_order(x, "channels-last"), grad, kwargs)
 
 
+def test_layer_norm_of_one_signal_has_its_order_whatever_the_step_between_batches():
+    """NumPy gives a copy of one channels-last signal a step of 4 bytes along its batch axis, where nothing lies."""
+    x = in_order(normal((1, 6, 5), "float32"), "channels-last")
+    other = x + 0
+    assert other.strides != x.strides
+    y, again = F.layer_norm(x, (6, 5)), F.layer_norm(other, (6, 5))
+    np.testing.assert_array_equal(y, again)
+    assert y.strides[1:] == again.strides[1:] == x.strides[1:]
+    for mine, theirs in zip(F.layer_norm_backward(x, x, (6, 5)), F.layer_norm_backward(x, other, (6, 5)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_no_copies(order):
     """But where layer_norm goes over the length of a row of channels-last memory, which lies in strides."""

@@ -341,3 +341,12 @@ def test_explain_names_an_algorithm_that_needs_more_than_the_workspace():
     assert found["winograd_f2"].obstacle.startswith("needs a workspace of ")
     assert f"max_workspace is {_settings.max_workspace():,}" in found["winograd_f2"].obstacle
     assert not found["direct"].obstacle
+
+
+@pytest.mark.parametrize("number", [np.uint8, np.int16])
+def test_explaining_sizes_of_small_ints_of_numpy_leaves_a_geometry_that_computes(number):
+    """Geometries are found again by their sizes: one of bytes, which overflow, came out for the layer's own call."""
+    layer = cyconv.Conv2d(3, 7, 3, padding=1)
+    shape = tuple(map(number, (1, 3, 119, 101)))
+    assert cyconv.explain(layer, shape).macs == 7 * 3 * 9 * 119 * 101
+    assert layer(np.zeros((1, 3, 119, 101), np.float32)).shape == (1, 7, 119, 101)

@@ -49,7 +49,10 @@ def _in_rows(x: Array, inner: int) -> tuple[Array, tuple[int, ...]]:
     if x.flags.c_contiguous:
         return x, natural
     first = x.ndim - inner
-    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    # The step along an axis of one place means nothing: such axes stay on their side.
+    order = sorted(
+        range(x.ndim), key=lambda axis: (1, -x.strides[axis]) if x.shape[axis] != 1 else (0 if axis < first else 2, 0)
+    )
     if min(order[first:]) == first and x.transpose(order).flags.c_contiguous:
         return x, tuple(axis - first for axis in order[first:])
     _arrays.copies += 1
