@@ -104,6 +104,7 @@ def relu6(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> relu6(np.array([-1.0, 2.0, 7.0])).tolist()
     [0.0, 2.0, 6.0]
     """
@@ -144,6 +145,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> leaky_relu(np.array([-1.0, 2.0])).tolist()
     [-0.01, 2.0]
     """
@@ -184,6 +186,7 @@ def elu(input: Any, alpha: float = 1.0) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> elu(np.array([-np.inf, 0.0, 2.0])).tolist()
     [-1.0, 0.0, 2.0]
     """
@@ -223,6 +226,7 @@ def selu(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> selu(np.array([0.0])).tolist()
     [0.0]
     """
@@ -266,6 +270,7 @@ def gelu(input: Any, approximate: str = "none") -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> gelu(np.array([-9.0, 0.0, 9.0])).round(9).tolist()
     [-0.0, 0.0, 9.0]
     """
@@ -305,6 +310,7 @@ def silu(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> silu(np.array([-99.0, 0.0, 99.0])).round(9).tolist()
     [-0.0, 0.0, 99.0]
     """
@@ -344,6 +350,7 @@ def mish(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> mish(np.array([-np.inf, 0.0, 99.0])).tolist()
     [-0.0, 0.0, 99.0]
     """
@@ -383,6 +390,7 @@ def hardswish(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> hardswish(np.array([-4.0, 0.0, 3.0])).tolist()
     [-0.0, 0.0, 3.0]
     """
@@ -422,6 +430,7 @@ def hardsigmoid(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> hardsigmoid(np.array([-4.0, 0.0, 3.0])).tolist()
     [0.0, 0.5, 1.0]
     """
@@ -464,6 +473,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> hardtanh(np.array([-4.0, 0.5, 3.0])).tolist()
     [-1.0, 0.5, 1.0]
     """
@@ -506,6 +516,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> softplus(np.array([-np.inf, 99.0])).tolist()
     [0.0, 99.0]
     """
@@ -545,6 +556,7 @@ def softsign(input: Any) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> softsign(np.array([-1.0, 0.0, 3.0])).tolist()
     [-0.5, 0.0, 0.75]
     """
