@@ -84,7 +84,10 @@ class Bytes:
 
 
 def _images(b: Bytes, rank: int, dtype: Any, channels: int) -> np.ndarray:
-    space = [b.length((40, 14, 7)[rank - 1]) for _ in range(rank)]
+    usual = (40, 14, 7)[rank - 1]
+    space = [b.length(usual) for _ in range(rank)]
+    longest = space.index(max(space))  # one axis alone is long: results are to stay small enough to be compared
+    space = [n if i == longest else (n - 1) % usual + 1 for i, n in enumerate(space)]
     return b.array([*([b.below(4)] if b.below(8) else []), channels, *space], dtype)
 
 
@@ -149,7 +152,7 @@ def padding(b: Bytes, dtype: Any) -> tuple[str, dict[str, Any]]:
 def resizing(b: Bytes, dtype: Any) -> tuple[str, dict[str, Any]]:
     rank = 1 + b.below(3)
     mode = b.of("nearest", "area", "nearest-exact", ("linear", "bilinear", "trilinear")[rank - 1], "bicubic")
-    x = b.array([1 + b.below(2), 1 + b.below(20), *(b.length(9) for _ in range(rank))], dtype)
+    x = b.array([1 + b.below(2), 1 + b.below(20), *(1 + b.below(9) for _ in range(rank - 1)), b.length(9)], dtype)
     how: dict[str, Any] = {"size": b.numbers(rank, 1, 12)} if b.below(2) else {"scale_factor": b.of(0.5, 1.3, 2, 3.7)}
     how["align_corners"] = b.of(True, False) if mode[-6:] in ("linear", "bicubic"[-6:]) else None
     return "interpolate", {"input": x, "mode": mode, **how}
