@@ -330,3 +330,17 @@ def test_as_torch(name):
     y.backward(torch.from_numpy(grad))
     assert_close(getattr(F, name)(x, *dim), y.detach().numpy(), algorithm="sum")
     assert_close(getattr(F, f"{name}_backward")(grad, x, *dim)[0], t.grad.numpy(), algorithm="sum")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("gelu", 0, np.inf), ("silu", 0, np.inf), ("mish", 0, np.inf), ("hardswish", 0, np.inf), ("softsign", -1, 1)],
+)
+def test_at_infinity_they_have_their_limits(name, low, high, dtype):
+    """Where torch has NaN: infinity times 0, or divided by itself."""
+    x = np.array([-np.inf, np.inf, np.nan] * 40, dtype)
+    np.testing.assert_array_equal(getattr(F, name)(x), np.array([low, high, np.nan] * 40, dtype))
+    (dx,) = getattr(F, f"{name}_backward")(np.ones_like(x), x)
+    slope = [0, int(high == np.inf), np.nan]
+    np.testing.assert_allclose(dx, np.array(slope * 40, dtype), atol=1e-30)
