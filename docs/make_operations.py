@@ -262,8 +262,8 @@ Names, argument order, defaults and results of cyconv are torch's. What is not: 
 is kept or how it is computed (`inplace`, `device`, `foreach`, `fused`) and what torch itself gave up (`size_average`,
 `reduce`) do not exist; dtypes are not converted and shapes of losses not broadcast, but refused; `softmax` needs its
 `dim`; `dropout2d` takes (C, H, W) for one image, where torch takes it for a batch of signals;
-GELU, SiLU, Mish, Hardswish and Softsign of ±∞ are their limits, where torch has NaN from ∞ · 0 (its Hardswish of +∞ is ∞),
-and of NaN the gradients of ELU, SELU and Hardswish are NaN, where torch has those of large numbers.
+GELU, SiLU, Mish, Hardswish and Softsign of ±∞ are their limits, where torch has NaN (from ∞ · 0), and of NaN the
+gradients of ELU and Hardswish are NaN, where torch has those of large numbers.
 """
 
 BEYOND = """\
