@@ -6,10 +6,12 @@ Every failure ends with a line that repeats it.
 from __future__ import annotations
 
 import functools
+import importlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pytest
 from tolerances import assert_close
 
 from cyconv import _plan, kernels, reference
@@ -18,6 +20,17 @@ from cyconv._geometry import conv_geometry
 
 DTYPES = ("float32", "float64")
 ORDERS = ("C", "channels-last")
+#: The plans that cut direct summation: of walks, and of the weight gradient (a function of this name hides the module).
+CUTS = tuple(importlib.import_module(f"cyconv._plan.{name}") for name in ("direct", "weight_gradient"))
+
+
+def cut_work(patch: pytest.MonkeyPatch, **numbers: int) -> None:
+    """Set constants of the plans of direct summation, in every module that reads them."""
+    for name, number in numbers.items():
+        readers = [module for module in CUTS if hasattr(module, name)]
+        assert readers, f"no plan reads {name}"
+        for module in readers:
+            patch.setattr(module, name, number)
 
 
 @dataclass(frozen=True)

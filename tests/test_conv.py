@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conv_cases import DTYPES, ORDERS, Case, awkward, check, expected, in_order, memory_order, suits, target
+from conv_cases import DTYPES, ORDERS, Case, awkward, check, cut_work, expected, in_order, memory_order, suits, target
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
@@ -499,13 +499,36 @@ def test_any_cut_of_the_work(case, dtype, order, pixels, source_bytes, terms, ta
     """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_conv, "_engines", {})
-        patch.setattr(_plan.direct, "BLOCK_PIXELS", pixels)
-        patch.setattr(_plan.direct, "BLOCK_BYTES", source_bytes)
-        patch.setattr(_plan.direct, "STRETCH_TERMS", terms)
-        patch.setattr(_plan.direct, "TASKS", tasks)
+        cut_work(patch, BLOCK_PIXELS=pixels, BLOCK_BYTES=source_bytes, STRETCH_TERMS=terms, TASKS=tasks)
         patch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: over_pixels)
         patch.setattr(_settings, "SERIAL_WORK", 0)
         check(case, dtype, order, "direct")
+
+
+@pytest.mark.parametrize(
+    ("constant", "number", "plan", "case", "cut"),
+    [
+        ("BLOCK_PIXELS", 20, "forward", Case(1, 20, 96, (40, 20)), "block"),
+        ("BLOCK_BYTES", 900, "forward", Case(1, 20, 96, (40, 20), padding=1), "block"),
+        ("STRETCH_TERMS", 5, "forward", Case(1, 3, 40, (40, 20)), "reduction"),
+        ("TASKS", 1, "forward", Case(1, 3, 400, (8, 8)), "task_blocks"),
+        ("BLOCK_PIXELS", 20, "weight_gradient", Case(1, 3, 40, (40, 20)), "block"),
+        ("BLOCK_PIXELS", 16, "weight_gradient", Case(40, 3, 40, (5, 5)), "block_images"),
+        ("BLOCK_BYTES", 4096, "weight_gradient", Case(4, 300, 40, (9, 9)), "task_channels"),
+        ("TASKS", 1, "weight_gradient", Case(16, 3, 8, (40, 40)), "chunks"),
+    ],
+)
+def test_cutting_the_work_reaches_the_plans_of_every_pass(constant, number, plan, case, cut):
+    """What the draws above bend is what plans read: it would be of no use, and nobody would see it, otherwise."""
+
+    def planned():
+        return getattr(_plan, plan)(case.geometry(), target("float32"), False)[1][cut]
+
+    before = planned()
+    with pytest.MonkeyPatch.context() as patch:
+        cut_work(patch, **{constant: number})
+        assert planned() != before
+    assert planned() == before
 
 
 @given(cases(), st.sampled_from(DTYPES), st.sampled_from(ORDERS), st.integers(1, 20_000))

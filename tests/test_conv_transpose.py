@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conv_cases import DTYPES, ORDERS, in_order, target
+from conv_cases import DTYPES, ORDERS, cut_work, in_order, target
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
@@ -161,10 +161,7 @@ def test_any_cut_of_the_work(case, dtype, pixels, source_bytes, terms, tasks, ov
     """Blocks, stretches and tasks of any size give the same answer: kernels rely on no number that plans use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_conv, "_engines", {})
-        patch.setattr(_plan.direct, "BLOCK_PIXELS", pixels)
-        patch.setattr(_plan.direct, "BLOCK_BYTES", source_bytes)
-        patch.setattr(_plan.direct, "STRETCH_TERMS", terms)
-        patch.setattr(_plan.direct, "TASKS", tasks)
+        cut_work(patch, BLOCK_PIXELS=pixels, BLOCK_BYTES=source_bytes, STRETCH_TERMS=terms, TASKS=tasks)
         patch.setattr(_plan.direct, "_prefer_pixel_vectors", lambda *_: over_pixels)
         patch.setattr(_plan.direct, "_prefer_pairs", lambda *_: paired)
         patch.setattr(_settings, "SERIAL_WORK", 0)

@@ -13,8 +13,9 @@ from .depthwise import (
     planes_gradient,
     spread_obstacle,
 )
-from .direct import edges_of_volume, flattened, forward, input_gradient, volume, weight_gradient
+from .direct import edges_of_volume, flattened, forward, input_gradient, volume
 from .tiled_gradient import winograd_gradient
+from .weight_gradient import weight_gradient
 from .winograd import winograd, winograd_gradient_obstacle, winograd_input_gradient_obstacle, winograd_obstacle
 
 __all__ = [

@@ -7,8 +7,9 @@ import math
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from .depthwise import depthwise_obstacle, repeats
-from .direct import gradient_skipped, input_gradient_skipped, padding_skipped, volume
+from .direct import input_gradient_skipped, padding_skipped, volume
 from .tiled_gradient import FEW_TILES
+from .weight_gradient import gradient_skipped
 from .winograd import (
     LARGE_WEIGHTS,
     MANY_TILES,

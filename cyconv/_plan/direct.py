@@ -32,18 +32,6 @@ SKIP_SHARE, SKIP_CHANNELS = 0.08, 48
 #: Vectors over pixels leave out the rows of a kernel that meet padding when these are more than this share of all
 #: products, and the source pixels of all channels, which each tap then goes through, stay in a first-level cache.
 SKIP_ROWS_SHARE, SKIP_ROWS_BYTES = 0.15, 32 << 10
-#: For the weight gradient, as many pixels and channels as make up for a compact copy of the gradient, for each column
-#: of the kernel.
-INSIDE_PIXELS, INSIDE_CHANNELS = 160, 14
-#: Input channels of a task of the weight gradient whose source is read where it lies: the gradient of the output is
-#: brought into order once for so many. Blocks of output channels of a task: it reads the source once for so many.
-IN_PLACE_CHANNELS, TASK_BLOCKS = 256, 4
-#: Output pixels of a chunk of the weight gradient, at least, where tasks can be cut in another way.
-CHUNK_PIXELS = 700
-#: The same three where the source pixels are gathered from a grid, which each task does anew and takes longer.
-GRID_CHANNELS, GRID_BLOCKS, GRID_PIXELS = 128, 16, 160
-#: Output pixels of a unit of the weight gradient where the windows are strided: the source rows under them are longer.
-STRIDED_PIXELS = 128
 #: Longer maps have too little padding to ask, unless the dilation is as long.
 SKIP_LENGTH = 512
 #: Products of a stretch at most: rounding errors of one running sum grow with the root of its length, to about 3e-6 of
@@ -51,7 +39,7 @@ SKIP_LENGTH = 512
 STRETCH_TERMS = 4096
 
 
-def _out_block(
+def out_block(
     rows: int, columns: int, step: tuple[int, int], row_bytes: float, pixels: int, few_channels: bool = False
 ) -> tuple[int, int]:
     """Return (rows, columns) of the output blocks; multiples of ``step``, where the phases repeat.
@@ -247,7 +235,7 @@ def _walk(
         block = _pixel_block(out[2], out[3], row_bytes, target, most)
     else:
         few = packed and group_in * depth[0] <= FEW_CHANNELS
-        block = _out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
+        block = out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
         if pixel_vectors and block[0] == 1:
             # A long row, of few output channels: longer stretches of it, as far as its source stays near.
             longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * out[3] // max(row_bytes, 1)))
@@ -295,7 +283,7 @@ def flattened(geometry: ConvGeometry, channels_last: bool) -> bool:
     )
 
 
-def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+def shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     """Return (batch, input, output) with both as (channels, depth, height, width), flattened where that is possible.
 
     The images of a flattened channels-last batch are one long image.
@@ -310,12 +298,12 @@ def _shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int
     return batch, (geometry.in_channels, *spatial), (geometry.out_channels, *out)
 
 
-def _read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
+def read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
     """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
     return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
 
 
-def _grid(geometry: ConvGeometry, channels_last: bool) -> tuple[tuple[int, ...], ...] | None:
+def grid_of(geometry: ConvGeometry, channels_last: bool) -> tuple[tuple[int, ...], ...] | None:
     """Return (pixels, steps, volume), along three axes each, of the input pixels that a kernel of one tap and a stride
     meets; None where they need not be brought together.
 
@@ -330,7 +318,7 @@ def _grid(geometry: ConvGeometry, channels_last: bool) -> tuple[tuple[int, ...],
     return v.output, v.stride, v.input
 
 
-def _compact(v: Volume) -> Volume:
+def compact(v: Volume) -> Volume:
     """Return the flattened convolution of the pixels of a grid."""
     row, ones = (1, 1, math.prod(v.output)), (1, 1, 1)
     return Volume(row, ones, ones, ((0, 0),) * 3, ones, row)
@@ -365,7 +353,7 @@ def padding_skipped(geometry: AnyConvGeometry) -> float:
     """Return the share of the products that direct summation leaves out because they meet padding."""
     if isinstance(geometry, ConvTransposeGeometry) or geometry.edges is not None:
         return 0.0
-    return _skipped(volume(geometry), geometry.in_channels // geometry.groups)
+    return skipped(volume(geometry), geometry.in_channels // geometry.groups)
 
 
 def input_gradient_skipped(geometry: ConvGeometry) -> float:
@@ -373,10 +361,10 @@ def input_gradient_skipped(geometry: ConvGeometry) -> float:
     v = volume(geometry)
     if any(s != 1 for s in v.stride) or v.input[0] != 1 or v.output[0] != 1 or geometry.output_edges is not None:
         return 0.0
-    return _skipped(_mirrored(v), geometry.out_channels // geometry.groups)
+    return skipped(_mirrored(v), geometry.out_channels // geometry.groups)
 
 
-def _skipped(v: Volume, channels: int) -> float:
+def skipped(v: Volume, channels: int) -> float:
     share = _padding_share(v)
     flat = v.input[0] == v.kernel[0] == 1 and v.padding[0] == (0, 0)
     return share if flat and channels >= SKIP_CHANNELS and share > SKIP_SHARE else 0.0
@@ -386,7 +374,7 @@ def _skip_padding(v: Volume, source: tuple[int, ...], out: tuple[int, ...], grou
     """Whether to take the taps one by one, only where they meet the image, and read the image where it lies."""
     channels, outputs = source[0] // groups, out[0] // groups
     return (
-        _skipped(v, channels) > 0
+        skipped(v, channels) > 0
         and not _prefer_pixel_vectors(outputs, channels * math.prod(v.kernel), v.output[1], v.output[2], target)
         and math.prod(source) < 2**31
     )
@@ -398,7 +386,7 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     (slices, r, s), (sd, sr, sc), (dd, dr, dc) = v.kernel, v.stride, v.dilation
     (front, _), (top, _), (left, _) = v.padding
     taps = [(i * dr - top, j * dc - left, i * s + j) for i in range(r) for j in range(s)]
-    batch, source, out = _shapes(geometry, channels_last)
+    batch, source, out = shapes(geometry, channels_last)
     # Windows that meet no padding may be read where they lie, those of one slice: all images share a table of taps.
     in_place = v.kernel[0] == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
@@ -515,15 +503,15 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
     if _patched(geometry, target, channels_last):
         return _patches(geometry, target)
     v = volume(geometry)
-    batch, out, source = _shapes(geometry, channels_last)
-    grid = _grid(geometry, channels_last)
+    batch, out, source = shapes(geometry, channels_last)
+    grid = grid_of(geometry, channels_last)
     if grid:
-        v = _compact(v)
+        v = compact(v)
         source, out = (source[0], *v.input), (out[0], *v.output)
     tap_major = input_gradient_skipped(geometry) > 0 and _skip_padding(
         _mirrored(v), source, out, geometry.groups, target
     )
-    in_place = (grid or flattened(geometry, channels_last)) and _read_in_place(geometry, source)
+    in_place = (grid or flattened(geometry, channels_last)) and read_in_place(geometry, source)
     arguments = _walk(
         geometry,
         target,
@@ -544,127 +532,3 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
     filter_size = geometry.in_channels // geometry.groups * geometry.taps
     weights = (geometry.taps, filter_size, v.flat_taps, geometry.out_channels // geometry.groups * filter_size)
     return batch * out[1], {**arguments, "weight_strides": weights, "weight_rows": False}
-
-
-def _inside(v: Volume, axis: int) -> list[tuple[int, int]]:
-    """Return for each tap along an axis the (first, last) outputs whose windows meet the image with it."""
-    stride, dilation, low = v.stride[axis], v.dilation[axis], v.padding[axis][0]
-    found = []
-    for i in range(v.kernel[axis]):
-        at = low - i * dilation  # p * stride >= at, and below at + input
-        first = max(0, math.ceil(at / stride))
-        found.append((first, max(first, min(v.output[axis], math.ceil((at + v.input[axis]) / stride)))))
-    return found
-
-
-def gradient_skipped(geometry: AnyConvGeometry) -> float:
-    """Return the share of the products that a weight gradient by direct summation leaves out: its taps take only the
-    output pixels that they meet inside the image, which is read where it lies."""
-    if isinstance(geometry, ConvTransposeGeometry) or geometry.edges is not None:
-        return 0.0
-    v, channels = volume(geometry), geometry.in_channels // geometry.groups
-    large = v.output[1] * v.output[2] >= INSIDE_PIXELS and v.output[2] <= BLOCK_PIXELS
-    if channels < INSIDE_CHANNELS or not large or math.prod(geometry.input_shape[1:]) >= 2**31:
-        return 0.0
-    return _skipped(v, max(channels, SKIP_CHANNELS))
-
-
-def _unit(
-    v: Volume, out: tuple[int, ...], images: int, row_bytes: float, several: bool, image_size: int
-) -> tuple[int, tuple[int, int]]:
-    """Return (images, (rows, columns)) of the units of a weight gradient, the pixels of one sum; ``several``: small
-    images may share one."""
-    block = _out_block(out[2], out[3], (1, 1), row_bytes, 1)
-    if block[1] < out[3]:
-        return 1, (1, block[1])
-    if max(v.stride[1:]) > 1:
-        block = min(block[0], even(out[2], max(1, STRIDED_PIXELS // out[3]))), block[1]
-    if block != out[2:] or not several:
-        return 1, block
-    most = min(BLOCK_PIXELS // max(math.prod(block), 1), int(BLOCK_BYTES // max(row_bytes * block[0], 1)))
-    return even(max(images, 1), max(1, min(most, (2**31 - 1) // image_size))), block
-
-
-def _gradient_tasks(
-    groups: int,
-    channel_blocks: int,
-    group_in: int,
-    task_channels: int,
-    least: int,
-    units: int,
-    pixels: int,
-    from_grid: bool,
-) -> tuple[int, int, int]:
-    """Return (input channels, blocks of output channels, chunks): how a weight gradient is cut into tasks.
-
-    Each chunk has sums of its own, which are added up at the end: that is little beside as many products of each."""
-    task_blocks = even(channel_blocks, GRID_BLOCKS if from_grid else TASK_BLOCKS)
-    wanted = max(1, TASKS // 2)
-
-    def tasks() -> int:
-        return groups * math.ceil(channel_blocks / task_blocks) * math.ceil(group_in / task_channels)
-
-    least_pixels = GRID_PIXELS if from_grid else CHUNK_PIXELS
-    chunks = max(1, min(math.ceil(TASKS / tasks()), wanted, units, pixels // least_pixels))
-    while tasks() * chunks < wanted and task_blocks > 1:
-        task_blocks = math.ceil(task_blocks / 2)
-    while tasks() * chunks < wanted and task_channels > least:
-        task_channels = max(least, math.ceil(task_channels / 2))
-    if tasks() * chunks < wanted:
-        chunks = max(1, min(units, math.ceil(wanted / tasks())))
-    return task_channels, task_blocks, chunks
-
-
-def weight_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) -> tuple[int, dict[str, Any]]:
-    """Return (images, arguments of the kernel) of the weight gradient."""
-    v = volume(geometry)
-    groups = geometry.groups
-    batch, source, out = _shapes(geometry, channels_last)
-    # The planes of an image are read where they lie, those of a volume not.
-    grid = None if source[1] == 1 else _grid(geometry, channels_last)
-    if grid:
-        v = _compact(v)
-        out = (out[0], *v.output)
-    images, group_in = batch * out[1], geometry.in_channels // groups
-    in_place = not grid and source[1] == 1 and _read_in_place(geometry, source)
-    skip = gradient_skipped(geometry) > 0
-    # At least 64 sums of each output channel, so that bringing the gradient into order is a small part of a task; more
-    # where the source is not copied.
-    least = max(8, math.ceil(64 / geometry.taps))
-    most = IN_PLACE_CHANNELS if in_place or skip else GRID_CHANNELS if grid else BLOCK_BYTES // 4096 // v.kernel[0]
-    task_channels = even(group_in, max(least, most))
-    width = out[3] if grid else source[3]
-    row_bytes = task_channels * v.kernel[0] * v.stride[1] * width * target.itemsize
-    several = not skip and (out[1] == 1 or not in_place)
-    block_images, block = _unit(v, out, images, row_bytes, several, math.prod(source))
-    task_channels, task_blocks, chunks = _gradient_tasks(
-        groups,
-        math.ceil(geometry.out_channels / groups / (2 * target.lanes)),
-        group_in,
-        task_channels,
-        least,
-        math.ceil(images / block_images) * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1]),
-        images * out[2] * out[3],
-        grid is not None,
-    )
-    return images, {
-        "dtype": target.dtype,
-        "source": source,
-        "out": out,
-        "depth": (v.kernel[0], v.stride[0], -v.padding[0][0], v.dilation[0], 1),
-        "kernel": v.kernel[1:],
-        "groups": groups,
-        "channels_last": channels_last,
-        "step": v.stride[1:],
-        "dilation": v.dilation[1:],
-        "first": (-v.padding[1][0], -v.padding[2][0]),
-        "block": block,
-        "block_images": block_images,
-        "task_channels": task_channels,
-        "task_blocks": task_blocks,
-        "chunks": chunks,
-        "packed": not (in_place or skip),
-        "reach": (_inside(v, 1), _inside(v, 2)) if skip else None,
-        "edges": edges_of_volume(geometry.edges),
-        "grid": grid,
-    }
