@@ -350,3 +350,15 @@ def test_explaining_sizes_of_small_ints_of_numpy_leaves_a_geometry_that_computes
     shape = tuple(map(number, (1, 3, 119, 101)))
     assert cyconv.explain(layer, shape).macs == 7 * 3 * 9 * 119 * 101
     assert layer(np.zeros((1, 3, 119, 101), np.float32)).shape == (1, 7, 119, 101)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("make", [cyconv.Conv1d, cyconv.Conv2d, cyconv.Conv3d, cyconv.ConvTranspose2d])
+def test_explain_tells_about_an_empty_batch(make, kernel, channels_last):
+    layer = make(64, 64, kernel)
+    rank = layer.weight.data.ndim - 2
+    found = cyconv.explain(layer, (0, 64, *(5,) * rank), channels_last=channels_last)
+    assert found.macs == 0
+    assert found.chosen in str(found)
+    cyconv.explain(layer, (0, 64, *(5,) * rank), channels_last=channels_last, measure=True)

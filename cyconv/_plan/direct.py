@@ -47,6 +47,7 @@ def out_block(
     ``row_bytes``: bytes of source pixels for one row of output.
     """
     most_pixels = FLAT_PIXELS if rows == 1 and row_bytes == 0 else FEW_CHANNELS_PIXELS if few_channels else BLOCK_PIXELS
+    columns = max(columns, 1)  # images without pixels have a plan, too: those of an empty batch, as one row
     block_columns = columns if columns <= 2 * most_pixels else even(columns, most_pixels)
     if block_columns < columns:
         # Whole tiles in every block but the last.
