@@ -6,6 +6,7 @@ import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -29,7 +30,29 @@ def _refuse_repeats(container: Module) -> None:
         names[id(module)] = name
 
 
-class _Children(Module):
+#: Containers in which no layer stood twice when they were last looked at; empty again after any container was edited.
+_looked_at: WeakSet[Module] = WeakSet()
+
+
+class _Container(Module):
+    """A module that calls its children. It, or one inside of it, may be edited after it was made."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Module) or isinstance(vars(self).get(name), Module):
+            _looked_at.clear()
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _looked_at.clear()
+        super().__delattr__(name)
+
+    def _before_backward(self) -> None:
+        if self not in _looked_at:
+            _refuse_repeats(self)
+            _looked_at.add(self)
+
+
+class _Children(_Container):
     """Children in order, by number or by name; they are ordinary attributes, and `_layers` follows these."""
 
     _layers: tuple[Module, ...] = ()
@@ -219,7 +242,7 @@ class Sequential(_Children):
         return input
 
 
-class Residual(Module):
+class Residual(_Container):
     """
     Add what a shortcut makes of the input to what a body makes of it: y = body(x) + shortcut(x).
 

@@ -268,6 +268,7 @@ class Module:
         RuntimeError
             If there was no forward in training mode.
         """
+        self._before_backward()
         pending: Pending = []
         grad_input = self._backward(grad_output, pending, input_grad)
         for parameter, gradient in pending:
@@ -286,6 +287,9 @@ class Module:
             f"{type(self).__name__}: the class defines neither backward(grad_output, *, input_grad=True) "
             "nor _backward(grad_output, pending, input_grad)"
         )
+
+    def _before_backward(self) -> None:
+        """Look, in a container, whether a backward pass would be right; for the outermost only."""
 
     def _nothing_remembered(self) -> RuntimeError:
         name = type(self).__name__
