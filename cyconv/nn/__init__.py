@@ -1,6 +1,7 @@
 """Layer objects, in the names and meaning of ``torch.nn``."""
 
 from cyconv.nn import init, utils
+from cyconv.nn._named import name_methods
 from cyconv.nn.activation import (
     ELU,
     GELU,
@@ -251,3 +252,5 @@ __all__ = [
     "init",
     "utils",
 ]
+
+name_methods(found for name in __all__ if isinstance(found := globals()[name], type))

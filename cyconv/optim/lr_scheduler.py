@@ -12,6 +12,7 @@ import bisect
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from cyconv.nn._named import name_methods
 from cyconv.optim._base import Optimizer, check
 from cyconv.optim._one_cycle import OneCycleLR
 from cyconv.optim._schedule import LRScheduler, Schedule
@@ -571,3 +572,6 @@ class ReduceLROnPlateau(Schedule):
             return value < self.best if self.mode == "min" else value > self.best
         margin = self.threshold * self.best if self.threshold_mode == "rel" else self.threshold
         return value < self.best - margin if self.mode == "min" else value > self.best + margin
+
+
+name_methods(globals()[name] for name in __all__)
