@@ -324,11 +324,11 @@ def test_overhead_is_the_difference_round_by_round():
 
 
 def test_kernel_alone_is_the_one_that_the_layer_runs(monkeypatch):
-    from cyconv.functional import _conv
+    from cyconv.functional import _conv_layer
 
     asked = []
-    engine = _conv.engine
-    monkeypatch.setattr(_conv, "engine", lambda *a, **k: asked.append(engine(*a, **k)) or asked[-1])
+    engine = _conv_layer.engine
+    monkeypatch.setattr(_conv_layer, "engine", lambda *a, **k: asked.append(engine(*a, **k)) or asked[-1])
     data = peers.ConvData.random(layers.CALL, "float32")
     module = peers.load(["cyconv"])[0]["cyconv"]
     module.forward(layers.CALL, data, 1)["cyconv"].run()

@@ -16,8 +16,9 @@ from ._activation import (
     tanh,
     tanh_backward,
 )
-from ._conv import ConvLayer, conv1d, conv1d_backward, conv2d, conv2d_backward, conv3d, conv3d_backward
+from ._conv import conv1d, conv1d_backward, conv2d, conv2d_backward, conv3d, conv3d_backward
 from ._conv import engine as conv_engine
+from ._conv_layer import ConvLayer
 from ._conv_transpose import (
     ConvTransposeLayer,
     conv_transpose1d,

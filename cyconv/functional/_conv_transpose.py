@@ -6,7 +6,8 @@ from typing import Any
 
 from .._transposed_geometry import ConvTransposeGeometry, check_output_size, conv_transpose_geometry
 from ._arrays import Array
-from ._conv import ConvLayer, _backward, _forward
+from ._conv import _backward, _forward
+from ._conv_layer import ConvLayer
 from ._twins import gradient_of
 
 
