@@ -40,12 +40,14 @@ def name_methods(classes: Iterable[type]) -> None:
     >>> Conv2d.__init__.__qualname__
     'Conv2d.__init__'
     """
-    for cls in classes:
+    known = list(classes)
+    for cls in known:
         for base in cls.__mro__[1:]:
             if base is Module:
                 continue
             for name, found in list(vars(base).items()):
-                taken = name == "__init__" or not name.startswith("_")
+                # A method of another class that users know goes on being that one, but for what they make objects by.
+                taken = name == "__init__" or (base not in known and not name.startswith("_"))
                 if taken and isinstance(found, FunctionType) and getattr(cls, name) is found:
                     setattr(cls, name, _renamed(found, f"{cls.__qualname__}.{name}"))
         if issubclass(cls, Module) and cls is not Module:
