@@ -4,6 +4,7 @@ Pure Python on numbers, no arrays. Nothing here depends on the number of threads
 """
 
 from ._common import Target, even
+from ._volume import edges_of_volume, flattened, volume
 from .choice import COMPARED, choose, cost, input_gradient_tile, obstacle, weight_gradient_tile
 from .depthwise import (
     depthwise,
@@ -13,7 +14,7 @@ from .depthwise import (
     planes_gradient,
     spread_obstacle,
 )
-from .direct import edges_of_volume, flattened, forward, input_gradient, volume
+from .direct import forward, input_gradient
 from .tiled_gradient import winograd_gradient
 from .weight_gradient import weight_gradient
 from .winograd import winograd, winograd_gradient_obstacle, winograd_input_gradient_obstacle, winograd_obstacle

@@ -6,8 +6,9 @@ import math
 
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
+from ._volume import volume
 from .depthwise import depthwise_obstacle, repeats
-from .direct import input_gradient_skipped, padding_skipped, volume
+from .direct import input_gradient_skipped, padding_skipped
 from .tiled_gradient import FEW_TILES
 from .weight_gradient import gradient_skipped
 from .winograd import (

@@ -8,7 +8,7 @@ from typing import Any
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target, even
-from .direct import edges_of_volume
+from ._volume import edges_of_volume
 
 #: Kernels and strides that have a walk over planes.
 PLANE_KERNELS, PLANE_STRIDES = (3, 5, 7), (1, 2)

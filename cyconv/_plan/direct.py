@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._geometry import ConvGeometry, Edges
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target, even
+from ._volume import (
+    Volume,
+    compact,
+    edges_of_volume,
+    flattened,
+    grid_of,
+    mirrored,
+    read_in_place,
+    shapes,
+    volume,
+)
 
 #: Output pixels of a block: its results for two vectors of channels take 28 KB, and stay near the core; more where the
 #: pixels are one long row that is read in place; and more where input channels are few: the rows that neighbouring
@@ -111,23 +122,6 @@ def _prefer_pixel_vectors(
     return over_pixels > over_channels
 
 
-def _pairs(
-    out: tuple[int, ...],
-    out_step: tuple[int, int],
-    phases: list[tuple[int, int, list[tuple[int, int, int]]]],
-    target: Target,
-) -> bool:
-    """Whether each row of the output has two phases of pixels, as many of both, and as many taps."""
-    taps = len(phases[0][2])
-    return (
-        target.pair_channels > 0
-        and out_step[1] == 2
-        and out[3] > 0
-        and out[3] % 2 == 0
-        and all(len(phase[2]) == taps for phase in phases)
-    )
-
-
 def _prefer_pairs(channels: int, terms: int, columns: int, target: Target) -> bool:
     """Whether vectors over the pixels of two phases at once, of ``columns`` each, are faster than vectors over output
     channels: estimates as in ``_prefer_pixel_vectors``, for AVX-512."""
@@ -152,52 +146,124 @@ def _rows_skipped(height: int, rows: int, step: int, down: list[int]) -> float:
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A convolution of one, two or three dimensions as one of three: depth, height, width."""
+class _Sums:
+    """What a walk adds up: for each pixel of ``out`` the products of its taps with pixels of ``source``."""
 
-    input: tuple[int, ...]
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    output: tuple[int, ...]
+    source: tuple[int, ...]  #: channels, depth, height, width
+    out: tuple[int, ...]
+    groups: int
+    depth: tuple[int, ...]  #: slices of the kernel; step, first and dilation in the source; step in the output
+    step: tuple[int, int]
+    out_step: tuple[int, int]
+    phases: list[tuple[int, int, list[tuple[int, int, int]]]]
 
     @property
-    def flat_taps(self) -> int:
-        """Taps of one slice of the kernel."""
-        return self.kernel[1] * self.kernel[2]
+    def group_in(self) -> int:
+        """Input channels of a group."""
+        return self.source[0] // self.groups
+
+    @property
+    def group_out(self) -> int:
+        """Output channels of a group."""
+        return self.out[0] // self.groups
+
+    @property
+    def slices(self) -> int:
+        """Slices of the kernel that meet one depth."""
+        return math.ceil(self.depth[0] / self.depth[4])
+
+    @property
+    def terms(self) -> int:
+        """Products of one output."""
+        taps = sum(len(taps) for _, _, taps in self.phases)
+        return math.ceil(self.group_in * self.slices * taps / len(self.phases))
+
+    @property
+    def phase(self) -> tuple[int, int]:
+        """Rows and columns of a phase."""
+        return math.ceil(self.out[2] / self.out_step[0]), math.ceil(self.out[3] / self.out_step[1])
+
+    @property
+    def pairs(self) -> bool:
+        """Whether each row of the output has two phases of pixels, as many of both, and as many taps."""
+        taps = len(self.phases[0][2])
+        return (
+            self.out_step[1] == 2
+            and self.out[3] > 0
+            and self.out[3] % 2 == 0
+            and all(len(phase[2]) == taps for phase in self.phases)
+        )
 
 
-def volume(geometry: AnyConvGeometry) -> Volume:
-    """Return the convolution with leading dimensions of length 1."""
-    more = 3 - geometry.rank
-    ones = (1,) * more
-    return Volume(
-        ones + geometry.input,
-        ones + geometry.kernel,
-        ones + geometry.stride,
-        ((0, 0),) * more + geometry.padding,
-        ones + geometry.dilation,
-        ones + geometry.output,
+class _Form(NamedTuple):
+    """How a walk goes over its sums."""
+
+    pixel_vectors: bool  #: vectors run over pixels, not over output channels
+    paired: bool  #: they run over the pixels of two phases
+    packed: bool  #: from a private copy of the source
+
+
+def _form(sums: _Sums, target: Target, channels_last: bool, packed: bool, may_copy: bool) -> _Form:
+    """Return the faster form; ``may_copy``: a source that is not ``packed`` is where vectors over pixels ask for it."""
+    if channels_last:
+        return _Form(False, False, packed)
+    over_pixels = sums.step[1] <= 2 and _prefer_pixel_vectors(
+        sums.group_out, sums.terms, *sums.phase, target, sums.out_step
+    )
+    # A whole vector is read from a shorter row too: a private block has room behind it, an array has not. And only a
+    # block holds every second column side by side.
+    lying = sums.step[1] == 1 and sums.out[3] >= target.lanes
+    packed = packed or (may_copy and over_pixels and not lying)
+    paired = (
+        packed
+        and target.pair_channels > 0
+        and sums.pairs
+        and _prefer_pairs(sums.group_out, sums.terms, sums.phase[1], target)
+    )
+    return _Form(paired or (over_pixels and (packed or lying)), paired, packed)
+
+
+def _block(sums: _Sums, form: _Form, target: Target, images: int) -> tuple[int, int]:
+    """Return (rows, columns) of the output blocks."""
+    rows, columns = sums.out[2:]
+    row_bytes = 0.0
+    if form.packed:
+        row_bytes = sums.group_in * sums.slices * sums.step[0] / sums.out_step[0] * sums.source[3] * target.itemsize
+    if form.paired:
+        return _pair_block(rows, columns, sums.out_step, row_bytes, target)
+    # The phases of a stride, and of that of the depth, are brought together in a private block.
+    if form.pixel_vectors and sums.out_step == (1, 1) and sums.depth[4] == 1:
+        most = MANY_VECTOR_PIXELS if images * sums.groups >= TASKS else VECTOR_PIXELS
+        return _pixel_block(rows, columns, row_bytes, target, most)
+    few = form.packed and sums.group_in * sums.depth[0] <= FEW_CHANNELS
+    block = out_block(rows, columns, sums.out_step, row_bytes, target.pixels, few)
+    if form.pixel_vectors and block[0] == 1:
+        # A long row, of few output channels: longer stretches of it, as far as its source stays near.
+        longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * columns // max(row_bytes, 1)))
+        stretch = math.ceil(even(columns, longest) / sums.out_step[1]) * sums.out_step[1]
+        block = 1, max(block[1], stretch)
+    return block
+
+
+def _skip_rows(sums: _Sums, form: _Form, target: Target, edges: Edges | None) -> bool:
+    """Whether vectors over pixels leave out the rows of the kernel that meet padding."""
+    if not form.pixel_vectors or form.paired or not form.packed or edges is not None:
+        return False
+    if sums.out_step != (1, 1) or sums.depth[::4] != (1, 1):
+        return False
+    _, _, height, width = sums.source
+    down = [tap[0] for tap in sums.phases[0][2]]
+    return (
+        sums.group_in * height * width * target.itemsize <= SKIP_ROWS_BYTES
+        and _rows_skipped(height, sums.out[2], sums.step[0], down) > SKIP_ROWS_SHARE
     )
 
 
-def edges_of_volume(edges: Edges | None) -> Edges | None:
-    """Return what padding repeats along depth, height and width; None: zeros."""
-    return None if edges is None else ((((), ()),) * (3 - len(edges)) + edges)
-
-
 def _walk(
-    geometry: ConvGeometry,
+    sums: _Sums,
     target: Target,
     channels_last: bool,
     *,
-    source: tuple[int, ...],
-    out: tuple[int, ...],
-    depth: tuple[int, ...],
-    step: tuple[int, int],
-    out_step: tuple[int, int],
-    phases: list[tuple[int, int, list[tuple[int, int, int]]]],
     batch: int,
     packed: bool,
     edges: Edges | None,
@@ -207,133 +273,33 @@ def _walk(
 ) -> dict[str, Any]:
     """``may_copy``: a source that could be read where it lies is copied where vectors over pixels ask for it;
     ``grid``: places of the output that get a result, if not all do."""
-    groups = geometry.groups
-    group_in, group_out = source[0] // groups, out[0] // groups
-    slices = math.ceil(depth[0] / depth[4])  # that meet one depth
-    terms = math.ceil(group_in * slices * sum(len(taps) for _, _, taps in phases) / len(phases))
-    phase = math.ceil(out[2] / out_step[0]), math.ceil(out[3] / out_step[1])
-    over_pixels = (
-        not channels_last and step[1] <= 2 and _prefer_pixel_vectors(group_out, terms, *phase, target, out_step)
-    )
-    # A whole vector is read from a shorter row too: a private block has room behind it, an array has not. And only a
-    # block holds every second column side by side.
-    lying = step[1] == 1 and out[3] >= target.lanes
-    packed = packed or (may_copy and over_pixels and not lying)
-    pixel_vectors = over_pixels and (packed or lying)
-    row_bytes = group_in * slices * step[0] / out_step[0] * source[3] * target.itemsize if packed else 0
-    paired = (
-        not channels_last
-        and packed
-        and _pairs(out, out_step, phases, target)
-        and _prefer_pairs(group_out, terms, phase[1], target)
-    )
-    pixel_vectors = pixel_vectors or paired
-    # The phases of a stride, and of that of the depth, are brought together in a private block.
-    if paired:
-        block = _pair_block(out[2], out[3], out_step, row_bytes, target)
-    elif pixel_vectors and out_step == (1, 1) and depth[4] == 1:
-        most = MANY_VECTOR_PIXELS if batch * out[1] * groups >= TASKS else VECTOR_PIXELS
-        block = _pixel_block(out[2], out[3], row_bytes, target, most)
-    else:
-        few = packed and group_in * depth[0] <= FEW_CHANNELS
-        block = out_block(out[2], out[3], out_step, row_bytes, target.pixels, few)
-        if pixel_vectors and block[0] == 1:
-            # A long row, of few output channels: longer stretches of it, as far as its source stays near.
-            longest = min(VECTOR_PIXELS, int(BLOCK_BYTES * out[3] // max(row_bytes, 1)))
-            stretch = math.ceil(even(out[3], longest) / out_step[1]) * out_step[1]
-            block = 1, max(block[1], stretch)
-    if pixel_vectors and not paired and packed and edges is None and out_step == (1, 1) and depth[::4] == (1, 1):
-        tap_major = group_in * source[2] * source[3] * target.itemsize <= SKIP_ROWS_BYTES and (
-            _rows_skipped(source[2], out[2], step[0], [tap[0] for tap in phases[0][2]]) > SKIP_ROWS_SHARE
-        )
+    out = sums.out
+    form = _form(sums, target, channels_last, packed, may_copy)
+    block = _block(sums, form, target, batch * out[1])
     channels = 2 * target.lanes
-    if pixel_vectors:
-        channels = target.pair_channels if paired else target.pixel_channels
-    pixel_tasks = batch * out[1] * groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
+    if form.pixel_vectors:
+        channels = target.pair_channels if form.paired else target.pixel_channels
+    pixel_tasks = batch * out[1] * sums.groups * math.ceil(out[2] / block[0]) * math.ceil(out[3] / block[1])
     return {
         "dtype": target.dtype,
-        "source": source,
+        "source": sums.source,
         "out": out,
-        "depth": depth,
-        "groups": groups,
+        "depth": sums.depth,
+        "groups": sums.groups,
         "channels_last": channels_last,
-        "step": step,
-        "out_step": out_step,
-        "phases": phases,
+        "step": sums.step,
+        "out_step": sums.out_step,
+        "phases": sums.phases,
         "block": block,
-        "task_blocks": _task_blocks(pixel_tasks, math.ceil(group_out / channels)),
-        "pixel_vectors": pixel_vectors,
-        "paired": paired,
-        "tap_major": tap_major,
+        "task_blocks": _task_blocks(pixel_tasks, math.ceil(sums.group_out / channels)),
+        "pixel_vectors": form.pixel_vectors,
+        "paired": form.paired,
+        "tap_major": tap_major or _skip_rows(sums, form, target, edges),
         "reduction": min(STRETCH_TERMS, STRETCH_BYTES // (2 * target.lanes * target.itemsize)),
-        "packed": packed,
+        "packed": form.packed,
         "edges": edges_of_volume(edges),
         "grid": grid,
     }
-
-
-def flattened(geometry: ConvGeometry, channels_last: bool) -> bool:
-    """Whether every output pixel reads just the input pixel at its own place: then all pixels are one long row."""
-    return (
-        geometry.taps == 1
-        and all(s == 1 for s in geometry.stride)
-        and all(p == (0, 0) for p in geometry.padding)
-        # A transposed convolution may have rows behind those that it reaches.
-        and geometry.input == geometry.output
-        and (not channels_last or geometry.groups == 1)
-    )
-
-
-def shapes(geometry: ConvGeometry, channels_last: bool) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """Return (batch, input, output) with both as (channels, depth, height, width), flattened where that is possible.
-
-    The images of a flattened channels-last batch are one long image.
-    """
-    v = volume(geometry)
-    batch, spatial, out = geometry.batch, v.input, v.output
-    if flattened(geometry, channels_last):
-        spatial = (1, 1, math.prod(spatial))
-        if channels_last:
-            batch, spatial = 1, (1, 1, batch * spatial[2])
-        out = spatial
-    return batch, (geometry.in_channels, *spatial), (geometry.out_channels, *out)
-
-
-def read_in_place(geometry: ConvGeometry, source: tuple[int, ...]) -> bool:
-    """Whether a walk may read the array itself: no padding, one tap, and offsets that fit 32 bits."""
-    return geometry.taps == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
-
-
-def grid_of(geometry: ConvGeometry, channels_last: bool) -> tuple[tuple[int, ...], ...] | None:
-    """Return (pixels, steps, volume), along three axes each, of the input pixels that a kernel of one tap and a stride
-    meets; None where they need not be brought together.
-
-    Side by side they are the image of a flattened convolution. Channels-last a pixel is a stretch of its own anyway.
-    The forward pass reads them where they lie, while it multiplies; bringing them together first takes longer.
-    """
-    v = volume(geometry)
-    one_tap = geometry.taps == 1 and any(s > 1 for s in v.stride) and all(p == (0, 0) for p in geometry.padding)
-    repeats = geometry.edges is not None or geometry.output_edges is not None
-    if channels_last or not one_tap or repeats or math.prod(v.output) == 0:
-        return None
-    return v.output, v.stride, v.input
-
-
-def compact(v: Volume) -> Volume:
-    """Return the flattened convolution of the pixels of a grid."""
-    row, ones = (1, 1, math.prod(v.output)), (1, 1, 1)
-    return Volume(row, ones, ones, ((0, 0),) * 3, ones, row)
-
-
-def _mirrored(v: Volume) -> Volume:
-    """Return the input gradient of a convolution of stride 1, which is a convolution of the gradient: of the same taps
-    backwards, with as much padding as they had left."""
-    left = tuple((k - 1) * d - low for k, d, (low, _) in zip(v.kernel, v.dilation, v.padding, strict=True))
-    padding = tuple(
-        (low, h + (k - 1) * d - low - p)
-        for low, k, d, h, p in zip(left, v.kernel, v.dilation, v.input, v.output, strict=True)
-    )
-    return Volume(v.output, v.kernel, v.stride, padding, v.dilation, v.input)
 
 
 def _padding_share(v: Volume) -> float:
@@ -362,7 +328,7 @@ def input_gradient_skipped(geometry: ConvGeometry) -> float:
     v = volume(geometry)
     if any(s != 1 for s in v.stride) or v.input[0] != 1 or v.output[0] != 1 or geometry.output_edges is not None:
         return 0.0
-    return skipped(_mirrored(v), geometry.out_channels // geometry.groups)
+    return skipped(mirrored(v), geometry.out_channels // geometry.groups)
 
 
 def skipped(v: Volume, channels: int) -> float:
@@ -391,16 +357,11 @@ def forward(geometry: ConvGeometry, target: Target, channels_last: bool) -> tupl
     # Windows that meet no padding may be read where they lie, those of one slice: all images share a table of taps.
     in_place = v.kernel[0] == 1 and all(p == (0, 0) for p in geometry.padding) and math.prod(source) < 2**31
     tap_major = geometry.edges is None and _skip_padding(v, source, out, geometry.groups, target)
+    sums = _Sums(source, out, geometry.groups, (slices, sd, -front, dd, 1), (sr, sc), (1, 1), [(0, 0, taps)])
     arguments = _walk(
-        geometry,
+        sums,
         target,
         channels_last,
-        source=source,
-        out=out,
-        depth=(slices, sd, -front, dd, 1),
-        step=(sr, sc),
-        out_step=(1, 1),
-        phases=[(0, 0, taps)],
         batch=batch,
         packed=not (in_place or tap_major),
         may_copy=geometry.taps > 1 and not tap_major,
@@ -510,20 +471,16 @@ def input_gradient(geometry: ConvGeometry, target: Target, channels_last: bool) 
         v = compact(v)
         source, out = (source[0], *v.input), (out[0], *v.output)
     tap_major = input_gradient_skipped(geometry) > 0 and _skip_padding(
-        _mirrored(v), source, out, geometry.groups, target
+        mirrored(v), source, out, geometry.groups, target
     )
     in_place = (grid or flattened(geometry, channels_last)) and read_in_place(geometry, source)
+    # Input depth z meets slice k at the output depth (z + P - k D) / S, where that is whole.
+    depth = (v.kernel[0], 1, v.padding[0][0], -v.dilation[0], v.stride[0])
+    sums = _Sums(source, out, geometry.groups, depth, (1, 1), (v.stride[1], v.stride[2]), _phases(v))
     arguments = _walk(
-        geometry,
+        sums,
         target,
         channels_last,
-        source=source,
-        out=out,
-        # Input depth z meets slice k at the output depth (z + P - k D) / S, where that is whole.
-        depth=(v.kernel[0], 1, v.padding[0][0], -v.dilation[0], v.stride[0]),
-        step=(1, 1),
-        out_step=(v.stride[1], v.stride[2]),
-        phases=_phases(v),
         batch=batch,
         packed=not (in_place or tap_major),
         edges=geometry.output_edges,

@@ -8,20 +8,8 @@ from typing import Any
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target, even
-from .direct import (
-    BLOCK_BYTES,
-    BLOCK_PIXELS,
-    SKIP_CHANNELS,
-    Volume,
-    compact,
-    edges_of_volume,
-    grid_of,
-    out_block,
-    read_in_place,
-    shapes,
-    skipped,
-    volume,
-)
+from ._volume import Volume, compact, edges_of_volume, grid_of, read_in_place, shapes, volume
+from .direct import BLOCK_BYTES, BLOCK_PIXELS, SKIP_CHANNELS, out_block, skipped
 
 #: As many pixels and channels as make up for a compact copy of the gradient, for each column of the kernel.
 INSIDE_PIXELS, INSIDE_CHANNELS = 160, 14

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from .._geometry import ConvGeometry
 from .._transposed_geometry import AnyConvGeometry, ConvTransposeGeometry
 from ._common import TASKS, Target
-from .direct import edges_of_volume, volume
+from ._volume import edges_of_volume, volume
 
 #: Tiles of a block: 14 fill the register tile once; beyond 64 nothing is gained.
 FEW_TILES, MANY_TILES = 14, 64
