@@ -11,6 +11,7 @@ from weakref import WeakSet
 import numpy as np
 
 from cyconv import functional as F
+from cyconv.nn._learning import lazy_inside, learning
 from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
 from cyconv.nn.normalization import _BatchNorm
@@ -37,14 +38,44 @@ _looked_at: WeakSet[Module] = WeakSet()
 class _Container(Module):
     """A module that calls its children. It, or one inside of it, may be edited after it was made."""
 
+    # What forward runs, prepared when it is first called; None as long as a layer inside is lazy.
+    _steps: tuple[Any, ...] | None = None
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Module) or isinstance(vars(self).get(name), Module):
-            _looked_at.clear()
+        before = vars(self).get(name)
         super().__setattr__(name, value)
+        if isinstance(value, Module) or isinstance(before, Module):
+            self._edited()
 
     def __delattr__(self, name: str) -> None:
-        _looked_at.clear()
         super().__delattr__(name)
+        self._edited()
+
+    def _edited(self) -> None:
+        _looked_at.clear()
+        self._steps = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_steps"}
+
+    def _whole(self, run: Callable[..., Any], *inputs: Any) -> Any:
+        """Run a forward pass that happens as a whole or, if it fails, not at all."""
+        try:
+            if self._steps is not None:
+                return run(*inputs)
+            if lazy_inside(self):
+                with learning():
+                    return run(*inputs)
+            self._steps = ()
+            return run(*inputs)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Forget a forward pass that failed halfway: some layers remember it, others the one before."""
+        for module in self.modules():
+            module._saved = None
 
     def _before_backward(self) -> None:
         if self not in _looked_at:
@@ -56,8 +87,6 @@ class _Children(_Container):
     """Children in order, by number or by name; they are ordinary attributes, and `_layers` follows these."""
 
     _layers: tuple[Module, ...] = ()
-    # What forward runs, prepared when it is first called.
-    _steps: tuple[Any, ...] | None = None
 
     def __init__(self, *modules: Any) -> None:
         if len(modules) == 1 and isinstance(modules[0], OrderedDict):
@@ -84,12 +113,10 @@ class _Children(_Container):
         super().__setattr__(name, value)
         if isinstance(value, Module) or isinstance(before, Module):
             self._layers = tuple(self.children())
-            self._steps = None
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._layers = tuple(self.children())
-        self._steps = None
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -128,6 +155,12 @@ def _rectified_step(layer: Any, relu: ReLU) -> Callable[[Any], Any]:
         return output
 
     return step
+
+
+def _run(steps: tuple[Callable[[Any], Any], ...], input: Any) -> Any:
+    for step in steps:
+        input = step(input)
+    return input
 
 
 class Sequential(_Children):
@@ -170,12 +203,27 @@ class Sequential(_Children):
 
     def forward(self, input: Any) -> Any:
         """Return what the last layer makes of the input."""
-        for step in self._steps or self._arrange():
-            input = step(input)
+        try:
+            for step in self._steps or self._arrange():
+                input = step(input)
+        except BaseException:
+            self._forget()
+            raise
         return input
 
     def _arrange(self) -> tuple[Callable[[Any], Any], ...]:
-        """Return what forward calls, one after the other: a layer and the ReLU behind it are one step."""
+        """Return what forward calls: all steps, or one that runs them all where layers have yet to learn."""
+        if lazy_inside(self):
+            return (self._learn_and_run,)
+        self._steps = steps = self._joined_steps()
+        return steps
+
+    def _learn_and_run(self, input: Any) -> Any:
+        with learning():
+            return _run(self._joined_steps(), input)
+
+    def _joined_steps(self) -> tuple[Callable[[Any], Any], ...]:
+        """Return a step for each layer, but one for a layer and the ReLU behind it."""
         steps: list[Callable[[Any], Any]] = []
         before: Module | None = None
         for layer in self._layers:
@@ -184,11 +232,7 @@ class Sequential(_Children):
             else:
                 steps.append(layer.forward)
             before = layer
-        self._steps = tuple(steps)
-        return self._steps
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_steps"}
+        return tuple(steps)
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
         layers, first = self._layers, -1
@@ -237,9 +281,9 @@ class Sequential(_Children):
 
     def _before_norm(self, input: Any) -> Any:
         """Return what the last layer, a batch norm, is given."""
-        for step in (self._steps or self._arrange())[:-1]:
-            input = step(input)
-        return input
+        if self._steps is None and not lazy_inside(self):
+            self._steps = self._joined_steps()
+        return _run((self._steps or self._joined_steps())[:-1], input)
 
 
 class Residual(_Container):
@@ -280,10 +324,10 @@ class Residual(_Container):
 
     def forward(self, input: Any) -> Any:
         """Return body(input) + shortcut(input)."""
-        return self._sum(input, False)
+        return self._whole(self._sum, input, False)
 
     def _forward_rectified(self, input: Any) -> Any:
-        return self._sum(input, True)
+        return self._whole(self._sum, input, True)
 
     def _sum(self, input: Any, rectified: bool) -> Any:
         body = self.body
@@ -366,6 +410,9 @@ class Concat(_Children):
 
     def forward(self, input: Any) -> Any:
         """Return the outputs of all branches, joined."""
+        return self._whole(self._join, input)
+
+    def _join(self, input: Any) -> Any:
         outputs = [branch(input) for branch in self._layers]
         dim, first = self.dim, outputs[0]
         if not -first.ndim <= dim < first.ndim:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from cyconv.nn._learning import lazy_inside, learning
 from cyconv.nn.activation import ReLU
 from cyconv.nn.container import _Children, _rectified_step, _refuse_repeats
 from cyconv.nn.module import Module, Pending
@@ -286,9 +287,6 @@ class Graph(_Children):
             index = list(self._sources).index(index)
         super().__setitem__(index, module)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_steps"}
-
     def __repr__(self) -> str:
         lines = [f"inputs={', '.join(self._inputs)}; outputs={', '.join(self._outputs)}"]
         for name, child in self.named_children():
@@ -317,12 +315,10 @@ class Graph(_Children):
             at[name] = index
         last = {source: number for number, step in enumerate(steps) for source in step.sources}
         kept = {place[name] for name in self._outputs}
-        arranged = tuple(
+        return tuple(
             step._replace(finished=tuple(s for s in dict.fromkeys(step.sources) if last[s] == number and s not in kept))
             for number, step in enumerate(steps)
         )
-        self._steps = arranged
-        return arranged
 
     def forward(self, *inputs: Any) -> Any:
         """Return the value of the output node, or a tuple for several outputs; one argument for each input."""
@@ -331,8 +327,18 @@ class Graph(_Children):
                 f"{type(self).__name__}: forward takes {len(self._inputs)} inputs ({', '.join(self._inputs)}), "
                 f"got {len(inputs)}"
             )
+        try:
+            if self._steps is None and lazy_inside(self):
+                with learning():
+                    return self._run(self._arrange(), inputs)
+            self._steps = steps = self._steps or self._arrange()
+            return self._run(steps, inputs)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _run(self, steps: tuple[_Step, ...], inputs: tuple[Any, ...]) -> Any:
         values: list[Any] = [*inputs, *[None] * len(self._order)]
-        steps: Any = self._steps or self._arrange()
         for run, sources, target, finished in steps:
             value = run(*[values[source] for source in sources])
             if isinstance(value, tuple):

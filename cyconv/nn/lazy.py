@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyconv.nn._learning import learning
 from cyconv.nn.conv import Conv1d, Conv2d, Conv3d
 from cyconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from cyconv.nn.linear import Linear
@@ -17,13 +16,6 @@ from cyconv.nn.module import Module, Parameter, UninitializedParameter
 from cyconv.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 Shape = tuple[int, ...]
-# Of several threads that call a network for the first time.
-_one_learns = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A child whose parent forked while another thread was learning would wait for ever.
-    os.register_at_fork(
-        before=_one_learns.acquire, after_in_parent=_one_learns.release, after_in_child=_one_learns.release
-    )
 
 
 class _Lazy(Module):
@@ -32,6 +24,16 @@ class _Lazy(Module):
     _becomes: Any  # the class of the plain layer
     _size: str  # the argument that is not known yet
     _arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        for base in cls.__mro__[1:]:
+            if "_becomes" in vars(base) and "_becomes" not in vars(cls):
+                plain = base._becomes.__name__  # type: ignore[attr-defined]
+                raise TypeError(
+                    f"{cls.__name__}: a lazy layer becomes a {plain} with its first call, and what a class of your own "
+                    f"adds would be gone; derive it from {plain}"
+                )
+        super().__init_subclass__(**kwargs)
 
     def _start(self, probe: int, **arguments: Any) -> None:
         """Keep the other arguments, checked by a small layer whose unknown size is ``probe``."""
@@ -53,26 +55,37 @@ class _Lazy(Module):
 
     def _learn(self, size: int) -> Callable[[], None]:
         """Become a plain layer of that size; return a function that undoes it."""
-        plain = self._becomes(**{self._size: size}, **self._arguments)
+        rng = self._arguments.get("rng")
+        drawn = rng.bit_generator.state if isinstance(rng, np.random.Generator) else {}
         before = dict(vars(self))
-        for name, value in vars(plain).items():
-            mine = before.get(name)
-            if isinstance(mine, UninitializedParameter):
-                mine.materialize(value.data)
-            else:
-                vars(self)[name] = value
-        del self._arguments, self._unknown
         lazy = type(self)
-        self.__class__ = self._becomes
+        materialized: list[Parameter] = []
 
         def undo() -> None:
             self.__class__ = lazy
             vars(self).clear()
             vars(self).update(before)
-            for name in self._unknown:
-                if isinstance(before[name], Parameter):
-                    UninitializedParameter.forget(before[name])
+            for parameter in materialized:
+                UninitializedParameter.forget(parameter)
+            if isinstance(rng, np.random.Generator):
+                rng.bit_generator.state = drawn
 
+        try:
+            plain = vars(self._becomes(**{self._size: size}, **self._arguments))
+            vars(self)[self._size] = plain[self._size]
+            for name in self._unknown:
+                mine = before[name]
+                if isinstance(mine, UninitializedParameter):
+                    mine.materialize(plain[name].data)
+                    materialized.append(mine)
+                elif mine is None and not isinstance(plain[name], Parameter):
+                    vars(self)[name] = plain[name]
+                # What is neither was put there by the user: a parameter of another layer, or None for a bias.
+            del self._arguments, self._unknown
+            self.__class__ = self._becomes
+        except BaseException:
+            undo()
+            raise
         return undo
 
     def _learn_from(self, shapes: dict[str, Shape]) -> list[Callable[[], None]]:
@@ -80,24 +93,25 @@ class _Lazy(Module):
         return [] if size is None else [self._learn(size)]
 
     def forward(self, input: Any, *more: Any) -> Any:
-        """Learn the sizes from the input, become a plain layer, and run it."""
-        _meet(self, input)
-        return self.forward(input, *more)  # the class has changed, and with it the method
+        """Learn the sizes from the input, become a plain layer, and run it; if that fails, stay lazy."""
+        with learning() as undo:
+            _meet(self, input, undo)
+            return self.forward(input, *more)  # the class has changed, and with it the method
 
 
-def _meet(layer: Module, input: Any) -> None:
+def _meet(layer: Module, input: Any, undo: list[Callable[[], None]]) -> None:
     """Learn from an input; nothing is left to do where a container still calls the lazy method of a plain layer."""
-    with _one_learns:
-        if isinstance(layer, _Lazy):
-            layer._learn(layer._size_of_input(np.shape(input)))
+    if isinstance(layer, _Lazy):
+        undo.append(layer._learn(layer._size_of_input(np.shape(input))))
 
 
 class _LazyProduct(_Lazy):
     """Lazy layers whose ReLU can be applied while the output is at hand."""
 
     def _forward_rectified(self, input: Any) -> Any:
-        _meet(self, input)
-        return self._forward_rectified(input)
+        with learning() as undo:
+            _meet(self, input, undo)
+            return self._forward_rectified(input)
 
 
 class _LazyChannels(_LazyProduct):
@@ -190,8 +204,10 @@ _LAZY = """
 
     Notes
     -----
-    With the first call, or when ``load_state_dict`` brings the weight, the object becomes a :class:`{plain}`, and its
-    parameters, which are the same objects before and after, get their values. Make an optimiser after that.
+    With the first call that succeeds, or when ``load_state_dict`` brings the weight, the object becomes a
+    :class:`{plain}`, and its parameters, which are the same objects before and after, get their values. Make an
+    optimiser after that. If a call fails, the layer is lazy as before, and so are all lazy layers of a container whose
+    call fails. A class of your own whose ``forward`` calls several layers keeps those that learnt before one failed.
 
     Examples
     --------
