@@ -78,6 +78,13 @@ class Case:
         return x, draw(*geometry.weight_shape), draw(self.k) if self.bias else None, grad
 
 
+def case_for(algorithm: str) -> Case:
+    """Return a plain case that the algorithm computes."""
+    return (
+        Case(2, 3, 3, (6, 19), padding=1, groups=3) if algorithm == "depthwise" else Case(2, 3, 5, (6, 19), padding=1)
+    )
+
+
 def in_order(x: Any, order: str) -> Any:
     """Return (N, C, H, W) ``x`` in that memory order."""
     if order == "C":

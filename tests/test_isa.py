@@ -19,7 +19,7 @@ SUBSET = (
     "agrees_with_the_oracle or by_hand or any_cut_of_the_work or both_forms or every_branch or rectified "
     "or any_size or no_byte_outside or nan_ or any_number_of_threads"
 )
-FILES = ("test_conv.py", "test_conv_invariance.py", "test_linear.py", "test_bounds.py")
+FILES = ("test_conv.py", "test_conv_plans.py", "test_conv_invariance.py", "test_linear.py", "test_bounds.py")
 
 
 def run_tests(isa, *options):

@@ -52,7 +52,10 @@ FEW_TESTS = [
     *("pooling_draws", "shuffle", "unfold", "units"),
 ]
 #: For CI, where the check is also that of a build without OpenMP.
-SHORT_TESTS = ["conv", "linear", "settings", "pooling", "activation", "elementwise_loss", "failed_allocations"]
+SHORT_TESTS = [
+    *("activation", "conv", "conv_plans", "elementwise_loss", "failed_allocations", "linear", "pooling"),
+    "settings",
+]
 
 
 class Failed(Exception):
