@@ -1,6 +1,7 @@
 """Schedules of the learning rate beside torch's, by hand, saved and restored; clipping of gradients."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -300,3 +301,99 @@ def test_errors_of_clipping():
             clip_grad_norm_(layer.parameters(), *arguments)
     with pytest.raises(ValueError, match="clip_value must be at least 0, got -1"):
         clip_grad_value_(layer.parameters(), -1)
+
+
+# ---------------------------------------------------------------------------------------------- going on, and groups
+
+RESUMED = {
+    "StepLR": lambda o, **k: lr_scheduler.StepLR(o, 3, 0.5, **k),
+    "MultiStepLR": lambda o, **k: lr_scheduler.MultiStepLR(o, [2, 5], 0.5, **k),
+    "ExponentialLR": lambda o, **k: lr_scheduler.ExponentialLR(o, 0.9, **k),
+    "ConstantLR": lambda o, **k: lr_scheduler.ConstantLR(o, 0.3, 4, **k),
+    "LinearLR": lambda o, **k: lr_scheduler.LinearLR(o, 0.3, 0.8, 4, **k),
+    "PolynomialLR": lambda o, **k: lr_scheduler.PolynomialLR(o, 6, 2.0, **k),
+    "CosineAnnealingLR": lambda o, **k: lr_scheduler.CosineAnnealingLR(o, 6, 0.01, **k),
+    "CosineAnnealingWarmRestarts": lambda o, **k: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 2, **k),
+    "LambdaLR": lambda o, **k: lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + t), **k),
+    "OneCycleLR": lambda o, **k: lr_scheduler.OneCycleLR(o, 0.5, 12, **k),
+}
+
+
+def settings(optimizer):
+    return [(group["lr"], group["momentum"]) for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_last_epoch_goes_on_behind_the_last_t_that_has_been(name):
+    def made():
+        return SGD([Parameter(np.zeros(1))], 0.1, momentum=0.9)
+
+    first, second = made(), made()
+    schedule = RESUMED[name](first)
+    for _ in range(4):
+        schedule.step()
+    second.param_groups[0]["initial_lr"] = first.param_groups[0]["initial_lr"]
+    again = RESUMED[name](second, last_epoch=3)
+    assert again.last_epoch == schedule.last_epoch == 4
+    for _ in range(5):
+        assert settings(first) == settings(second)
+        schedule.step()
+        again.step()
+
+
+def test_last_epoch_counts_as_in_torch():
+    torch = pytest.importorskip("torch")
+    ours, theirs = SGD([Parameter(np.zeros(1))], 0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
+    for optimizer in (ours, theirs):
+        optimizer.param_groups[0]["initial_lr"] = 0.1
+    mine = lr_scheduler.StepLR(ours, 3, 0.5, last_epoch=4)
+    assert mine.last_epoch == torch.optim.lr_scheduler.StepLR(theirs, 3, 0.5, last_epoch=4).last_epoch
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (3, ValueError, r"last_epoch is 3, but param_groups\[0\] has no 'initial_lr'"),
+        (-2, ValueError, "last_epoch must be at least -1, got -2"),
+        (1.0, TypeError, "last_epoch must be an int, got 1.0"),
+        (None, TypeError, "last_epoch must be an int, got None"),
+    ],
+)
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_last_epoch_that_cannot_be(name, value, error, message):
+    optimizer = SGD([Parameter(np.zeros(1))], 0.1, momentum=0.9)
+    with pytest.raises(error, match=f"^{name}: {message}"):
+        RESUMED[name](optimizer, last_epoch=value)
+
+
+@pytest.mark.parametrize("pair", [("OneCycleLR", "StepLR"), ("StepLR", "OneCycleLR"), ("LinearLR", "ExponentialLR")])
+def test_a_sequence_sets_the_momentum_of_a_cycle_as_torch_does(pair):
+    torch = pytest.importorskip("torch")
+    theirs_of = {
+        "OneCycleLR": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.5, 12),
+        "StepLR": lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5),
+        "LinearLR": lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.3, 0.8, 4),
+        "ExponentialLR": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
+    }
+    ours = SGD([Parameter(np.zeros(1))], 0.1, momentum=0.9)
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1, momentum=0.9)
+    mine = lr_scheduler.SequentialLR(ours, [RESUMED[name](ours) for name in pair], [5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own call of a deprecated form, and steps without the optimiser's
+        other = torch.optim.lr_scheduler.SequentialLR(theirs, [theirs_of[name](theirs) for name in pair], [5])
+        for _ in range(14):
+            np.testing.assert_allclose(settings(ours), settings(theirs), rtol=1e-12)
+            mine.step()
+            other.step()
+
+
+def test_groups_that_come_later_are_named_before_a_step():
+    optimizer = SGD([Parameter(np.zeros(1))], 0.1)
+    schedule = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    optimizer.add_param_group({"params": [Parameter(np.zeros(2))]})
+    with pytest.raises(ValueError, match="ExponentialLR: made for 1 groups of parameters, and the optimiser has 2 now"):
+        schedule.step()
+    with pytest.raises(ValueError, match="ExponentialLR: made for 1 groups"):
+        schedule.load_state_dict(schedule.state_dict())
+    assert schedule.last_epoch == 0
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]

@@ -13,6 +13,14 @@ from cyconv.nn.module import Array
 from cyconv.optim._base import Groups, Optimizer, Update, at_least_zero, check, check_number
 
 
+def _own(state: Mapping[str, Any], name: str, data: Array, kept: dict[str, Any]) -> Array:
+    """Return what the state has under a name; where it has nothing yet, zeros, which go to `kept`, too."""
+    found: Array | None = state.get(name)
+    if found is None:
+        found = kept[name] = np.zeros_like(data)
+    return found
+
+
 class SGD(Optimizer):
     """
     Stochastic gradient descent.
@@ -88,17 +96,17 @@ class SGD(Optimizer):
                 f"SGD: nesterov needs momentum > 0 and dampening = 0, got momentum={momentum}, dampening={dampening}"
             )
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
+    def _update(self, data: Array, grad: Array, state: Mapping[str, Any], group: Mapping[str, Any]) -> Update:
         lr, momentum = group["lr"], group["momentum"]
         sign, decay = -1.0 if group["maximize"] else 1.0, group["weight_decay"]
         if not momentum:
-            return F.sgd_step, (sign, decay, 0.0, 0.0, lr, 0.0), (data, grad, None)
-        velocity, take = state.get("momentum_buffer"), 1 - group["dampening"]
-        if velocity is None:
-            velocity, take = np.zeros_like(data), 1.0
-            state["momentum_buffer"] = velocity
+            return F.sgd_step, (sign, decay, 0.0, 0.0, lr, 0.0), (data, grad, None), {}
+        kept: dict[str, Any] = {}
+        velocity = _own(state, "momentum_buffer", data, kept)
+        take = 1.0 if kept else 1 - group["dampening"]  # the first gradient as it is
         along = (lr, lr * momentum) if group["nesterov"] else (0.0, lr)
-        return F.sgd_step, (sign, decay, momentum, take, *along), (data, grad, velocity)
+        factors = (sign, decay, momentum, take, *along)
+        return F.sgd_step, factors, (data, grad, velocity), kept
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         return ("momentum_buffer",)
@@ -146,6 +154,7 @@ class Adam(Optimizer):
     [0.9]
     """
 
+    _several = ("betas",)
     _settings = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize")
 
     def __init__(
@@ -194,20 +203,16 @@ class Adam(Optimizer):
         """Return (what of the parameter is added to the gradient, what remains of the parameter)."""
         return group["weight_decay"], 1.0
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
-        if not state:
-            state["step"] = 0
-            state["exp_avg"] = np.zeros_like(data)
-            state["exp_avg_sq"] = np.zeros_like(data)
-        if group["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = np.zeros_like(data)
-        step = state["step"] = state["step"] + 1
-        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
+    def _update(self, data: Array, grad: Array, state: Mapping[str, Any], group: Mapping[str, Any]) -> Update:
+        step = state.get("step", 0) + 1
+        kept = {"step": step}
+        means = (_own(state, "exp_avg", data, kept), _own(state, "exp_avg_sq", data, kept))
+        largest = _own(state, "max_exp_avg_sq", data, kept) if group["amsgrad"] else None
         beta1, beta2 = group["beta1"], group["beta2"]
         rate, scale = group["lr"] / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
         sign = -1.0 if group["maximize"] else 1.0
         factors = (sign, *self._decay(group), 1 - beta1, beta2, 1 - beta2, rate, scale, group["eps"])
-        return F.adam_step, factors, (data, grad, state["exp_avg"], state["exp_avg_sq"], largest)
+        return F.adam_step, factors, (data, grad, *means, largest), kept
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         always = ("step", "exp_avg", "exp_avg_sq")
@@ -342,15 +347,14 @@ class RMSprop(Optimizer):
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         at_least_zero("RMSprop", settings, "lr", "alpha", "eps", "weight_decay", "momentum")
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
-        for name in self._kept(group):
-            if name not in state:
-                state[name] = np.zeros_like(data)
+    def _update(self, data: Array, grad: Array, state: Mapping[str, Any], group: Mapping[str, Any]) -> Update:
+        kept: dict[str, Any] = {}
+        square = _own(state, "square_avg", data, kept)
+        mean = _own(state, "grad_avg", data, kept) if group["centered"] else None
+        velocity = _own(state, "momentum_buffer", data, kept) if group["momentum"] else None
         alpha, sign = group["alpha"], -1.0 if group["maximize"] else 1.0
-        mean = state["grad_avg"] if group["centered"] else None
-        velocity = state["momentum_buffer"] if group["momentum"] else None
         factors = (sign, group["weight_decay"], alpha, 1 - alpha, group["lr"], group["momentum"], group["eps"])
-        return F.rmsprop_step, factors, (data, grad, state["square_avg"], mean, velocity)
+        return F.rmsprop_step, factors, (data, grad, square, mean, velocity), kept
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         momentum = settings is None or settings.get("momentum")
@@ -428,13 +432,13 @@ class Adagrad(Optimizer):
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         at_least_zero("Adagrad", settings, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
-        if not state:
-            state["step"] = 0
-            state["sum"] = np.full_like(data, group["initial_accumulator_value"])
-        step = state["step"] = state["step"] + 1
+    def _update(self, data: Array, grad: Array, state: Mapping[str, Any], group: Mapping[str, Any]) -> Update:
+        step, total = state.get("step", 0) + 1, state.get("sum")
+        if total is None:
+            total = np.full_like(data, group["initial_accumulator_value"])
         rate, sign = group["lr"] / (1 + (step - 1) * group["lr_decay"]), -1.0 if group["maximize"] else 1.0
-        return F.adagrad_step, (sign, group["weight_decay"], rate, group["eps"]), (data, grad, state["sum"])
+        factors = (sign, group["weight_decay"], rate, group["eps"])
+        return F.adagrad_step, factors, (data, grad, total), {"step": step, "sum": total}
 
     def _kept(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         return ("step", "sum")

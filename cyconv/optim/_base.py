@@ -11,8 +11,9 @@ from cyconv.functional._update import check_job
 from cyconv.nn.module import Array, Module, Parameter, misfit
 
 Groups = Iterable[Parameter] | Iterable[Mapping[str, Any]]
-#: A function of :mod:`cyconv.functional` that takes steps, its factors, and the arrays of one parameter.
-Update = tuple[Callable[[Any, tuple[float, ...]], None], tuple[float, ...], tuple[Any, ...]]
+#: A function of :mod:`cyconv.functional` that takes steps, its factors, the arrays of one parameter, and what is kept
+#: of it from then on.
+Update = tuple[Callable[[Any, tuple[float, ...]], None], tuple[float, ...], tuple[Any, ...], dict[str, Any]]
 
 
 def check(owner: str, rule: str, legal: bool, name: str, value: Any) -> None:
@@ -51,9 +52,10 @@ class Optimizer:
     Attributes
     ----------
     param_groups : list of dict
-        For each group its parameters, ``"params"``, and its settings, which may be changed between steps.
+        For each group its parameters, ``"params"``, and its settings. All of it may be changed between steps: what is
+        kept for a parameter stays with it, wherever it stands.
     params : list of Parameter
-        Those of all groups.
+        Those of all groups, as they are now: a new list each time.
     lr, ... : float
         Each setting is an attribute, too: that of the first group. Setting it sets it for all groups.
 
@@ -75,6 +77,8 @@ class Optimizer:
 
     # Settings that belong to the saved state.
     _settings: tuple[str, ...] = ()
+    # Arguments that stand in a group as several settings, not under their own name.
+    _several: tuple[str, ...] = ()
     lr: float
 
     def __init_subclass__(cls) -> None:
@@ -90,11 +94,14 @@ class Optimizer:
         self.defaults = self._taken(defaults)
         self._check_settings(self.defaults)
         self.param_groups: list[dict[str, Any]] = []
-        self.params: list[Parameter] = []
+        # The parameters that `state` and `_seen` belong to: those of the groups, as they last were.
+        self._members: list[Parameter] = []
         # For each parameter what is kept from step to step: arrays in its shape, and "step", a count.
         self.state: list[dict[str, Any]] = []
         # The array of each that the last step has checked.
         self._seen: list[Array | None] = []
+        # The settings of the groups that the last step has checked.
+        self._checked: list[tuple[Any, ...]] = []
         try:
             given = list(params)
         except TypeError:
@@ -124,16 +131,10 @@ class Optimizer:
         if not isinstance(param_group, Mapping) or "params" not in param_group:
             raise TypeError(f'{owner}: a group must be a dict with "params", got {param_group!r}')
         own = param_group["params"]
-        if isinstance(own, Module):
-            raise TypeError(f"{owner}: params must be parameters, got a layer; pass layer.parameters()")
-        found = [own] if isinstance(own, Parameter) else list(own)
-        for position, parameter in enumerate(found):
-            if not isinstance(parameter, Parameter):
-                raise TypeError(f"{owner}: params[{position}] must be a Parameter, got {type(parameter).__name__}")
+        found = self._parameters_in([own] if isinstance(own, Parameter) else own)
         if not found:
             raise ValueError(f"{owner}: params is empty (a generator such as model.parameters() runs only once)")
-        if len({id(parameter) for parameter in (*self.params, *found)}) < len(self.params) + len(found):
-            raise ValueError(f"{owner}: params holds a parameter twice; it would be updated twice in one step")
+        self._refuse_twice([*self.params, *found])
         settings = self._taken({name: value for name, value in param_group.items() if name != "params"})
         unknown = [name for name in settings if name not in self._settings]
         if unknown:
@@ -141,9 +142,76 @@ class Optimizer:
         settings = {**self.defaults, **settings}
         self._check_settings(settings)
         self.param_groups.append({"params": found, **settings})
-        self.params += found
-        self.state += [{} for _ in found]
-        self._seen += [None for _ in found]
+        self._follow()
+
+    def _parameters_in(self, given: Any) -> list[Parameter]:
+        """Return the parameters of a group as a list; TypeError if it holds something else."""
+        owner = type(self).__name__
+        if isinstance(given, Module):
+            raise TypeError(f"{owner}: params must be parameters, got a layer; pass layer.parameters()")
+        if not isinstance(given, Iterable):
+            raise TypeError(f"{owner}: params must be an iterable of parameters, got {given!r}")
+        found = list(given)
+        for position, parameter in enumerate(found):
+            if not isinstance(parameter, Parameter):
+                raise TypeError(f"{owner}: params[{position}] must be a Parameter, got {type(parameter).__name__}")
+        return found
+
+    def _refuse_twice(self, parameters: list[Parameter]) -> None:
+        if len({id(parameter) for parameter in parameters}) < len(parameters):
+            owner = type(self).__name__
+            raise ValueError(f"{owner}: params holds a parameter twice; it would be updated twice in one step")
+
+    @property
+    def params(self) -> list[Parameter]:
+        """Return the parameters of all groups, in their order."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _follow(self) -> None:
+        """Let what is kept stand where its parameters are now, and check the groups if those are others than before.
+
+        Groups are lists and dicts that belong to the user. What is kept for a parameter belongs to it alone: the
+        kernels of a step trust that it has its shape.
+        """
+        try:
+            if [p for group in self.param_groups for p in group["params"]] == self._members:
+                return
+        except (TypeError, KeyError):
+            pass  # something else than groups: what, is said below
+        if not isinstance(self.param_groups, list):
+            raise TypeError(f"{type(self).__name__}: param_groups must be a list of dicts, got {self.param_groups!r}")
+        for number, group in enumerate(self.param_groups):
+            self._settings_of(number, group)
+            self._parameters_in(group["params"])
+        parameters = self.params
+        self._refuse_twice(parameters)
+        kept = {id(p): (state, seen) for p, state, seen in zip(self._members, self.state, self._seen, strict=True)}
+        found = [kept.get(id(parameter), ({}, None)) for parameter in parameters]
+        self.state, self._seen = [state for state, _ in found], [seen for _, seen in found]
+        self._members = parameters
+
+    def _settings_of(self, number: int, group: Any) -> tuple[Any, ...]:
+        """Return the settings of a group; TypeError or ValueError if it is none."""
+        owner = type(self).__name__
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f'{owner}: param_groups[{number}] must be a dict with "params", got {group!r}')
+        if not isinstance(group["params"], (list, tuple)):  # a generator would be empty at the next step
+            raise TypeError(
+                f"{owner}: param_groups[{number}]['params'] must be a list or tuple of parameters, "
+                f"got {group['params']!r}"
+            )
+        for name in self._several:
+            if name in group:
+                raise ValueError(
+                    f"{owner}: param_groups[{number}] has {name!r}, which nothing reads; its settings are "
+                    f"{', '.join(self._settings)}"
+                )
+        try:
+            return tuple([group[name] for name in self._settings])
+        except KeyError as error:
+            raise ValueError(
+                f"{owner}: param_groups[{number}] has no {error.args[0]!r}; add_param_group gives a group what it lacks"
+            ) from None
 
     @staticmethod
     def _taken(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +224,8 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; with `set_to_none` False fill them with 0 instead."""
-        for parameter in self.params:
+        self._follow()
+        for parameter in self._members:
             if set_to_none:
                 parameter.grad = None
             elif parameter.grad is not None:
@@ -174,15 +243,20 @@ class Optimizer:
             If a gradient does not fit its parameter, the parameter is read-only (that of a layer in eval mode), or it
             has another shape or dtype than in the steps before. Nothing has been changed then.
         """
+        self._follow()
         self._check_step()
-        position = 0
         updates: dict[Any, list[tuple[Any, ...]]] = {}
+        news = []
+        states = iter(self.state)
         for group in self.param_groups:
             for parameter in group["params"]:
+                state = next(states)
                 if parameter.grad is not None:
-                    step, factors, arrays = self._update(parameter.data, parameter.grad, self.state[position], group)
+                    step, factors, arrays, kept = self._update(parameter.data, parameter.grad, state, group)
                     updates.setdefault((step, *map(float, factors)), []).append(arrays)
-                position += 1
+                    news.append((state, kept))
+        for state, kept in news:  # not before memory was found for all of them
+            state.update(kept)
         # Those with the same factors, as a rule all of them, in one go.
         for (step, *factors), jobs in updates.items():
             step(jobs, tuple(factors))
@@ -190,15 +264,15 @@ class Optimizer:
     def _check_step(self) -> None:
         """Look at all that a step needs before anything is changed."""
         operation = f"{type(self).__name__}.step"
-        for group in self.param_groups:
-            for name in self._settings:
-                value = group[name]
-                if (type(value) is float and value == value) or type(value) is bool:
-                    continue
-                check_number(operation, name, value)
-                if value != value:
-                    raise ValueError(f"{operation}: {name} is nan; every parameter would be, too")
-        for position, (parameter, seen) in enumerate(zip(self.params, self._seen, strict=True)):
+        settings = [self._settings_of(number, group) for number, group in enumerate(self.param_groups)]
+        if settings != self._checked:
+            for group, values in zip(self.param_groups, settings, strict=True):
+                self._check_numbers(operation, values)
+                self._check_settings(group)
+            # Arrays without axes could be written to behind the back of a comparison.
+            plain = all(type(value) in (float, int, bool) for values in settings for value in values)
+            self._checked = settings if plain else []
+        for position, (parameter, seen) in enumerate(zip(self._members, self._seen, strict=True)):
             grad = parameter.grad
             if grad is None:
                 continue
@@ -215,8 +289,15 @@ class Optimizer:
             check_job(operation, data, grad, kept)
             self._seen[position] = data
 
-    def _update(self, data: Array, grad: Array, state: dict[str, Any], group: Mapping[str, Any]) -> Update:
-        """Return the function that updates `data` in place, its factors, and the arrays of one of its jobs."""
+    def _check_numbers(self, operation: str, values: tuple[Any, ...]) -> None:
+        for name, value in zip(self._settings, values, strict=True):
+            check_number(operation, name, value)
+            if value != value:
+                raise ValueError(f"{operation}: {name} is nan; every parameter would be, too")
+
+    def _update(self, data: Array, grad: Array, state: Mapping[str, Any], group: Mapping[str, Any]) -> Update:
+        """Return the function that updates `data` in place, its factors, the arrays of one of its jobs, and what is
+        kept of the parameter from then on. Nothing is changed yet."""
         raise TypeError(f"{type(self).__name__}: the class defines no _update")
 
     def _names(self) -> dict[str, tuple[dict[str, Any], str]]:
@@ -239,6 +320,7 @@ class Optimizer:
             Settings such as ``"lr"`` as arrays without axes (``"group1.lr"`` for the second group), and entries such as
             ``"0.momentum_buffer"`` for the first parameter: flat, so that ``cyconv.save`` can write it.
         """
+        self._follow()
         result = {name: np.array(group[setting]) for name, (group, setting) in self._names().items()}
         for position, state in enumerate(self.state):
             for name, value in state.items():
@@ -267,18 +349,19 @@ class Optimizer:
             raise TypeError(
                 f"{owner}.load_state_dict: expected a mapping of names to arrays, got {type(state_dict).__name__}"
             )
+        self._follow()
         own = self._names()
         missing = [name for name in own if name not in state_dict]
         surplus: list[str] = []
         misfits: list[str] = []
         settings: dict[str, Any] = {}
-        states: list[dict[str, Any]] = [{} for _ in self.params]
+        states: list[dict[str, Any]] = [{} for _ in self._members]
         for name, value in state_dict.items():
             position, _, kind = str(name).partition(".")
             if name in own:
                 like: Array = np.empty(())
-            elif position.isdecimal() and int(position) < len(self.params) and kind in self._kept():
-                like = np.empty((), np.int64) if kind == "step" else self.params[int(position)].data
+            elif position.isdecimal() and int(position) < len(self._members) and kind in self._kept():
+                like = np.empty((), np.int64) if kind == "step" else self._members[int(position)].data
             else:
                 surplus.append(str(name))
                 continue

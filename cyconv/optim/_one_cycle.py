@@ -40,7 +40,7 @@ class OneCycleLR(LRScheduler):
     three_phase : bool
         Go down as fast as up, and to the last rate in a third phase, instead of at once.
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -120,12 +120,11 @@ class OneCycleLR(LRScheduler):
             )
         super().step()
 
-    def _set(self) -> None:
-        super()._set()
+    def _apply(self, t: int, bases: list[float]) -> None:
+        super()._apply(t, bases)
         for number, group in enumerate(self.optimizer.param_groups if self._momentum else ()):
             lowest, highest = self.base_momentums[number], self.max_momentums[number]
-            ends = {"max": lowest, "first": highest, "last": highest}
-            group[self._momentum] = self._between(self.last_epoch, ends)
+            group[self._momentum] = self._between(t, {"max": lowest, "first": highest, "last": highest})
 
     def _rate(self, base: float, t: int, group: int) -> float:
         highest = self.max_lrs[group]
@@ -133,14 +132,16 @@ class OneCycleLR(LRScheduler):
 
     def _between(self, t: int, ends: dict[str, float]) -> float:
         begin, value = 0.0, ends["first"]
-        for end, name in self._phases:
-            if t <= end or (end, name) == self._phases[-1]:
-                share = (t - begin) / (end - begin) if end != begin else 1.0
-                if self.anneal_strategy == "linear":
-                    return value + (ends[name] - value) * share
-                return ends[name] + (value - ends[name]) * (1 + math.cos(math.pi * share)) / 2
+        for end, name in self._phases[:-1]:
+            if t <= end:
+                break
             begin, value = end, ends[name]
-        return value
+        else:
+            end, name = self._phases[-1]
+        share = (t - begin) / (end - begin) if end != begin else 1.0
+        if self.anneal_strategy == "linear":
+            return value + (ends[name] - value) * share
+        return ends[name] + (value - ends[name]) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _of_each(owner: str, name: str, value: Numbers, groups: int) -> list[float]:

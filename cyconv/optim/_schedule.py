@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cyconv._geometry import any_integer
 from cyconv.nn.module import Array
-from cyconv.optim._base import Optimizer
+from cyconv.optim._base import Optimizer, check
 
 
 class Schedule:
@@ -73,12 +74,15 @@ class LRScheduler(Schedule):
     optimizer : Optimizer
         Each group's ``"initial_lr"``, its rate when the first schedule was made, is what the function multiplies.
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been, as in torch: the schedule is made for the one behind it.
 
     Raises
     ------
+    TypeError
+        `last_epoch` is no int.
     ValueError
-        `last_epoch` is not -1 where the groups have no first rate.
+        `last_epoch` is below -1, or not -1 where the groups have no first rate. In ``step``, if the optimiser has got
+        another number of groups.
 
     Notes
     -----
@@ -102,23 +106,48 @@ class LRScheduler(Schedule):
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         super().__init__(optimizer)
-        self.base_lrs = [float(group.setdefault("initial_lr", group["lr"])) for group in optimizer.param_groups]
-        self.last_epoch = max(last_epoch, 0)
+        owner, last_epoch = type(self).__name__, any_integer(type(self).__name__, "last_epoch", last_epoch)
+        check(owner, "at least -1", last_epoch >= -1, "last_epoch", last_epoch)
+        for number, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise ValueError(
+                    f"{owner}: last_epoch is {last_epoch}, but param_groups[{number}] has no 'initial_lr', which the "
+                    "first schedule of an optimiser sets"
+                )
+        self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
+        self.last_epoch = last_epoch + 1
         self._set()
 
     def step(self) -> None:
         """Go on by one, and set the rates."""
+        self._check_groups()
         self.last_epoch += 1
         self._set()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the state of a schedule of the same class and arguments, as above, and set the rates to its own."""
+        self._check_groups()
         super().load_state_dict(state_dict)
         self._set()
 
+    def _check_groups(self) -> None:
+        groups = len(self.optimizer.param_groups)
+        if groups != len(self.base_lrs):
+            raise ValueError(
+                f"{type(self).__name__}: made for {len(self.base_lrs)} groups of parameters, and the optimiser has "
+                f"{groups} now; make a new schedule"
+            )
+
     def _set(self) -> None:
-        for number, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs, strict=True)):
-            group["lr"] = self._rate(base, self.last_epoch, number)
+        self._apply(self.last_epoch, self.base_lrs)
+
+    def _apply(self, t: int, bases: list[float]) -> None:
+        """Set what the schedule says after t steps, of groups that began with these rates."""
+        rates = [self._rate(base, t, number) for number, base in enumerate(bases)]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def _rate(self, base: float, t: int, group: int) -> float:
         """Return the rate of a group after t steps."""

@@ -45,7 +45,7 @@ class StepLR(LRScheduler):
         At least 1.
     gamma : float
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class MultiStepLR(LRScheduler):
     milestones : iterable of int
     gamma : float
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -122,7 +122,7 @@ class ExponentialLR(LRScheduler):
     optimizer : Optimizer
     gamma : float
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -161,7 +161,7 @@ class ConstantLR(LRScheduler):
         In [0, 1].
     total_iters : int
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -204,7 +204,7 @@ class LinearLR(LRScheduler):
     total_iters : int
         At least 1.
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -252,7 +252,7 @@ class PolynomialLR(LRScheduler):
         At least 1.
     power : float
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -293,7 +293,7 @@ class CosineAnnealingLR(LRScheduler):
         At least 1.
     eta_min : float
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -335,7 +335,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         Factor by which each descent is longer than the one before, at least 1.
     eta_min : float
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -383,7 +383,7 @@ class LambdaLR(LRScheduler):
     lr_lambda : callable, or list of callables
         t to factor; a list has one for each group.
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -431,7 +431,7 @@ class SequentialLR(LRScheduler):
     milestones : sequence of int
         At which t the second begins, the third, ...
     last_epoch : int
-        t, or -1 to begin.
+        -1 to begin; to go on, the last t that has been.
 
     Raises
     ------
@@ -475,9 +475,18 @@ class SequentialLR(LRScheduler):
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer, last_epoch)
 
-    def _rate(self, base: float, t: int, group: int) -> float:
+    def _at(self, t: int) -> tuple[LRScheduler, int]:
+        """Return the schedule that holds after t steps, and the steps since it began."""
         number = bisect.bisect_right(self.milestones, t)
-        return self.schedulers[number]._rate(base, t - (self.milestones[number - 1] if number else 0), group)
+        return self.schedulers[number], t - (self.milestones[number - 1] if number else 0)
+
+    def _apply(self, t: int, bases: list[float]) -> None:
+        schedule, since = self._at(t)
+        schedule._apply(since, bases)  # which sets the momentum, too, where it is a cycle
+
+    def _rate(self, base: float, t: int, group: int) -> float:
+        schedule, since = self._at(t)
+        return schedule._rate(base, since, group)
 
 
 class ReduceLROnPlateau(Schedule):
