@@ -146,6 +146,11 @@ class _Children(_Container):
             raise
 
 
+def takes_relu(layer: Module) -> bool:
+    """Return whether a layer can apply the ReLU behind it."""
+    return layer._fuses and hasattr(layer, "_forward_rectified")
+
+
 def _rectified_step(layer: Any, relu: ReLU) -> Callable[[Any], Any]:
     """Return the forward pass of a layer and the ReLU behind it: the ReLU is applied while the output is at hand."""
 
@@ -227,7 +232,7 @@ class Sequential(_Children):
         steps: list[Callable[[Any], Any]] = []
         before: Module | None = None
         for layer in self._layers:
-            if type(layer) is ReLU and before is not None and hasattr(before, "_forward_rectified"):
+            if type(layer) is ReLU and before is not None and takes_relu(before):
                 steps[-1] = _rectified_step(before, layer)
             else:
                 steps.append(layer.forward)
@@ -245,19 +250,19 @@ class Sequential(_Children):
             place -= 1
             layer, before = layers[place], layers[place - 1] if place > end else None
             if type(layer) is ReLU:
-                if isinstance(before, _BatchNorm) and before._rectified(layer):
+                if isinstance(before, _BatchNorm) and before._fuses and before._rectified(layer):
                     place -= 1
                     grad_output = before._differentiate(grad_output, pending, place > first, True, ours)
                 elif ours:
                     grad_output = layer._backward_into(grad_output)
                 else:
                     grad_output = layer._backward(grad_output, pending, place > first)
-            elif isinstance(layer, _BatchNorm):
+            elif isinstance(layer, _BatchNorm) and layer._fuses:
                 grad_output = layer._differentiate(grad_output, pending, place > first, False, ours)
             elif type(layer) is Residual and type(before) is ReLU and not self._joined(place - 1):
                 place -= 1
                 grad_output = layer._backward_rectified(grad_output, pending, before)
-            elif isinstance(layer, KeepsMaxima) and type(before) is ReLU and self._pooled(place - 1):
+            elif isinstance(layer, KeepsMaxima) and layer._fuses and type(before) is ReLU and self._pooled(place - 1):
                 place -= 1
                 grad_output = layer._backward_rectified(grad_output)
             else:
@@ -268,7 +273,7 @@ class Sequential(_Children):
     def _joined(self, place: int) -> bool:
         """Whether the ReLU at this place and a batch norm before it go backward in one pass."""
         before = self._layers[place - 1] if place > 0 else None
-        return isinstance(before, _BatchNorm) and before._rectified(self._layers[place])
+        return isinstance(before, _BatchNorm) and before._fuses and before._rectified(self._layers[place])
 
     def _pooled(self, place: int) -> bool:
         """Whether the ReLU at this place goes backward with the maxima behind it, and not with a batch norm before."""
@@ -333,7 +338,7 @@ class Residual(_Container):
         body = self.body
         # A batch norm at the end of the body adds the shortcut while its output is at hand.
         norm = body._layers[-1] if type(body) is Sequential and body._layers else None
-        if isinstance(body, Sequential) and isinstance(norm, _BatchNorm) and not norm._unknown:
+        if isinstance(body, Sequential) and isinstance(norm, _BatchNorm) and norm._fuses and not norm._unknown:
             main = body._before_norm(input)
             return norm._forward_added(main, self._other(input, main), rectified)
         main = body(input)

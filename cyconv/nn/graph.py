@@ -12,7 +12,7 @@ import numpy as np
 
 from cyconv.nn._learning import lazy_inside, learning
 from cyconv.nn.activation import ReLU
-from cyconv.nn.container import _Children, _rectified_step, _refuse_repeats
+from cyconv.nn.container import _Children, _rectified_step, _refuse_repeats, takes_relu
 from cyconv.nn.module import Module, Pending
 
 
@@ -305,7 +305,7 @@ class Graph(_Children):
             layer, sources = getattr(self, name), self._sources[name]
             before = sources[0]
             alone = len(sources) == 1 and before in at and readers[before] == 1 and before not in self._outputs
-            if type(layer) is ReLU and alone and hasattr(getattr(self, before), "_forward_rectified"):
+            if type(layer) is ReLU and alone and takes_relu(getattr(self, before)):
                 index = at[before]
                 joined = _rectified_step(getattr(self, before), layer)
                 steps[index] = steps[index]._replace(run=joined, target=place[name])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyconv.functional._arrays import any_array
+from cyconv.nn import _users
 
 Array = NDArray[Any]
 # What a backward pass found and has not yet added: (parameter, its gradient).
@@ -186,9 +187,15 @@ class Module:
     they are assigned: every attribute that is a :class:`Parameter` or a :class:`Module` counts, in the order of
     assignment.
 
+    A class that derives from a layer and has a ``forward`` of its own needs its ``backward``, too; ``super().forward``
+    and ``super().backward`` are those of the layer. No ``backward`` may write into the ``grad_output`` it is given.
+
     In training mode a forward pass remembers the arrays that the backward pass needs, by reference: do not write into
-    an input or an output before ``backward`` has run. Each forward replaces what the one before remembered; a forward
-    in eval mode remembers nothing.
+    an input, an output or a parameter before ``backward`` has run, as nobody would notice. Each forward replaces what
+    the one before remembered; a forward in eval mode, or one that fails in a container, remembers nothing.
+
+    ``copy.deepcopy`` and pickles make networks of their own, without what a forward pass remembered. ``copy.copy``
+    makes another object of the same parameters and layers inside, which remember one forward pass, whoever ran it.
 
     Attributes
     ----------
@@ -220,6 +227,8 @@ class Module:
     _saved: Any = None
     # Whether the gradient that `_backward` returns is an array of its own that the layer does not keep.
     _makes_gradients: bool = False
+    # Whether containers may run it together with its neighbours, by other methods than forward and _backward.
+    _fuses: bool = True
     # Attributes that are arrays and belong to the state without being learned.
     _buffer_names: tuple[str, ...] = ()
     # Names of the state of a lazy layer that has not learnt its sizes yet; see lazy.py.
@@ -231,8 +240,7 @@ class Module:
             raise TypeError(f"{cls.__name__}: define forward instead of __call__; containers call forward")
         # A call is forward itself, with no Python frame between: at batch 1 a LeNet feels each of them.
         cls.__call__ = cls.forward  # type: ignore[method-assign]
-        if "backward" in cls.__dict__ and "_backward" not in cls.__dict__:
-            cls._backward = _collect_from_backward  # type: ignore[method-assign, assignment]
+        _users.adopt(cls)
 
     # ---------------------------------------------------------------- forward and backward
 
@@ -270,7 +278,10 @@ class Module:
         """
         self._before_backward()
         pending: Pending = []
-        grad_input = self._backward(grad_output, pending, input_grad)
+        run = type(self)._backward
+        if run is _users.collect_from_backward:  # a `backward` of its own brought us here, by super().backward
+            run = _users.inherited_backward(type(self))
+        grad_input = run(self, grad_output, pending, input_grad)
         for parameter, gradient in pending:
             parameter._check_sum(gradient)
         for parameter, gradient in pending:
@@ -558,18 +569,3 @@ def misfit(name: str, own: Array, given: Array) -> str:
     if not np.can_cast(given.dtype, own.dtype, casting="same_kind"):
         return f"not convertible: {name} is {own.dtype}, the state has {given.dtype}"
     return ""
-
-
-def _collect_from_backward(module: Module, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
-    """Serve as ``_backward`` of a module that has only ``backward``: what that adds up is moved to `pending`."""
-    parameters = list(module.parameters())
-    before = [parameter.grad for parameter in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-    try:
-        grad_input = module.backward(grad_output, input_grad=input_grad)
-        pending.extend((parameter, parameter.grad) for parameter in parameters if parameter.grad is not None)
-    finally:
-        for parameter, gradient in zip(parameters, before, strict=True):
-            parameter.grad = gradient
-    return grad_input
