@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import operator
 import os
 import struct
 import zlib
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from cyconv._geometry import integer
+from cyconv._geometry import any_integer, integer
+from cyconv.functional._arrays import generator
+from cyconv.nn.init import float_dtype
 
 Array = NDArray[Any]
 Pair = tuple[Array, Array]
@@ -66,7 +67,7 @@ def mnist5k(held_out: int = 1000, *, seed: Any = 0, dtype: DTypeLike = np.float3
     pixels, labels = mnist_data()
     images = normalise(pixels.astype(np.uint8).reshape(-1, 28, 28), dtype=dtype)
     labels = labels.astype(np.int64)
-    kept, out = stratified_split(labels, held_out, np.random.default_rng(seed))
+    kept, out = stratified_split(labels, integer("mnist5k", "held_out", held_out, 0), generator("mnist5k", seed))
     return (images[kept], labels[kept]), (images[out], labels[out])
 
 
@@ -130,13 +131,17 @@ def normalise(images: Array, *, dtype: DTypeLike = np.float32) -> Array:
     ------
     TypeError
         If `images` are no bytes (a scaled image would be scaled twice), or `dtype` is neither float32 nor float64.
+    ValueError
+        If `images` has not three axes: one image is ``image[np.newaxis]``.
     """
-    if images.dtype != np.uint8:
-        raise TypeError(f"normalise: images must be bytes (uint8) from 0 to 255, got {images.dtype}")
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"normalise: dtype must be float32 or float64, got {np.dtype(dtype)}")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"normalise: images must be an array of bytes (uint8) from 0 to 255, got {kind}")
+    if images.ndim != 3:
+        raise ValueError(f"normalise: images must have the shape (N, H, W), got {images.shape}")
+    real = float_dtype(dtype, "normalise")
     # There are only 256 values: a table lookup writes the result once, with no temporaries in between.
-    table = ((np.arange(256) / 255 - MNIST_MEAN) / MNIST_STD).astype(dtype)
+    table = ((np.arange(256) / 255 - MNIST_MEAN) / MNIST_STD).astype(real)
     return table[images][:, np.newaxis]
 
 
@@ -146,7 +151,7 @@ def stratified_split(labels: Array, held_out: int, rng: Any = None) -> Pair:
 
     Parameters
     ----------
-    labels : ndarray of integers, shape (N,)
+    labels : ndarray of integers, truth values or strings, shape (N,)
     held_out : int
         How many to hold out, between 0 and N.
     rng : numpy.random.Generator, int or None
@@ -160,14 +165,22 @@ def stratified_split(labels: Array, held_out: int, rng: Any = None) -> Pair:
 
     Raises
     ------
+    TypeError
+        If `labels` are no classes (floats, where NaN would be one, objects, masked arrays), or `held_out` is no int.
     ValueError
-        If `held_out` is out of range.
+        If `labels` has not one axis, or `held_out` is out of range.
     """
+    owner = "stratified_split"
+    held_out = any_integer(owner, "held_out", held_out)
+    if isinstance(labels, np.ma.MaskedArray) or np.asarray(labels).dtype.kind not in "biuSU":
+        kind = "a masked array" if isinstance(labels, np.ma.MaskedArray) else np.asarray(labels).dtype
+        raise TypeError(f"{owner}: labels must be integers, truth values or strings, got {kind}")
     labels = np.asarray(labels)
-    held_out = operator.index(held_out)
+    if labels.ndim != 1:
+        raise ValueError(f"{owner}: labels must have the shape (N,), got {labels.shape}")
     if not 0 <= held_out <= labels.size:
-        raise ValueError(f"stratified_split: held_out must be between 0 and {labels.size}, got {held_out}")
-    rng = np.random.default_rng(rng)
+        raise ValueError(f"{owner}: held_out must be between 0 and {labels.size}, got {held_out}")
+    rng = generator(owner, rng)
     classes, counts = np.unique(labels, return_counts=True)
     # In integers, so that equal classes tie exactly whatever the rounding of a division would be.
     shares, remainders = np.divmod(held_out * counts, max(labels.size, 1))
@@ -281,7 +294,7 @@ def batches(x: Array, y: Array, batch_size: int, rng: Any = None) -> Iterator[Pa
     if len(x) != len(y):
         raise ValueError(f"batches: x and y must have the same length, got {len(x)} examples and {len(y)} targets")
     # An inner generator, so that the checks above speak up at the call and not at the first batch.
-    return _walk(x, y, batch_size, None if rng is None else np.random.default_rng(rng).permutation(len(x)))
+    return _walk(x, y, batch_size, None if rng is None else generator("batches", rng).permutation(len(x)))
 
 
 def _walk(x: Array, y: Array, batch_size: int, order: Array | None) -> Iterator[Pair]:
@@ -311,15 +324,17 @@ def random_shift(images: Array, rng: Any = None, pixels: int = 1) -> Array:
     ------
     ValueError
         If `images` has not four axes, or `pixels` is negative.
+    TypeError
+        If `images` is no array, or `pixels` no int.
     """
-    pixels = operator.index(pixels)
+    pixels = integer("random_shift", "pixels", pixels, 0)
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"random_shift: images must be an array, got {type(images).__name__}")
     if images.ndim != 4:
         raise ValueError(f"random_shift: images must have the shape (N, C, H, W), got {images.shape}")
-    if pixels < 0:
-        raise ValueError(f"random_shift: pixels must not be negative, got {pixels}")
     side = (pixels, pixels)
     padded = np.pad(images, ((0, 0), (0, 0), side, side), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[2:], axis=(2, 3))
-    top, left = np.random.default_rng(rng).integers(0, 2 * pixels + 1, (2, len(images)))
+    top, left = generator("random_shift", rng).integers(0, 2 * pixels + 1, (2, len(images)))
     shifted: Array = windows[np.arange(len(images)), :, top, left]
     return shifted

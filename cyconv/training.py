@@ -345,6 +345,8 @@ def predict(model: Module, x: Array, batch_size: int = 256) -> Any:
         If `x` is no array, or `batch_size` no int.
     """
     batch_size = integer("predict", "batch_size", batch_size, 1)
+    if not getattr(x, "shape", ()):
+        raise TypeError(f"predict: x must be an array, got {type(x).__name__}")
     with _eval_mode(model):
         # With no examples at all, the model still knows the shape of an answer.
         outputs = [model(x_batch) for x_batch, _ in batches(x, x, batch_size)] or [model(x)]

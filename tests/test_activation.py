@@ -340,7 +340,9 @@ def test_as_torch(name):
 def test_at_infinity_they_have_their_limits(name, low, high, dtype):
     """Where torch has NaN: infinity times 0, or divided by itself."""
     x = np.array([-np.inf, np.inf, np.nan] * 40, dtype)
-    np.testing.assert_array_equal(getattr(F, name)(x), np.array([low, high, np.nan] * 40, dtype))
+    # At -38 and below gelu is -38 times what is denormal: zero where kernels flush it, which not all processors can.
+    rest = 38 * np.finfo(dtype).tiny
+    np.testing.assert_allclose(getattr(F, name)(x), np.array([low, high, np.nan] * 40, dtype), rtol=0, atol=rest)
     (dx,) = getattr(F, f"{name}_backward")(np.ones_like(x), x)
     slope = [0, int(high == np.inf), np.nan]
     np.testing.assert_allclose(dx, np.array(slope * 40, dtype), atol=1e-30)

@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("cyconv", "cyconv.__main__"),
         ("models", "training", "tools", "nn", "functional", "configuration", "settings", "start"),
     ),
-    "models": (("cyconv.models",), ("nn",)),
+    "models": (("cyconv.models",), ("nn", "functional")),
     "training": (("cyconv.training", "cyconv.estimator"), ("tools", "nn", "functional", "settings", "geometry")),
     "tools": (
         (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cyconv.data import batches, mnist5k, mnist_idx, normalise, random_shift, read_idx, stratified_split
+from cyconv.models import VGG11, LeNet5, ResNet20
 
 
 def idx_bytes(array, code=0x08):
@@ -142,7 +143,7 @@ def test_normalise_by_hand():
 
 
 def test_normalise_refuses_scaled_images_and_other_types():
-    with pytest.raises(TypeError, match=r"must be bytes \(uint8\).*float64"):
+    with pytest.raises(TypeError, match=r"must be an array of bytes \(uint8\).*float64"):
         normalise(np.zeros((1, 2, 2)))
     with pytest.raises(TypeError, match=r"float32 or float64, got float16"):
         normalise(np.zeros((1, 2, 2), np.uint8), dtype=np.float16)
@@ -225,5 +226,44 @@ def test_random_shift_repeats_the_edge_and_leaves_the_input():
 def test_random_shift_refuses():
     with pytest.raises(ValueError, match=r"\(N, C, H, W\), got \(3, 4\)"):
         random_shift(np.zeros((3, 4)))
-    with pytest.raises(ValueError, match=r"must not be negative"):
+    with pytest.raises(ValueError, match="random_shift: pixels must be at least 0, got -1"):
         random_shift(np.zeros((1, 1, 2, 2)), pixels=-1)
+
+
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+NO_SEED = "rng must be a generator, a seed or None, got"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: stratified_split(LABELS, 0.5), TypeError, "stratified_split: held_out must be an int, got 0.5"),
+        (lambda: stratified_split(LABELS, -1), ValueError, "stratified_split: held_out must be between 0 and 6"),
+        (lambda: stratified_split(LABELS.astype(float), 2), TypeError, "labels must be integers.* got float64"),
+        (lambda: stratified_split(np.array([0, np.nan, np.nan]), 2), TypeError, "labels must be .* got float64"),
+        (lambda: stratified_split(np.array([None, 1]), 1), TypeError, "labels must be integers.* got object"),
+        (lambda: stratified_split(np.ma.array(LABELS), 1), TypeError, "labels must be .* got a masked array"),
+        (lambda: stratified_split(LABELS.reshape(2, 3), 2), ValueError, r"labels must have the shape \(N,\)"),
+        (lambda: stratified_split(LABELS, 2, "x"), TypeError, f"stratified_split: {NO_SEED} 'x'"),
+        (lambda: batches(LABELS, LABELS, 2, -1), ValueError, f"batches: {NO_SEED} -1"),
+        (lambda: normalise("x"), TypeError, r"normalise: images must be an array of bytes \(uint8\).* got str"),
+        (lambda: normalise(np.zeros((28, 28), np.uint8)), ValueError, r"images must have the shape \(N, H, W\)"),
+        (lambda: normalise(np.zeros((1, 2, 2), np.uint8), dtype="x"), TypeError, "normalise: dtype must be float"),
+        (lambda: random_shift(5), TypeError, "random_shift: images must be an array, got int"),
+        (lambda: random_shift(np.zeros((1, 1, 2, 2)), 0, 1.5), TypeError, "random_shift: pixels must be an int"),
+        (lambda: random_shift(np.zeros((1, 1, 2, 2)), "r"), TypeError, f"random_shift: {NO_SEED} 'r'"),
+        (lambda: LeNet5(rng="r"), TypeError, f"LeNet5: {NO_SEED} 'r'"),
+        (lambda: VGG11(rng=-1), ValueError, f"VGG11: {NO_SEED} -1"),
+        (lambda: ResNet20(rng=1.5), TypeError, f"ResNet20: {NO_SEED} 1.5"),
+    ],
+)
+def test_wrong_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("labels", [LABELS > 0, LABELS.astype(np.uint8), np.array(list("aaabbb")), [0, 0, 0, 1, 1, 1]])
+def test_labels_of_any_kind_of_class_give_their_shares(labels):
+    kept, out = stratified_split(labels, 2, rng=0)
+    assert (len(kept), len(out)) == (4, 2)
+    assert (LABELS[out] == [0, 1]).all()

@@ -580,3 +580,13 @@ def test_lenet_learns_to_read(digits):
     )
     assert history.validation_accuracy[-1] > 0.9
     assert history.loss[-1] < 0.2 * history.loss[0]
+
+
+def test_predict_names_itself_and_takes_one_example():
+    model = LeNet5(rng=0)
+    image = np.random.default_rng(0).standard_normal((1, 1, 28, 28)).astype(np.float32)
+    np.testing.assert_array_equal(predict(model, image), model.eval()(image))
+    assert predict(model, image[:0]).shape == (0, 10)
+    for wrong in ([image], 3.0, None, iter(image)):
+        with pytest.raises(TypeError, match=f"^predict: x must be an array, got {type(wrong).__name__}"):
+            predict(model, wrong)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyconv.functional._arrays import generator
 from cyconv.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
 
 
@@ -42,7 +43,7 @@ class LeNet5(Sequential):
     """
 
     def __init__(self, num_classes: int = 10, *, dtype: DTypeLike = np.float32, rng: Any = None) -> None:
-        rng = np.random.default_rng(rng)
+        rng = generator(type(self).__name__, rng)
         super().__init__(
             Conv2d(1, 6, 5, padding=2, dtype=dtype, rng=rng),  # 28 × 28
             ReLU(),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyconv.functional._arrays import generator
 from cyconv.models._weights import start
 from cyconv.nn import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Module, ReLU, Residual, Sequential
 
@@ -62,7 +63,7 @@ class ResNet20(Sequential):
     """
 
     def __init__(self, num_classes: int = 10, *, dtype: DTypeLike = np.float32, rng: Any = None) -> None:
-        rng = np.random.default_rng(rng)
+        rng = generator(type(self).__name__, rng)
         layers = [*_conv_norm(3, 16, 3, 1, dtype, rng), ReLU()]
         for c, k in ((16, 16), (16, 32), (32, 64)):  # 32 × 32, 16 × 16, 8 × 8
             layers += _block(c, k, k // c, dtype, rng)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyconv.functional._arrays import generator
 from cyconv.models._weights import start
 from cyconv.nn import BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 
@@ -56,7 +57,7 @@ class VGG11(Sequential):
     def __init__(
         self, num_classes: int = 10, batch_norm: bool = False, *, dtype: DTypeLike = np.float32, rng: Any = None
     ) -> None:
-        rng = np.random.default_rng(rng)
+        rng = generator(type(self).__name__, rng)
         layers: list[Module] = []
         c = 3
         for stage in STAGES:
