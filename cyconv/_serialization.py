@@ -43,7 +43,8 @@ def save(path: str | os.PathLike[str], module_or_state_dict: Any) -> None:
     Write a state to a file.
 
     The file appears under its name only when it is complete: a crash in between leaves the old file as it was. The
-    permissions are those of the old file, or what the umask leaves.
+    permissions are those of the old file, or what the umask leaves. A process that is killed while it writes leaves a
+    ``.cyconv-*.tmp`` beside it, which nobody reads and you may delete.
 
     Parameters
     ----------

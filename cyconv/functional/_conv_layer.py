@@ -121,7 +121,8 @@ class ConvLayer:
         packed = None
         if frozen:
             for_weight, for_work, packed = self._frozen
-            if for_weight is not w or for_work is not work:
+            # Somebody who made the array writable may have written into it.
+            if for_weight is not w or for_work is not work or w.flags.writeable:
                 packed = work.pack(w)
                 self._freeze(w, work, packed, w is weight)
         y: Array = work.forward(x, w, b, packed, rectified)
@@ -131,7 +132,8 @@ class ConvLayer:
         """Keep a packed weight, and make the array read-only, where that is possible; ``own``: it is the layer's own
         array, no copy."""
         if self._frozen[0] is weight:
-            # It stays read-only: another thread may be here, too, and thaw what this one has just frozen.
+            # No thawing: another thread may be here, too, and this one would thaw what that has just frozen.
+            weight.flags.writeable = False
             self._frozen = (weight, work, packed)
             return
         self.thaw()

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from cyconv import functional as F
 from cyconv._geometry import integer
+from cyconv.nn._attributes import Learned
 from cyconv.nn.init import float_dtype
 from cyconv.nn.module import Module, Parameter, Pending
 
@@ -460,6 +461,8 @@ class PReLU(Module):
     >>> PReLU(dtype="float64")(np.array([[-2.0, 8.0]])).tolist()
     [[-0.5, 8.0]]
     """
+
+    weight: Any = Learned()
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float32) -> None:
         count = integer("PReLU", "num_parameters", num_parameters, 1)

@@ -9,11 +9,9 @@ from numpy.typing import DTypeLike
 
 from cyconv._geometry import check_algorithm, check_conv_channels, check_padding_argument, check_padding_mode, pair
 from cyconv.functional import ConvLayer
+from cyconv.nn._attributes import Fixed, Learned, Missing
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
-
-#: Arguments that the plans of a layer are made from.
-_FIXED = {"kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "padding_mode", "algorithm"}
 
 
 class Convolution(Module):
@@ -22,23 +20,18 @@ class Convolution(Module):
     _makes_gradients = True
 
     _rank: int
-    _conv: ConvLayer
-    in_channels: int
-    out_channels: int
-    groups: int
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: Any
-    dilation: tuple[int, ...]
-    padding_mode: str
-    algorithm: str
-    weight: Parameter
-    bias: Parameter | None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _FIXED and "_conv" in vars(self):
-            raise AttributeError(f"{type(self).__name__}: {name} is fixed at construction; make a new layer")
-        super().__setattr__(name, value)
+    _conv: ConvLayer = Missing()  # type: ignore[assignment]
+    in_channels: Any = Fixed()
+    out_channels: Any = Fixed()
+    groups: Any = Fixed()
+    kernel_size: Any = Fixed()
+    stride: Any = Fixed()
+    padding: Any = Fixed()
+    dilation: Any = Fixed()
+    padding_mode: Any = Fixed()
+    algorithm: Any = Fixed()
+    weight: Any = Learned()
+    bias: Any = Learned(optional=True)
 
     def _set_sizes(
         self, channels: tuple[Any, Any, Any], kernel_size: Any, stride: Any, padding: Any, dilation: Any
@@ -75,7 +68,7 @@ class Convolution(Module):
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
         zeros = (0,) * self._rank
-        output_padding = getattr(self, "output_padding", zeros)
+        output_padding = vars(self).get("output_padding", zeros)
         parts = [
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}",
             f"padding={self.padding!r}" if self.padding != zeros else "",
@@ -231,8 +224,10 @@ class Conv2d(_Conv):
     P = (H + 2 · padding - dilation · (R - 1) - 1) // stride + 1.
 
     In eval mode the layer keeps its weight in the order of the kernel, too, and ``weight.data`` is read-only until
-    ``train()``. A view that was taken of it before can still be written: what is written there is not seen. Where
-    ``weight.data`` is itself a view of another array nothing is kept.
+    ``train()``. If you make it writable yourself, the next call takes the weight anew, and makes it read-only again. A
+    view that was taken of it before can still be written: what is written there is not seen. Where ``weight.data`` is
+    itself a view of another array nothing is kept. While a thread calls the layer in eval mode, no other may call
+    ``train()`` and write.
 
     Examples
     --------

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from cyconv._geometry import check_algorithm, check_padding_mode
 from cyconv._transposed_geometry import check_output_padding
 from cyconv.functional import ConvTransposeLayer
+from cyconv.nn._attributes import Fixed
 from cyconv.nn.conv import Convolution
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Pending
@@ -19,6 +20,7 @@ class _ConvTranspose(Convolution):
     """What the transposed convolution layers of one, two and three spatial dimensions have in common."""
 
     _conv: ConvTransposeLayer
+    output_padding: Any = Fixed()
 
     def __init__(
         self,

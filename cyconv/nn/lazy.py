@@ -43,7 +43,7 @@ class _Lazy(Module):
         unknown = [name for name, _ in (*plain._own_parameters(), *plain._own_buffers())]
         for name in unknown:
             setattr(self, name, UninitializedParameter() if isinstance(getattr(plain, name), Parameter) else None)
-        setattr(self, self._size, 0)
+        vars(self)[self._size] = 0
         self._arguments = arguments
         self._unknown = tuple(unknown)
 

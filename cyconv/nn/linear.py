@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from cyconv import functional as F
 from cyconv._geometry import integer
+from cyconv.nn._attributes import Learned
 from cyconv.nn.init import weight_and_bias
 from cyconv.nn.module import Module, Parameter, Pending
 
@@ -53,6 +54,9 @@ class Linear(Module):
     """
 
     _makes_gradients = True
+
+    weight: Any = Learned()
+    bias: Any = Learned(optional=True)
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: DTypeLike = np.float32, rng: Any = None

@@ -51,10 +51,13 @@ class Parameter:
     __slots__ = ("__weakref__", "data", "grad")
 
     def __init__(self, data: Array) -> None:
-        if not isinstance(data, np.ndarray):
-            raise TypeError(f"Parameter: data must be a NumPy array, got {type(data).__name__}")
         self.data = data
         self.grad: Array | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "data" and not isinstance(value, np.ndarray):
+            raise TypeError(f"Parameter: data must be a NumPy array, got {type(value).__name__}")
+        object.__setattr__(self, name, value)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -151,6 +154,13 @@ class UninitializedParameter(Parameter):
         raise RuntimeError(
             "this parameter has no values yet, as its lazy layer has not seen an input: call the network once on an "
             "example, or load a state into it"
+        )
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise RuntimeError(
+            "this parameter gets its values from its lazy layer: call the network once on an example, or load a state "
+            "into it, before they are replaced"
         )
 
     def materialize(self, data: Array) -> None:

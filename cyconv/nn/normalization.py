@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from cyconv import functional as F
 from cyconv._geometry import integer
 from cyconv.functional._arrays import any_array
+from cyconv.nn._attributes import Learned
 from cyconv.nn.init import float_dtype
 from cyconv.nn.module import Array, Module, Parameter, Pending
 
@@ -30,8 +31,8 @@ class _Affine(Module):
     """What all of them share: a weight and a bias, or None, and gradients in that order."""
 
     _makes_gradients = True
-    weight: Parameter | None
-    bias: Parameter | None
+    weight: Any = Learned(optional=True)
+    bias: Any = Learned(optional=True)
 
     def _lacking_bias(self) -> str:
         """Return what ``repr`` shows of a layer that has a weight alone."""
