@@ -349,7 +349,7 @@ def cat(inputs: Sequence[Any], dim: int = 0) -> Array:
     >>> cat([np.ones((1, 2)), np.zeros((1, 3))], 1).tolist()
     [[1.0, 1.0, 0.0, 0.0, 0.0]]
     """
-    if isinstance(inputs, np.ndarray) or not isinstance(inputs, Sequence):
+    if not isinstance(inputs, Sequence):
         raise TypeError(f"cat: inputs must be a list or tuple of arrays, got {type(inputs).__name__}")
     arrays = _operands("cat", inputs)
     axis, shape = _joined("cat", [x.shape for x in arrays], dim)
