@@ -61,6 +61,8 @@ def check_job(operation: str, data: Array, grad: Any, kept: Iterable[Array] = ()
             "they must agree"
         )
     for array_ in kept:
+        if not isinstance(array_, np.ndarray):
+            raise TypeError(f"{operation}: what is kept for a parameter must be an array, got {type(array_).__name__}")
         if array_.dtype != data.dtype or array_.shape != data.shape:
             raise ValueError(
                 f"{operation}: a parameter of {data.shape}, {data.dtype} was of {array_.shape}, {array_.dtype} in the "

@@ -100,6 +100,8 @@ class Optimizer:
         self.state: list[dict[str, Any]] = []
         # The array of each that the last step has checked.
         self._seen: list[Array | None] = []
+        # What is kept for those that are in no group now, but may come back.
+        self._away: list[tuple[Parameter, dict[str, Any]]] = []
         # The settings of the groups that the last step has checked.
         self._checked: list[tuple[Any, ...]] = []
         try:
@@ -185,10 +187,10 @@ class Optimizer:
             self._parameters_in(group["params"])
         parameters = self.params
         self._refuse_twice(parameters)
-        kept = {id(p): (state, seen) for p, state, seen in zip(self._members, self.state, self._seen, strict=True)}
-        found = [kept.get(id(parameter), ({}, None)) for parameter in parameters]
-        self.state, self._seen = [state for state, _ in found], [seen for _, seen in found]
-        self._members = parameters
+        kept = {id(p): (p, state) for p, state in (*self._away, *zip(self._members, self.state, strict=True))}
+        self.state = [kept.pop(id(parameter), (parameter, {}))[1] for parameter in parameters]
+        self._members, self._seen = parameters, [None for _ in parameters]
+        self._away = [(parameter, state) for parameter, state in kept.values() if state]
 
     def _settings_of(self, number: int, group: Any) -> tuple[Any, ...]:
         """Return the settings of a group; TypeError or ValueError if it is none."""
@@ -277,15 +279,18 @@ class Optimizer:
             if grad is None:
                 continue
             data = parameter.data
-            if (  # what is usual, found quickly: the array of the step before, to which its state fits
-                data is seen
-                and type(grad) is np.ndarray
-                and grad.dtype is data.dtype
-                and grad.shape == data.shape
-                and data.flags.writeable
-            ):
-                continue
-            kept = [value for value in self.state[position].values() if isinstance(value, np.ndarray)]
+            state = self.state[position]
+            if data is seen and type(grad) is np.ndarray and data.flags.writeable:
+                # What is usual, found quickly. The array is the same, but may have been resized, and a state edited.
+                dtype, shape = data.dtype, data.shape
+                for one in (grad, *state.values()):
+                    if not (
+                        type(one) is int or (type(one) is np.ndarray and one.dtype is dtype and one.shape == shape)
+                    ):
+                        break
+                else:
+                    continue
+            kept = [value for name, value in state.items() if name != "step"]
             check_job(operation, data, grad, kept)
             self._seen[position] = data
 
