@@ -53,14 +53,17 @@ def lazy_inside(module: Module) -> bool:
 
     What another thread's call has taught a layer counts when that call has succeeded.
     """
+    with _one_learns:
+        return any(inside._unknown for inside in all_inside(module))
+
+
+def all_inside(module: Module) -> Iterator[Module]:
+    """Yield this module and all below, in any order, each once."""
     seen: set[int] = set()
     waiting = [module]
-    with _one_learns:
-        while waiting:
-            module = waiting.pop()
-            if module._unknown:
-                return True
-            if id(module) not in seen:
-                seen.add(id(module))
-                waiting.extend(module.children())
-    return False
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            waiting.extend(module.children())

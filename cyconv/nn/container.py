@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np
 
 from cyconv import functional as F
-from cyconv.nn._learning import lazy_inside, learning
+from cyconv.nn._learning import all_inside, lazy_inside, learning
 from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
 from cyconv.nn.normalization import _BatchNorm
@@ -42,6 +42,8 @@ class _Container(Module):
     _steps: tuple[Any, ...] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if value is self:
+            raise ValueError(f"{type(self).__name__}: {name!r} is the container itself, which cannot hold itself")
         before = vars(self).get(name)
         super().__setattr__(name, value)
         if isinstance(value, Module) or isinstance(before, Module):
@@ -53,6 +55,8 @@ class _Container(Module):
 
     def _edited(self) -> None:
         _looked_at.clear()
+        if self._steps is not None:
+            self._forget()  # the pass that is remembered went through other layers
         self._steps = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,8 +77,8 @@ class _Container(Module):
             raise
 
     def _forget(self) -> None:
-        """Forget a forward pass that failed halfway: some layers remember it, others the one before."""
-        for module in self.modules():
+        """Forget the forward pass; after one that failed halfway, some layers remember it, others the one before."""
+        for module in all_inside(self):
             module._saved = None
 
     def _before_backward(self) -> None:
@@ -128,7 +132,17 @@ class _Children(_Container):
         """Return the child at a position, or for a slice a new container of the same children."""
         if isinstance(index, slice):
             return self._part(OrderedDict(list(self.named_children())[index]))
-        return self._layers[operator.index(index)]
+        return self._layers[self._place(index)]
+
+    def _place(self, index: Any) -> int:
+        """Return an index that is there; TypeError or IndexError."""
+        owner, count = type(self).__name__, len(self._layers)
+        if not hasattr(index, "__index__"):
+            raise TypeError(f"{owner}: an index must be an int, got {index!r}")
+        place = operator.index(index)
+        if not -count <= place < count:
+            raise IndexError(f"{owner}: index {place} is out of range; there are {count} layers")
+        return place
 
     def _part(self, children: OrderedDict[str, Module]) -> Module:
         return Sequential(children)
@@ -137,7 +151,7 @@ class _Children(_Container):
         """Put another layer at a position."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}: expected a layer, got {type(module).__name__}")
-        name, before = list(self.named_children())[operator.index(index)]
+        name, before = list(self.named_children())[self._place(index)]
         setattr(self, name, module)
         try:
             _refuse_repeats(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -158,10 +159,7 @@ class UninitializedParameter(Parameter):
 
     @data.setter
     def data(self, value: Any) -> None:
-        raise RuntimeError(
-            "this parameter gets its values from its lazy layer: call the network once on an example, or load a state "
-            "into it, before they are replaced"
-        )
+        raise RuntimeError("this parameter gets its values from its lazy layer: call the network once before")
 
     def materialize(self, data: Array) -> None:
         """Become an ordinary parameter of these values."""
@@ -313,13 +311,10 @@ class Module:
         """Look, in a container, whether a backward pass would be right; for the outermost only."""
 
     def _nothing_remembered(self) -> RuntimeError:
-        name = type(self).__name__
-        if self.training:
-            return RuntimeError(f"{name}: backward needs a forward pass in training mode before it; there was none")
-        return RuntimeError(
-            f"{name}: backward needs a forward pass in training mode before it; in eval mode forward remembers "
-            "nothing (call train() before the forward pass)"
-        )
+        why = "there was none, or the network was edited, or a pass failed, after it"
+        if not self.training:
+            why = "in eval mode forward remembers nothing (call train() before the forward pass)"
+        return RuntimeError(f"{type(self).__name__}: backward needs a forward pass in training mode before it; {why}")
 
     # ---------------------------------------------------------------- what is inside
 
@@ -335,10 +330,23 @@ class Module:
             yield child
 
     def _named_modules(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        """Yield this module and all below, one that occurs twice under both names."""
+        """Yield this module and all below, one that occurs twice under both names; ValueError if one holds itself."""
         yield prefix, self
-        for name, child in self.named_children():
-            yield from child._named_modules(f"{prefix}.{name}" if prefix else name)
+        # For each module from here down to where the walk is: the module, its name and its children.
+        path = [(self, prefix, self.named_children())]
+        above = {id(self)}
+        while path:
+            module, name, children = path[-1]
+            step = next(children, None)
+            if step is None:
+                above.discard(id(path.pop()[0]))
+                continue
+            inside = f"{name}.{step[0]}" if name else step[0]
+            if id(step[1]) in above:
+                raise ValueError(f"{type(module).__name__}: {inside!r} is a module that holds it; none can hold itself")
+            yield inside, step[1]
+            path.append((step[1], inside, step[1].named_children()))
+            above.add(id(step[1]))
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield this module and all below with dotted names, each once; this one under `prefix`."""
@@ -434,10 +442,14 @@ class Module:
             if module._unknown:
                 continue
             prefix = f"{path}." if path else ""
-            for name, parameter in module._own_parameters():
-                state[prefix + name] = parameter.data
-            for name, buffer in module._own_buffers():
-                state[prefix + name] = buffer
+            own = {name: parameter.data for name, parameter in module._own_parameters()}
+            for name, array in (own | dict(module._own_buffers())).items():
+                if prefix + name in state:
+                    raise ValueError(
+                        f"{type(self).__name__}: two arrays of the state are called {prefix + name!r}, as the name of "
+                        "an attribute has a dot in it"
+                    )
+                state[prefix + name] = array
         return state
 
     def state_dict(self) -> dict[str, Array]:
@@ -564,6 +576,7 @@ class Module:
         """Return the arguments to show in ``repr``."""
         return ""
 
+    @reprlib.recursive_repr()
     def __repr__(self) -> str:
         children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         extra = self.extra_repr()
