@@ -198,10 +198,10 @@ def test_a_restored_schedule_goes_on(tmp_path):
     again.load_state_dict(plateau.state_dict())
     again.step(1.2)
     assert again.get_last_lr() == pytest.approx([0.1, 0.04])
-    with pytest.raises(ValueError, match=r"StepLR.load_state_dict: expected last_epoch, base_lrs, got"):
+    with pytest.raises(ValueError, match=r"StepLR.load_state_dict: expected last_epoch, base_lrs, last_lr, got"):
         lr_scheduler.StepLR(make_optimizer(), 1).load_state_dict(plateau.state_dict())
     with pytest.raises(ValueError, match=r"base_lrs is \(2,\), the state has \(1,\)"):
-        first.load_state_dict({"last_epoch": np.array(1), "base_lrs": np.ones(1)})
+        first.load_state_dict({"last_epoch": np.array(1), "base_lrs": np.ones(1), "last_lr": np.ones(2)})
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from cyconv._geometry import integer
 from cyconv.optim._base import Optimizer, check
-from cyconv.optim._schedule import LRScheduler
+from cyconv.optim._schedule import LRScheduler, number
 
 Numbers = float | Sequence[float]
 
@@ -84,20 +87,22 @@ class OneCycleLR(LRScheduler):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError(f"{owner}: give total_steps, or both epochs and steps_per_epoch")
-            check(owner, "at least 1", epochs >= 1, "epochs", epochs)
-            check(owner, "at least 1", steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch)
-            total_steps = epochs * steps_per_epoch
-        check(owner, "at least 1", total_steps >= 1, "total_steps", total_steps)
+            epochs = integer(owner, "epochs", epochs, 1)
+            total_steps = epochs * integer(owner, "steps_per_epoch", steps_per_epoch, 1)
+        total_steps = integer(owner, "total_steps", total_steps, 1)
+        pct_start = number(owner, "pct_start", pct_start)
         check(owner, "from 0 to 1", 0 <= pct_start <= 1, "pct_start", pct_start)
         check(owner, '"cos" or "linear"', anneal_strategy in ("cos", "linear"), "anneal_strategy", anneal_strategy)
         for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
-            check(owner, "above 0", factor > 0, name, factor)
+            check(owner, "above 0", number(owner, name, factor) > 0, name, factor)
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
         self._first, self._last = 1 / div_factor, 1 / div_factor / final_div_factor
         self.max_lrs = _of_each(owner, "max_lr", max_lr, len(groups))
         check(owner, "at least 0", all(rate >= 0 for rate in self.max_lrs), "max_lr", max_lr)
         self.base_momentums = _of_each(owner, "base_momentum", base_momentum, len(groups))
         self.max_momentums = _of_each(owner, "max_momentum", max_momentum, len(groups))
+        for name, values in (("base_momentum", self.base_momentums), ("max_momentum", self.max_momentums)):
+            check(owner, "in [0, 1)", not cycle_momentum or all(0 <= m < 1 for m in values), name, values)
         # Where each phase ends, and the height of the rate there, 1 at its highest.
         up, end = pct_start * total_steps - 1, total_steps - 1
         down = 2 * pct_start * total_steps - 2
@@ -112,19 +117,16 @@ class OneCycleLR(LRScheduler):
                 group["initial_lr"] = highest / div_factor
         super().__init__(optimizer, last_epoch)
 
-    def step(self) -> None:
-        """Go on by one, and set the rates; ValueError after the last step of the cycle."""
-        if self.last_epoch + 1 > self.total_steps:
-            raise ValueError(
-                f"OneCycleLR: the cycle has {self.total_steps} steps; step number {self.last_epoch + 1} is one too many"
-            )
-        super().step()
+    def _check_time(self, t: int) -> None:
+        if t > self.total_steps:
+            raise ValueError(f"OneCycleLR: the cycle has {self.total_steps} steps; step number {t} is one too many")
 
-    def _apply(self, t: int, bases: list[float]) -> None:
-        super()._apply(t, bases)
-        for number, group in enumerate(self.optimizer.param_groups if self._momentum else ()):
-            lowest, highest = self.base_momentums[number], self.max_momentums[number]
-            group[self._momentum] = self._between(t, {"max": lowest, "first": highest, "last": highest})
+    def _settings(self, t: int, bases: list[float], stepped: bool = False) -> list[dict[str, float]]:
+        found = super()._settings(t, bases, stepped)
+        for settings, lowest, highest in zip(found, self.base_momentums, self.max_momentums, strict=True):
+            if self._momentum:
+                settings[self._momentum] = self._between(t, {"max": lowest, "first": highest, "last": highest})
+        return found
 
     def _rate(self, base: float, t: int, group: int) -> float:
         highest = self.max_lrs[group]
@@ -145,7 +147,8 @@ class OneCycleLR(LRScheduler):
 
 
 def _of_each(owner: str, name: str, value: Numbers, groups: int) -> list[float]:
-    values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)] * groups
+    several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim)
+    values = [number(owner, name, v) for v in (value if several else [value] * groups)]  # type: ignore[union-attr]
     if len(values) != groups:
         raise ValueError(f"{owner}: expected {groups} values of {name}, one for each group, got {len(values)}")
     return values

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from cyconv._geometry import any_integer
 from cyconv.nn.module import Array
-from cyconv.optim._base import Optimizer, check
+from cyconv.optim._base import Optimizer, check, check_number
+
+
+def number(owner: str, name: str, value: Any) -> float:
+    """Return a number as a float; TypeError or ValueError if it is none."""
+    check_number(owner, name, value)
+    check(owner, "a number", value == value, name, value)
+    return float(value)
+
+
+def integers(owner: str, milestones: Any, minimum: int | None = None) -> list[int]:
+    """Return milestones as a list of ints; TypeError or ValueError if they are none."""
+    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
+        raise TypeError(f"{owner}: milestones must be a list of ints, got {milestones!r}")
+    found = [any_integer(owner, "milestones", one) for one in milestones]
+    check(owner, f"at least {minimum}", minimum is None or all(m >= minimum for m in found), "milestones", found)
+    return found
 
 
 class Schedule:
@@ -48,21 +64,30 @@ class Schedule:
         TypeError
             If `state_dict` is no mapping.
         """
-        owner = type(self).__name__
         if not isinstance(state_dict, Mapping):
+            owner = type(self).__name__
             raise TypeError(f"{owner}.load_state_dict: expected a mapping, got {type(state_dict).__name__}")
-        if set(state_dict) != set(self._kept):
-            raise ValueError(
-                f"{owner}.load_state_dict: expected {', '.join(self._kept)}, got {', '.join(map(str, state_dict))}"
-            )
-        arrays = {name: np.asarray(state_dict[name]) for name in self._kept}
+        self._take(self._checked(state_dict))
+
+    def _checked(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that a state has; an error if they are not those of this schedule."""
+        owner, own = f"{type(self).__name__}.load_state_dict", self.state_dict()
+        if set(state_dict) != set(own):
+            raise ValueError(f"{owner}: expected {', '.join(own)}, got {', '.join(map(str, state_dict))}")
+        arrays = {name: np.asarray(state_dict[name]) for name in own}
         for name, array in arrays.items():
-            if array.shape != np.shape(getattr(self, name)):
-                raise ValueError(
-                    f"{owner}.load_state_dict: {name} is {np.shape(getattr(self, name))}, the state has {array.shape}"
-                )
-        for name, array in arrays.items():
-            setattr(self, name, array.tolist())
+            if array.shape != own[name].shape:
+                raise ValueError(f"{owner}: {name} is {own[name].shape}, the state has {array.shape}")
+            if array.dtype.kind not in ("iu" if own[name].dtype.kind == "i" else "iuf"):
+                kind = "integers" if own[name].dtype.kind == "i" else "numbers"
+                raise ValueError(f"{owner}: {name} must be {kind}, got {array.tolist()!r}")
+            if np.isnan(array).any() or (own[name].dtype.kind == "i" and (array < 0).any()):
+                raise ValueError(f"{owner}: {name} must be at least 0, got {array.tolist()!r}")
+        return {name: array.tolist() for name, array in arrays.items()}
+
+    def _take(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
 
 
 class LRScheduler(Schedule):
@@ -86,7 +111,9 @@ class LRScheduler(Schedule):
 
     Notes
     -----
-    A schedule of your own defines ``_rate(base, t, group)``.
+    As in torch, several schedules of one optimiser multiply, and so does one with a rate that the user set meanwhile:
+    all but `LambdaLR`, `CosineAnnealingWarmRestarts`, `OneCycleLR` and schedules of your own, which set the rate to
+    what they say. A schedule of your own defines ``_rate(base, t, group)``.
 
     Examples
     --------
@@ -103,6 +130,10 @@ class LRScheduler(Schedule):
     """
 
     _kept = ("last_epoch", "base_lrs")
+    # Whether a step multiplies the rate that it finds, which another schedule or the user may have set.
+    _chained = False
+    # The rate that such a factor leaves as it is.
+    _floor = 0.0
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         super().__init__(optimizer)
@@ -117,20 +148,36 @@ class LRScheduler(Schedule):
                     "first schedule of an optimiser sets"
                 )
         self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
-        self.last_epoch = last_epoch + 1
-        self._set()
+        self.last_epoch = last_epoch
+        # To go on with a rate that is still the first means with that of the schedule alone.
+        fresh = all(group["lr"] == base for group, base in zip(optimizer.param_groups, self.base_lrs, strict=True))
+        self._go_on(last_epoch == -1 or not fresh)
 
     def step(self) -> None:
         """Go on by one, and set the rates."""
-        self._check_groups()
-        self.last_epoch += 1
-        self._set()
+        self._go_on()
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return how far the schedule is, as arrays: what ``cyconv.save`` can write. Functions are not part of it."""
+        return {**super().state_dict(), "last_lr": np.array(self.get_last_lr(), np.float64)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the state of a schedule of the same class and arguments, as above, and set the rates to its own."""
         self._check_groups()
         super().load_state_dict(state_dict)
-        self._set()
+
+    def _checked(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._checked(state_dict)
+        self._check_time(values["last_epoch"])
+        return values
+
+    def _take(self, values: dict[str, Any]) -> None:
+        rates = values.pop("last_lr")
+        super()._take(values)
+        for group, settings, rate in zip(
+            self.optimizer.param_groups, self._settings(self.last_epoch, self.base_lrs), rates, strict=True
+        ):
+            group.update({**settings, "lr": rate})
 
     def _check_groups(self) -> None:
         groups = len(self.optimizer.param_groups)
@@ -140,14 +187,46 @@ class LRScheduler(Schedule):
                 f"{groups} now; make a new schedule"
             )
 
-    def _set(self) -> None:
-        self._apply(self.last_epoch, self.base_lrs)
+    def _check_time(self, t: int) -> None:
+        """Raise ValueError if the schedule is over before t."""
 
-    def _apply(self, t: int, bases: list[float]) -> None:
-        """Set what the schedule says after t steps, of groups that began with these rates."""
-        rates = [self._rate(base, t, number) for number, base in enumerate(bases)]
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+    def _go_on(self, stepped: bool = True) -> None:
+        self._check_groups()
+        t = self.last_epoch + 1
+        self._check_time(t)
+        found = self._settings(t, self.base_lrs, stepped)
+        for group, settings in zip(self.optimizer.param_groups, found, strict=True):
+            group.update(settings)
+        self.last_epoch = t
+
+    def _settings(self, t: int, bases: list[float], stepped: bool = False) -> list[dict[str, float]]:
+        """Return what the schedule says of each group after t steps, of groups that began with these rates.
+
+        `stepped` means that the groups have the rates of the step before.
+        """
+        found = []
+        for number, (base, group) in enumerate(zip(bases, self.optimizer.param_groups, strict=True)):
+            rate = self._checked_rate(base, t, number)
+            if stepped and self._chained:
+                rate = self._carried(group["lr"], self._checked_rate(base, t - 1, number) if t else base, rate)
+            found.append({"lr": rate})
+        return found
+
+    def _checked_rate(self, base: float, t: int, group: int) -> float:
+        rate = self._rate(base, t, group)
+        check_number(type(self).__name__, "the rate of each step", rate)
+        check(type(self).__name__, "a number", rate == rate, "the rate of each step", rate)
+        return rate
+
+    def _carried(self, now: float, before: float, after: float) -> float:
+        """Return the rate after a step that leads from one to another, of a group that has yet another."""
+        if now == before:
+            return after
+        if before == after:
+            return now
+        if before == self._floor:
+            return now + (after - before)
+        return self._floor + (now - self._floor) * ((after - self._floor) / (before - self._floor))
 
     def _rate(self, base: float, t: int, group: int) -> float:
         """Return the rate of a group after t steps."""

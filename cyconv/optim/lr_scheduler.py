@@ -3,7 +3,8 @@ Schedules of the learning rate, in the names and arguments of ``torch.optim.lr_s
 
 A schedule sets the ``lr`` of each group of its optimiser: when it is made, and at each ``step()``, which is called
 after an epoch (or after a step of the optimiser, if that is what its numbers count). All but `ReduceLROnPlateau` are
-functions of the number of steps t and of the rate that the group had at first.
+functions of the number of steps t and of the rate that the group had at first; where another schedule, or the user,
+has changed a rate, those that are made of factors multiply what they find, as in torch.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import bisect
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+
+from cyconv._geometry import any_integer, integer
 from cyconv.nn._named import name_methods
-from cyconv.optim._base import Optimizer, check
+from cyconv.optim._base import Optimizer, check, check_number
 from cyconv.optim._one_cycle import OneCycleLR
-from cyconv.optim._schedule import LRScheduler, Schedule
+from cyconv.optim._schedule import LRScheduler, Schedule, integers, number
+from cyconv.optim._sequential import SequentialLR
 
 __all__ = [
     "ConstantLR",
@@ -64,9 +69,11 @@ class StepLR(LRScheduler):
     0.25
     """
 
+    _chained = True
+
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        check("StepLR", "at least 1", step_size >= 1, "step_size", step_size)
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size = integer("StepLR", "step_size", step_size, 1)
+        self.gamma = number("StepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -103,10 +110,13 @@ class MultiStepLR(LRScheduler):
     0.1
     """
 
+    _chained = True
+
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones, self.gamma = sorted(milestones), gamma
+        self.milestones = sorted(integers("MultiStepLR", milestones))
+        self.gamma = number("MultiStepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -142,8 +152,10 @@ class ExponentialLR(LRScheduler):
     0.125
     """
 
+    _chained = True
+
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = gamma
+        self.gamma = number("ExponentialLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -181,9 +193,12 @@ class ConstantLR(LRScheduler):
     0.5
     """
 
+    _chained = True
+
     def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
+        self.factor = number("ConstantLR", "factor", factor)
         check("ConstantLR", "in [0, 1]", 0 <= factor <= 1, "factor", factor)
-        self.factor, self.total_iters = factor, total_iters
+        self.total_iters = any_integer("ConstantLR", "total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -222,6 +237,8 @@ class LinearLR(LRScheduler):
     0.625
     """
 
+    _chained = True
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -230,10 +247,11 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        self.start_factor = number("LinearLR", "start_factor", start_factor)
+        self.end_factor = number("LinearLR", "end_factor", end_factor)
         check("LinearLR", "in (0, 1]", 0 < start_factor <= 1, "start_factor", start_factor)
         check("LinearLR", "in [0, 1]", 0 <= end_factor <= 1, "end_factor", end_factor)
-        check("LinearLR", "at least 1", total_iters >= 1, "total_iters", total_iters)
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        self.total_iters = integer("LinearLR", "total_iters", total_iters, 1)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -272,9 +290,11 @@ class PolynomialLR(LRScheduler):
     0.25
     """
 
+    _chained = True
+
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
-        check("PolynomialLR", "at least 1", total_iters >= 1, "total_iters", total_iters)
-        self.total_iters, self.power = total_iters, power
+        self.total_iters = integer("PolynomialLR", "total_iters", total_iters, 1)
+        self.power = number("PolynomialLR", "power", power)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -313,9 +333,11 @@ class CosineAnnealingLR(LRScheduler):
     0.5
     """
 
+    _chained = True
+
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        check("CosineAnnealingLR", "at least 1", T_max >= 1, "T_max", T_max)
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max = integer("CosineAnnealingLR", "T_max", T_max, 1)
+        self.eta_min = self._floor = number("CosineAnnealingLR", "eta_min", eta_min)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -358,9 +380,9 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
-        check("CosineAnnealingWarmRestarts", "at least 1", T_0 >= 1, "T_0", T_0)
-        check("CosineAnnealingWarmRestarts", "at least 1", T_mult >= 1, "T_mult", T_mult)
-        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        owner = "CosineAnnealingWarmRestarts"
+        self.T_0, self.T_mult = integer(owner, "T_0", T_0, 1), integer(owner, "T_mult", T_mult, 1)
+        self.eta_min = number(owner, "eta_min", eta_min)
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
@@ -410,83 +432,17 @@ class LambdaLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         groups = len(getattr(optimizer, "param_groups", ()))
+        if not callable(lr_lambda) and not (isinstance(lr_lambda, (list, tuple)) and all(map(callable, lr_lambda))):
+            raise TypeError(f"LambdaLR: lr_lambda must be a function or a list of functions, got {lr_lambda!r}")
         self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != groups:
             raise ValueError(f"LambdaLR: expected {groups} functions, one for each group, got {len(self.lr_lambdas)}")
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, base: float, t: int, group: int) -> float:
-        return base * self.lr_lambdas[group](t)
-
-
-class SequentialLR(LRScheduler):
-    """
-    One schedule after another, each beginning at its milestone with t = 0: for example warm-up, then a cosine.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-    schedulers : sequence of LRScheduler
-        Of the same optimiser; from then on only this schedule is to be stepped.
-    milestones : sequence of int
-        At which t the second begins, the third, ...
-    last_epoch : int
-        -1 to begin; to go on, the last t that has been.
-
-    Raises
-    ------
-    ValueError
-        The schedules do not fit to the milestones, or to one optimiser.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cyconv import SGD, Parameter
-    >>> optimizer = SGD([Parameter(np.zeros(1))], lr=1.0)
-    >>> warm, down = LinearLR(optimizer, 0.5, total_iters=2), CosineAnnealingLR(optimizer, T_max=4)
-    >>> schedule = SequentialLR(optimizer, [warm, down], milestones=[2])
-    >>> rates = []
-    >>> for _ in range(6):
-    ...     rates.append(round(optimizer.lr, 4))
-    ...     schedule.step()
-    >>> rates
-    [0.5, 0.75, 1.0, 0.8536, 0.5, 0.1464]
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        schedulers: Sequence[LRScheduler],
-        milestones: Sequence[int],
-        last_epoch: int = -1,
-    ) -> None:
-        for position, scheduler in enumerate(schedulers):
-            if not isinstance(scheduler, LRScheduler):
-                raise TypeError(
-                    f"SequentialLR: schedulers[{position}] must be a function of t, got {type(scheduler).__name__}"
-                )
-            if scheduler.optimizer is not optimizer:
-                raise ValueError(f"SequentialLR: schedulers[{position}] belongs to another optimiser")
-        if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
-            raise ValueError(
-                f"SequentialLR: milestones must be {len(schedulers) - 1} rising numbers for {len(schedulers)} "
-                f"schedules, got {list(milestones)}"
-            )
-        self.schedulers, self.milestones = list(schedulers), list(milestones)
-        super().__init__(optimizer, last_epoch)
-
-    def _at(self, t: int) -> tuple[LRScheduler, int]:
-        """Return the schedule that holds after t steps, and the steps since it began."""
-        number = bisect.bisect_right(self.milestones, t)
-        return self.schedulers[number], t - (self.milestones[number - 1] if number else 0)
-
-    def _apply(self, t: int, bases: list[float]) -> None:
-        schedule, since = self._at(t)
-        schedule._apply(since, bases)  # which sets the momentum, too, where it is a cycle
-
-    def _rate(self, base: float, t: int, group: int) -> float:
-        schedule, since = self._at(t)
-        return schedule._rate(base, since, group)
+        factor = self.lr_lambdas[group](t)
+        check_number("LambdaLR", f"the factor of step {t}", factor)
+        return float(base * factor)
 
 
 class ReduceLROnPlateau(Schedule):
@@ -545,22 +501,30 @@ class ReduceLROnPlateau(Schedule):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(optimizer)
-        check("ReduceLROnPlateau", "below 1", factor < 1, "factor", factor)
+        check("ReduceLROnPlateau", "below 1", number("ReduceLROnPlateau", "factor", factor) < 1, "factor", factor)
         check("ReduceLROnPlateau", "'min' or 'max'", mode in ("min", "max"), "mode", mode)
         modes = ("rel", "abs")
         check("ReduceLROnPlateau", "'rel' or 'abs'", threshold_mode in modes, "threshold_mode", threshold_mode)
-        groups = len(optimizer.param_groups)
-        self.min_lrs = [float(m) for m in (min_lr if isinstance(min_lr, Sequence) else [min_lr] * groups)]
-        if len(self.min_lrs) != groups:
-            raise ValueError(f"ReduceLROnPlateau: min_lr must have {groups} numbers, got {len(self.min_lrs)}")
-        self.mode, self.factor, self.patience, self.eps = mode, factor, patience, eps
-        self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown
+        owner = type(self).__name__
+        several = isinstance(min_lr, (list, tuple)) or (isinstance(min_lr, np.ndarray) and min_lr.ndim > 0)
+        self.min_lr = (
+            [number(owner, "min_lr", m) for m in np.ravel(min_lr).tolist()]
+            if several
+            else number(owner, "min_lr", min_lr)
+        )
+        self._lowest()
+        self.mode, self.factor, self.eps = mode, factor, number(owner, "eps", eps)
+        self.threshold, self.threshold_mode = number(owner, "threshold", threshold), threshold_mode
+        self.patience, self.cooldown = (
+            any_integer(owner, name, value) for name, value in (("patience", patience), ("cooldown", cooldown))
+        )
         self.best = math.inf if mode == "min" else -math.inf
         self.last_epoch = self.num_bad_epochs = self.cooldown_counter = 0
 
     def step(self, metrics: float) -> None:
         """Take a measured value into account; reduce the rates if it is time."""
-        value = float(metrics)
+        check_number("ReduceLROnPlateau.step", "metrics", metrics)
+        value, min_lrs = float(metrics), self._lowest()
         self.last_epoch += 1
         if self._better(value):
             self.best, self.num_bad_epochs = value, 0
@@ -570,11 +534,19 @@ class ReduceLROnPlateau(Schedule):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
+            for group, lowest in zip(self.optimizer.param_groups, min_lrs, strict=True):
                 rate = max(group["lr"] * self.factor, lowest)
                 if group["lr"] - rate > self.eps:
                     group["lr"] = rate
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+
+    def _lowest(self) -> list[float]:
+        """Return the lowest rate of each group that the optimiser has now."""
+        groups = len(self.optimizer.param_groups)
+        lowest = self.min_lr if isinstance(self.min_lr, list) else [self.min_lr] * groups
+        if len(lowest) != groups:
+            raise ValueError(f"ReduceLROnPlateau: min_lr must have {groups} numbers, got {len(lowest)}")
+        return lowest
 
     def _better(self, value: float) -> bool:
         if math.isinf(self.best):  # the first value, whatever the margin
