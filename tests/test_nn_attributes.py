@@ -139,3 +139,63 @@ def test_threads_that_call_a_layer_in_eval_mode_while_another_changes_modes():
     assert layer.weight.data.flags.writeable
     layer.weight.data *= 2
     assert layer.eval()(x).tobytes() not in wanted.values()
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm2d, lambda n: nn.InstanceNorm2d(n, track_running_stats=True)])
+def test_only_arrays_can_be_running_statistics(make):
+    layer = make(2)
+    before = layer.state_dict()
+    for name, axes in (("running_mean", 1), ("running_var", 1), ("num_batches_tracked", 0)):
+        for wrong in ("abc", 3, [0.0, 0.0], np.zeros((2, 2), np.float32)):
+            with pytest.raises(TypeError, match=rf": {name} must be a NumPy array of {axes} axes or None, got "):
+                setattr(layer, name, wrong)
+    assert list(layer.state_dict()) == list(before)
+    layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+    assert layer(example()).shape == example().shape
+
+
+def test_what_containers_are_given_later():
+    residual, concat = nn.Residual(nn.Identity()), nn.Concat(nn.Identity())
+    for wrong in (3, np.sin):
+        with pytest.raises(TypeError, match=rf"^Residual: body must be a layer, got {type(wrong).__name__}"):
+            residual.body = wrong
+        with pytest.raises(TypeError, match=rf"^Residual: shortcut must be a layer, got {type(wrong).__name__}"):
+            residual.shortcut = wrong
+    for wrong in ("a", None, 1.0):
+        for put in (lambda w=wrong: setattr(concat, "dim", w), lambda w=wrong: nn.Concatenate(w)):
+            with pytest.raises(TypeError, match=r"^Concat(enate)?: dim must be an int, got "):
+                put()
+    delattr(concat, "0")
+    with pytest.raises(ValueError, match="Concat: at least one branch is needed"):
+        concat(example())
+
+
+def test_layers_that_return_nothing_are_named():
+    class Nothing(nn.Module):
+        def forward(self, input):
+            pass
+
+    for net, message in (
+        (nn.Residual(Nothing()), "Residual: body must give an array, got NoneType"),
+        (nn.Residual(nn.Identity(), Nothing()), "Residual: shortcut must give an array, got NoneType"),
+        (nn.Concat(nn.Identity(), Nothing()), "Concat: branch 1 must give an array, got NoneType"),
+    ):
+        with pytest.raises(TypeError, match=f"^{message}$"):
+            net(example())
+
+
+@pytest.mark.parametrize("layer", [nn.Add(), nn.Concatenate()])
+def test_gradients_of_joins_have_the_dtype_of_the_output(layer):
+    y = layer(example(), example())
+    with pytest.raises(TypeError, match="mixed dtypes: grad_output float64, output float32"):
+        layer.backward(y.astype(float))
+    assert all(gradient.dtype == np.float32 for gradient in layer.backward(y))
+
+
+def test_a_mode_is_set_everywhere_or_nowhere():
+    net = nn.Sequential(nn.ReLU())
+    net[0].owner = net
+    with pytest.raises(ValueError, match="holds it"):
+        net.eval()
+    assert net.training
+    assert net[0].training

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyconv.nn.module import Parameter
+import numpy as np
+
+from cyconv.nn.module import Module, Parameter
 
 
 class _Checked:
@@ -37,10 +39,42 @@ class Learned(_Checked):
             legal = "a Parameter or None" if self._optional else "a Parameter"
             raise TypeError(f"{type(layer).__name__}: {self._name} must be {legal}, got {type(value).__name__}{hint}")
 
-    @property
-    def data(self) -> Any:
-        """Raise: this is what an object finds that has no parameter of its own."""
-        raise AttributeError(f"the layer has no {self._name} yet; was super().__init__(...) called?")
+    def __getattr__(self, name: str) -> Any:
+        # What an object finds that has no parameter of its own.
+        raise AttributeError("the layer has no weight yet; was super().__init__(...) called?")
+
+
+class Buffer(_Checked):
+    """An array that belongs to the state, or None. ``axes``: how many it has."""
+
+    def __init__(self, axes: int) -> None:
+        self._axes = axes
+
+    def _check(self, layer: Any, value: Any) -> None:
+        if value is not None and not (isinstance(value, np.ndarray) and value.ndim == self._axes):
+            got = f"{value.ndim} axes" if isinstance(value, np.ndarray) else type(value).__name__
+            raise TypeError(
+                f"{type(layer).__name__}: {self._name} must be a NumPy array of {self._axes} axes or None, got {got}"
+            )
+
+
+class Axis(_Checked):
+    """The number of an axis."""
+
+    def _check(self, layer: Any, value: Any) -> None:
+        if not hasattr(value, "__index__"):
+            raise TypeError(f"{type(layer).__name__}: {self._name} must be an int, got {value!r}")
+
+
+class Layer(_Checked):
+    """A layer inside. ``optional``: None means that there is none."""
+
+    def __init__(self, optional: bool = False) -> None:
+        self._optional = optional
+
+    def _check(self, layer: Any, value: Any) -> None:
+        if not isinstance(value, Module) and not (self._optional and value is None):
+            raise TypeError(f"{type(layer).__name__}: {self._name} must be a layer, got {type(value).__name__}")
 
 
 class Missing:

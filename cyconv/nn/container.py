@@ -11,6 +11,7 @@ from weakref import WeakSet
 import numpy as np
 
 from cyconv import functional as F
+from cyconv.nn._attributes import Axis, Layer
 from cyconv.nn._learning import all_inside, lazy_inside, learning
 from cyconv.nn.activation import ReLU
 from cyconv.nn.module import Module, Pending
@@ -333,10 +334,10 @@ class Residual(_Container):
 
     _makes_gradients = True
 
+    body: Any = Layer()
+    shortcut: Any = Layer(optional=True)
+
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
-        for name, module in (("body", body), ("shortcut", shortcut)):
-            if not isinstance(module, Module) and not (name == "shortcut" and module is None):
-                raise TypeError(f"Residual: {name} must be a layer, got {type(module).__name__}")
         self.body = body
         self.shortcut = shortcut
         _refuse_repeats(self)
@@ -362,6 +363,9 @@ class Residual(_Container):
     def _other(self, input: Any, main: Any) -> Any:
         """Return what the shortcut gives; `main` has the shape and dtype of what the body gives."""
         other = np.asarray(input) if self.shortcut is None else self.shortcut(input)
+        for name, found in (("body", main), ("shortcut", other)):
+            if not isinstance(found, np.ndarray):
+                raise TypeError(f"Residual: {name} must give an array, got {type(found).__name__}")
         if main.shape != other.shape:
             raise ValueError(f"Residual: body gives shape {main.shape}, shortcut {other.shape}; they must be equal")
         if main.dtype != other.dtype:
@@ -418,8 +422,10 @@ class Concat(_Children):
     (2, 12, 6, 6)
     """
 
+    dim: Any = Axis()
+
     def __init__(self, *modules: Any, dim: int = -3) -> None:
-        self.dim = operator.index(dim)
+        self.dim = dim
         super().__init__(*modules)
         if not self._layers:
             raise ValueError("Concat: at least one branch is needed")
@@ -433,7 +439,12 @@ class Concat(_Children):
 
     def _join(self, input: Any) -> Any:
         outputs = [branch(input) for branch in self._layers]
-        dim, first = self.dim, outputs[0]
+        if not outputs:
+            raise ValueError("Concat: at least one branch is needed")
+        for position, output in enumerate(outputs):
+            if not isinstance(output, np.ndarray):
+                raise TypeError(f"Concat: branch {position} must give an array, got {type(output).__name__}")
+        dim, first = operator.index(self.dim), outputs[0]
         if not -first.ndim <= dim < first.ndim:
             raise ValueError(f"Concat: dim is {dim}, but the branches give {first.ndim} axes (shape {first.shape})")
         dim %= first.ndim

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
+import numpy as np
+
 from cyconv import functional as F
+from cyconv.nn._attributes import Axis
 from cyconv.nn.module import Module, Pending
 
 
 def _shapes(inputs: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(x.shape) for x in inputs)
+
+
+def _of_dtype(operation: str, grad_output: Any, dtype: np.dtype[Any]) -> Any:
+    """Return the gradient if it has the dtype of the output, which is all that is remembered of it."""
+    found = getattr(grad_output, "dtype", dtype)
+    if found != dtype:
+        raise TypeError(f"{operation}_backward: mixed dtypes: grad_output {found}, output {dtype}")
+    return grad_output
 
 
 def _one_or_all(inputs: int, gradients: tuple[Any, ...]) -> Any:
@@ -41,7 +51,7 @@ class Add(Module):
     def forward(self, *inputs: Any) -> Any:
         """Return the sum."""
         output = F.add(*inputs)
-        self._saved = _shapes(inputs) if self.training else None
+        self._saved = (_shapes(inputs), output.dtype) if self.training else None
         return output
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
@@ -49,7 +59,8 @@ class Add(Module):
             raise self._nothing_remembered()
         if not input_grad:
             return None
-        return _one_or_all(len(self._saved), F.add_backward(grad_output, shapes=self._saved))
+        shapes, dtype = self._saved
+        return _one_or_all(len(shapes), F.add_backward(_of_dtype("add", grad_output, dtype), shapes=shapes))
 
 
 class Multiply(Module):
@@ -105,13 +116,15 @@ class Concatenate(Module):
     (2, 8)
     """
 
+    dim: Any = Axis()
+
     def __init__(self, dim: int = 1) -> None:
-        self.dim = operator.index(dim)
+        self.dim = dim
 
     def forward(self, *inputs: Any) -> Any:
         """Return the joined inputs."""
         output = F.cat(inputs, self.dim)
-        self._saved = _shapes(inputs) if self.training else None
+        self._saved = (_shapes(inputs), output.dtype) if self.training else None
         return output
 
     def _backward(self, grad_output: Any, pending: Pending, input_grad: bool) -> Any:
@@ -119,8 +132,9 @@ class Concatenate(Module):
             raise self._nothing_remembered()
         if not input_grad:
             return None
-        gradients = F.cat_backward(grad_output, None, self.dim, shapes=self._saved)
-        return _one_or_all(len(self._saved), gradients)
+        shapes, dtype = self._saved
+        gradients = F.cat_backward(_of_dtype("cat", grad_output, dtype), None, self.dim, shapes=shapes)
+        return _one_or_all(len(shapes), gradients)
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""

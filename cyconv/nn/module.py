@@ -402,7 +402,7 @@ class Module:
         """Set training mode (or eval mode, if `mode` is False) here and in all modules below; return self."""
         if not isinstance(mode, (bool, np.bool_)):
             raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
-        for module in self.modules():
+        for module in list(self.modules()):
             module.training = bool(mode)
             if mode:
                 module._thaw()

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from cyconv import functional as F
 from cyconv._geometry import integer
 from cyconv.functional._arrays import any_array
-from cyconv.nn._attributes import Learned
+from cyconv.nn._attributes import Buffer, Learned
 from cyconv.nn.init import float_dtype
 from cyconv.nn.module import Array, Module, Parameter, Pending
 
@@ -52,6 +52,10 @@ class _ChannelNorm(_Affine):
     _buffer_names = ("running_mean", "running_var", "num_batches_tracked")
     _ranks: tuple[int, ...] = ()
 
+    running_mean: Any = Buffer(1)
+    running_var: Any = Buffer(1)
+    num_batches_tracked: Any = Buffer(0)
+
     def __init__(
         self,
         num_features: int,
@@ -71,9 +75,7 @@ class _ChannelNorm(_Affine):
         self.track_running_stats = track_running_stats
         self.weight = _parameter(num_features, kind, 1.0) if affine else None
         self.bias = _parameter(num_features, kind, 0.0) if affine and bias else None
-        self.running_mean: Array | None = None
-        self.running_var: Array | None = None
-        self.num_batches_tracked: Array | None = None
+        self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
             self.running_mean = np.empty(num_features, kind)
             self.running_var = np.empty(num_features, kind)
