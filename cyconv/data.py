@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -29,6 +29,8 @@ MNIST_STD = 0.3081
 
 # Third byte of an IDX file → type of its numbers, which are big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+# Bytes that are read at a time.
+_PIECE = 1 << 20
 _IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -224,40 +226,55 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     ValueError
         If it is no IDX file, or is shorter or longer than its header says.
     """
-    content = _read_bytes(Path(path))
+    with _opened(Path(path)) as file:
+        try:
+            return _read_array(path, file)
+        except EOFError as error:
+            raise ValueError(f"{path}: the gzip file ends early; the copy is incomplete, fetch it again") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: the gzip file is damaged ({error}); fetch it again") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(path)) if zipped else open(path, "rb")
+
+
+def _read_array(path: str | os.PathLike[str], file: IO[bytes]) -> Array:
     # Magic number: two zero bytes, the type, the number of axes; then the length of each axis. All big-endian.
-    if len(content) < 4:
-        raise ValueError(f"{path}: no IDX file, only {len(content)} bytes")
-    zeros, code, ndim = struct.unpack(">HBB", content[:4])
+    magic = file.read(4)
+    if len(magic) < 4:
+        raise ValueError(f"{path}: no IDX file, only {len(magic)} bytes")
+    zeros, code, ndim = struct.unpack(">HBB", magic)
     if zeros != 0 or code not in _IDX_TYPES or ndim == 0:
+        file.read(_PIECE)  # at whose end a gzip file may turn out to be damaged, which says more
         raise ValueError(
-            f"{path}: no IDX file; its first four bytes are {content[:4].hex(' ')}, but images start with 00 00 08 03 "
+            f"{path}: no IDX file; its first four bytes are {magic.hex(' ')}, but images start with 00 00 08 03 "
             "and labels with 00 00 08 01"
         )
-    start = 4 + 4 * ndim
-    if len(content) < start:
-        raise ValueError(f"{path}: ends within its header of {start} bytes; the copy is incomplete")
-    shape = struct.unpack(f">{ndim}I", content[4:start])
+    lengths = file.read(4 * ndim)
+    if len(lengths) < 4 * ndim:
+        raise ValueError(f"{path}: ends within its header of {4 + 4 * ndim} bytes; the copy is incomplete")
+    shape = struct.unpack(f">{ndim}I", lengths)
     dtype = np.dtype(_IDX_TYPES[code])
     expected = math.prod(shape) * dtype.itemsize
-    if len(content) - start != expected:
+    # By pieces, and one byte more than there should be: neither a header that promises too much nor a small gzip file
+    # that becomes a large one takes more memory than the data that are there and belong to the array.
+    content = bytearray()
+    while len(content) <= expected and (piece := file.read(min(expected + 1 - len(content), _PIECE))):
+        content += piece
+    if len(content) != expected:
+        rest = len(file.read(_PIECE)) if len(content) > expected else 0
+        follow = ("more than " if rest == _PIECE else "") + f"{len(content) + rest:,}"
         raise ValueError(
             f"{path}: the header says {' × '.join(map(str, shape))} = {expected:,} bytes of data, "
-            f"but {len(content) - start:,} follow; copy the file again"
+            f"but {follow} follow; copy the file again"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def _read_bytes(path: Path) -> bytes:
-    content = path.read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
     try:
-        return gzip.decompress(content)
-    except EOFError as error:
-        raise ValueError(f"{path}: the gzip file ends early; the copy is incomplete, fetch it again") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: the gzip file is damaged ({error}); fetch it again") from error
+        return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:
+        raise ValueError(f"{path}: the header says {ndim} axes, which no array can have: {error}") from None
 
 
 # ------------------------------------------------------------------------------------------------ batches

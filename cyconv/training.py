@@ -164,13 +164,13 @@ def fit(
     ImportError
         If ``progress="bar"`` and tqdm is missing.
     """
+    callbacks = _callbacks(callbacks)
     _check_parts(model, loss, optimizer, augment, schedule)
     x, y = _check_data("fit", "train", train)
     validation = None if validation is None else _check_data("fit", "validation", validation)
     epochs, batch_size = integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     weigh = _weigh("fit", loss)
     rng = generator("fit", rng)
-    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     show = _progress(progress, epochs, len(x))
     history = History(steps_per_epoch=math.ceil(len(x) / batch_size))
     steps = epochs * history.steps_per_epoch
@@ -186,7 +186,7 @@ def fit(
                 for x_batch, y_batch in batches(x, y, batch_size, rng):
                     if schedule is not None:
                         factor = _factor(schedule, len(history.step_loss) / steps)
-                        _set_rates(optimizer, [rate * factor for rate in start_rates])
+                        _set_rates(optimizer, start_rates, factor)
                     if augment is not None:
                         x_batch = augment(x_batch, rng)
                     output, value = _step(model, loss, optimizer, x_batch, y_batch, history, buffers)
@@ -211,9 +211,7 @@ def fit(
 
 def _check_parts(model: Any, loss: Any, optimizer: Any, augment: Any, schedule: Any) -> None:
     """Raise TypeError for what is not of its kind, ValueError for an optimiser of something else."""
-    for name, part in (("model", model), ("loss", loss)):
-        if not isinstance(part, Module):
-            raise TypeError(f"fit: {name} must be a Module, got {type(part).__name__}")
+    _check_modules("fit", model=model, loss=loss)
     if not all(hasattr(optimizer, name) for name in ("lr", "zero_grad", "step")):
         raise TypeError(f"fit: optimizer must be an Optimizer, got {type(optimizer).__name__}")
     for name, part in (("augment", augment), ("schedule", schedule)):
@@ -224,6 +222,21 @@ def _check_parts(model: Any, loss: Any, optimizer: Any, augment: Any, schedule: 
         raise ValueError("fit: optimizer has no parameter of the model, so nothing would be learned")
 
 
+def _check_modules(owner: str, **parts: Any) -> None:
+    for name, part in parts.items():
+        if not isinstance(part, Module):
+            raise TypeError(f"{owner}: {name} must be a Module, got {type(part).__name__}")
+
+
+def _callbacks(given: Any) -> tuple[Callable[[Module, History], Any], ...]:
+    """Return the callbacks; TypeError for what cannot be called, which would be found only after an epoch."""
+    found = (given,) if callable(given) else tuple(given) if isinstance(given, Iterable) else (given,)
+    for position, one in enumerate(found):
+        if not callable(one):
+            raise TypeError(f"fit: callbacks[{position}] must be a function, got {one!r}")
+    return found
+
+
 def _factor(schedule: Callable[[float], float], done: float) -> float:
     """Return the factor of the learning rate; ValueError if it would spoil the weights."""
     factor = schedule(done)
@@ -232,19 +245,21 @@ def _factor(schedule: Callable[[float], float], done: float) -> float:
     return factor
 
 
-def _rates(optimizer: Steps) -> list[float]:
-    """Return the learning rate of each group; of an optimiser without groups its one."""
+def _rates(optimizer: Steps) -> list[tuple[Any, float]]:
+    """Return each group and its learning rate; of an optimiser without groups its one."""
     groups = getattr(optimizer, "param_groups", None)
-    return [optimizer.lr] if groups is None else [group["lr"] for group in groups]
+    return [(None, optimizer.lr)] if groups is None else [(group, group["lr"]) for group in groups]
 
 
-def _set_rates(optimizer: Steps, rates: list[float]) -> None:
-    groups = getattr(optimizer, "param_groups", None)
-    if groups is None:
-        optimizer.lr = rates[0]
-    else:
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+def _set_rates(optimizer: Steps, start: list[tuple[Any, float]], factor: float = 1.0) -> None:
+    """Set each rate to a factor of what it was at the start; groups that callbacks have added start with theirs."""
+    known = {id(group) for group, _ in start}
+    start += [(group, rate) for group, rate in _rates(optimizer) if id(group) not in known]
+    for group, rate in start:
+        if group is None:
+            optimizer.lr = rate * factor
+        else:
+            group["lr"] = rate * factor
 
 
 def _step(
@@ -309,6 +324,8 @@ def evaluate(model: Module, loss: Any, data: Pair, batch_size: int = 256) -> Sco
     ValueError
         If lengths differ or there are no examples.
     """
+    _check_modules("evaluate", model=model, loss=loss)
+    batch_size = integer("evaluate", "batch_size", batch_size, 1)
     x, y = _check_data("evaluate", "data", data)
     weigh = _weigh("evaluate", loss)
     meter = _Meter()
@@ -344,6 +361,7 @@ def predict(model: Module, x: Array, batch_size: int = 256) -> Any:
     TypeError
         If `x` is no array, or `batch_size` no int.
     """
+    _check_modules("predict", model=model)
     batch_size = integer("predict", "batch_size", batch_size, 1)
     if not getattr(x, "shape", ()):
         raise TypeError(f"predict: x must be an array, got {type(x).__name__}")
@@ -484,7 +502,9 @@ class _CtrlC:
 
 def _progress(progress: bool | str, epochs: int, examples: int) -> _Silent:
     """Return what shows the progress."""
-    if progress not in (True, False, "bar", "lines"):
+    if isinstance(progress, np.bool_):
+        progress = bool(progress)
+    if not (isinstance(progress, bool) or (isinstance(progress, str) and progress in ("bar", "lines"))):
         raise ValueError(f"fit: progress must be True, False, 'bar' or 'lines', got {progress!r}")
     if progress is False:
         return _Silent()

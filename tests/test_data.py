@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -267,3 +268,45 @@ def test_labels_of_any_kind_of_class_give_their_shares(labels):
     kept, out = stratified_split(labels, 2, rng=0)
     assert (len(kept), len(out)) == (4, 2)
     assert (LABELS[out] == [0, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"\0\0\x08\x41" + b"\0\0\0\1" * 65 + b"a", "the header says 65 axes, which no array can have"),
+        (b"\0\0\x08\x05" + b"\xff" * 16 + bytes(4), "the header says 5 axes, which no array can have"),
+    ],
+)
+def test_read_idx_names_the_file_of_shapes_that_no_array_has(tmp_path, header, message):
+    (tmp_path / "hostile-idx").write_bytes(header)
+    with pytest.raises(ValueError, match=f"hostile-idx: {message}"):
+        read_idx(tmp_path / "hostile-idx")
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (bytes(8), "first four bytes are 00 00 00 00"),
+        (idx_bytes(np.zeros(1, np.uint8)), "= 1 bytes of data, but more than 1,048,"),
+    ],
+)
+def test_read_idx_takes_no_memory_for_what_a_gzip_file_has_too_much(tmp_path, start, message):
+    """200 MB that take 200 KB in the file."""
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write(start)
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            read_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_read_idx_takes_no_memory_for_what_a_header_promises(tmp_path):
+    (tmp_path / "short").write_bytes(b"\0\0\x08\x03" + b"\xff" * 12 + b"a")
+    with pytest.raises(ValueError, match=r"short: the header says .* but 1 follow"):
+        read_idx(tmp_path / "short")
