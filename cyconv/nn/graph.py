@@ -328,11 +328,12 @@ class Graph(_Children):
                 f"got {len(inputs)}"
             )
         try:
-            if self._steps is None and lazy_inside(self):
-                with learning():
-                    return self._run(self._arrange(), inputs)
-            self._steps = steps = self._steps or self._arrange()
-            return self._run(steps, inputs)
+            if self._steps is None:
+                if lazy_inside(self):
+                    with learning():
+                        return self._run(self._arrange(), inputs)
+                self._steps = self._arrange()
+            return self._run(self._steps, inputs)
         except BaseException:
             self._forget()
             raise
