@@ -397,3 +397,33 @@ def test_groups_that_come_later_are_named_before_a_step():
         schedule.load_state_dict(schedule.state_dict())
     assert schedule.last_epoch == 0
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("clip", [lambda p: clip_grad_norm_(p, 0.1), lambda p: clip_grad_value_(p, 0.1)])
+def test_clipping_looks_at_all_gradients_before_it_changes_one(clip):
+    """Integers were clipped to 0 without a word; a read-only gradient was found when others were scaled already."""
+    first, second = Parameter(np.zeros(3)), Parameter(np.zeros(3))
+    fixed = np.ones(3)
+    fixed.flags.writeable = False
+    cases = [
+        (fixed, ValueError, "a gradient of .* is read-only"),
+        (np.ones(3, int), TypeError, "a gradient must be an array of float32 or float64, got int64"),
+        ([1.0, 2.0, 3.0], TypeError, "a gradient must be an array of float32 or float64, got list"),
+    ]
+    for gradient, error, message in cases:
+        first.grad, second.grad = np.full(3, 5.0), gradient
+        with pytest.raises(error, match=f"clip_grad_.*_: {message}"):
+            clip([first, second])
+        np.testing.assert_array_equal(first.grad, np.full(3, 5.0))
+
+
+@pytest.mark.parametrize("wrong", ["x", None, np.ones(2)])
+def test_bounds_of_clipping_are_numbers(wrong):
+    parameter = Parameter(np.zeros(1))
+    for call, name in (
+        (lambda: clip_grad_norm_(parameter, wrong), "clip_grad_norm_: max_norm"),
+        (lambda: clip_grad_norm_(parameter, 1.0, wrong), "clip_grad_norm_: norm_type"),
+        (lambda: clip_grad_value_(parameter, wrong), "clip_grad_value_: clip_value"),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be a number"):
+            call()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from cyconv import functional as F
+from cyconv._geometry import real
 from cyconv.nn.module import Array, Module, Parameter
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
@@ -18,7 +21,14 @@ def _gradients(owner: str, parameters: Parameter | Iterable[Parameter]) -> list[
     for position, parameter in enumerate(found):
         if not isinstance(parameter, Parameter):
             raise TypeError(f"{owner}: parameters[{position}] must be a Parameter, got {type(parameter).__name__}")
-    return [parameter.grad for parameter in found if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in found if parameter.grad is not None]
+    for gradient in gradients:  # all of them before one is changed
+        if not isinstance(gradient, np.ndarray) or gradient.dtype.newbyteorder("=") not in (np.float32, np.float64):
+            kind = getattr(gradient, "dtype", type(gradient).__name__)
+            raise TypeError(f"{owner}: a gradient must be an array of float32 or float64, got {kind}")
+        if not gradient.flags.writeable:
+            raise ValueError(f"{owner}: a gradient of {gradient.shape}, {gradient.dtype} is read-only")
+    return gradients
 
 
 def clip_grad_norm_(
@@ -51,9 +61,10 @@ def clip_grad_norm_(
     RuntimeError
         If the norm is not finite and `error_if_nonfinite` asks for it.
     TypeError
-        If `parameters` holds something else than parameters.
+        If `parameters` holds something else than parameters, a gradient is no array of float32 or float64, or a number
+        is none.
     ValueError
-        If `max_norm` is negative or `norm_type` not above 0.
+        If `max_norm` is negative or `norm_type` not above 0, or a gradient is read-only; no gradient is changed then.
 
     Notes
     -----
@@ -69,6 +80,8 @@ def clip_grad_norm_(
     >>> p.grad.round(3).tolist()
     [0.6, 0.8]
     """
+    max_norm = real("clip_grad_norm_", "max_norm", max_norm)
+    norm_type = real("clip_grad_norm_", "norm_type", norm_type)
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be at least 0, got {max_norm}")
     if not norm_type > 0:
@@ -98,9 +111,10 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
     Raises
     ------
     TypeError
-        If `parameters` holds something else than parameters.
+        If `parameters` holds something else than parameters, a gradient is no array of float32 or float64, or
+        `clip_value` no number.
     ValueError
-        If `clip_value` is negative.
+        If `clip_value` is negative, or a gradient is read-only; no gradient is changed then.
 
     Examples
     --------
@@ -111,6 +125,7 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
     >>> p.grad.tolist()
     [-1.0, 0.5, 1.0]
     """
+    clip_value = real("clip_grad_value_", "clip_value", clip_value)
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: clip_value must be at least 0, got {clip_value}")
     for gradient in _gradients("clip_grad_value_", parameters):
