@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyconv._geometry import integer
+
 Array = NDArray[Any]
 
 __all__ = ["confusion_matrix", "feature_maps", "filters", "learning_curves", "mistakes", "training_report"]
@@ -38,7 +40,7 @@ def _grid(count: int, columns: int | None) -> tuple[int, int]:
     if columns is None:
         # As few columns as these rows allow: six tiles are 3 + 3 and not 4 + 2.
         columns = math.ceil(count / math.ceil(count / math.ceil(math.sqrt(2 * count))))
-    columns = min(count, columns)
+    columns = min(count, integer("plot", "columns", columns, 1))
     return math.ceil(count / columns), columns
 
 

@@ -203,3 +203,9 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "cyconv\[plot\]"'):
         feature_maps(np.ones((1, 2, 2)))
+
+
+@pytest.mark.parametrize(("columns", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), ("x", TypeError)])
+def test_columns_are_a_positive_int(columns, error):
+    with pytest.raises(error, match="plot: columns must be"):
+        filters(np.ones((2, 1, 3, 3)), columns=columns)

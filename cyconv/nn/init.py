@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cyconv._geometry import check_memory
+from cyconv._geometry import check_memory, real
 from cyconv.functional._arrays import generator
 from cyconv.nn.module import Array, Parameter
 
@@ -103,7 +103,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
+        slope = 0.01 if param is None else real("calculate_gain", "the slope of leaky_relu", param)
         return math.sqrt(2 / (1 + slope**2))
     if nonlinearity not in gains:
         raise ValueError(
@@ -114,6 +114,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def _array(tensor: Array | Parameter) -> Array:
     array = tensor.data if isinstance(tensor, Parameter) else tensor
+    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise TypeError(f"init: expected a Parameter or an array of float32 or float64, got {kind}")
     if not array.flags.writeable:
         raise ValueError("init: the array is read-only, as are those of layers in eval mode; call train() before")
     return array
@@ -150,7 +153,9 @@ def uniform_(tensor: _T, a: float = 0.0, b: float = 1.0, *, rng: Any = None) -> 
     >>> bool((uniform_(np.empty(9), -1.0, 1.0, rng=0) < 1).all())
     True
     """
-    array = _array(tensor)
+    array, a, b = _array(tensor), real("uniform_", "a", a), real("uniform_", "b", b)
+    if not a <= b:
+        raise ValueError(f"uniform_: a must be at most b, got a={a} and b={b}")
     array[...] = generator("init", rng).random(array.shape, dtype=array.dtype)
     array *= b - a
     array += a
@@ -181,7 +186,9 @@ def normal_(tensor: _T, mean: float = 0.0, std: float = 1.0, *, rng: Any = None)
     >>> normal_(np.empty(9), 5.0, 0.0, rng=0)[0].item()
     5.0
     """
-    array = _array(tensor)
+    array, mean, std = _array(tensor), real("normal_", "mean", mean), real("normal_", "std", std)
+    if not std >= 0:
+        raise ValueError(f"normal_: std must be at least 0, got {std}")
     array[...] = generator("init", rng).standard_normal(array.shape, dtype=array.dtype)
     array *= std
     array += mean
@@ -210,7 +217,7 @@ def constant_(tensor: _T, val: float) -> _T:
     >>> constant_(np.empty(2), 3.0).tolist()
     [3.0, 3.0]
     """
-    _array(tensor).fill(val)
+    _array(tensor).fill(real("constant_", "val", val))
     return tensor
 
 
@@ -325,7 +332,7 @@ def xavier_uniform_(tensor: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     >>> xavier_uniform_(np.empty((4, 9)), rng=0).shape
     (4, 9)
     """
-    bound = gain * math.sqrt(6 / max(1, sum(calculate_fan(tensor.shape))))
+    bound = real("xavier_uniform_", "gain", gain) * math.sqrt(6 / max(1, sum(calculate_fan(tensor.shape))))
     return uniform_(tensor, -bound, bound, rng=rng)
 
 
@@ -359,7 +366,8 @@ def xavier_normal_(tensor: _T, gain: float = 1.0, *, rng: Any = None) -> _T:
     >>> xavier_normal_(np.empty((4, 9)), rng=0).shape
     (4, 9)
     """
-    return normal_(tensor, 0.0, gain * math.sqrt(2 / max(1, sum(calculate_fan(tensor.shape)))), rng=rng)
+    std = real("xavier_normal_", "gain", gain) * math.sqrt(2 / max(1, sum(calculate_fan(tensor.shape))))
+    return normal_(tensor, 0.0, std, rng=rng)
 
 
 def weight_and_bias(
