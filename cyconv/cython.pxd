@@ -32,6 +32,7 @@ cdef enum:  # status
     CYCONV_NO_MEMORY = 2
     CYCONV_BAD_POINTER = 3  # NULL where there must be an array, or not aligned as its dtype
     CYCONV_BAD_INDEX = 4  # indices of maxima point outside the input; what was to be written is undefined
+    CYCONV_INTERRUPTED = 5  # an exception came while a geometry was planned; Python code raises it next
 
 
 cdef struct ConvGeometry:
@@ -73,7 +74,8 @@ cdef int check_status(int status) except -1
 # ----------------------------------------------------------------------------------------- plans: made once, used often
 
 cdef class ConvPlan:
-    """A convolution that was checked and planned by `conv_plan`. Several threads may use it at a time."""
+    """A convolution that was checked and planned by `conv_plan`, which alone makes it. Several threads may use it at a
+    time."""
 
     # Spatial sizes of the output, as many as the rank.
     cdef int output(self, Py_ssize_t* size) noexcept nogil
@@ -91,7 +93,7 @@ cdef class ConvPlan:
 
 
 cdef class PoolPlan:
-    """Pooling that was checked and planned by `pool_plan`. Several threads may use it at a time."""
+    """Pooling that was checked and planned by `pool_plan`, which alone makes it. Threads may share it."""
 
     cdef int output(self, Py_ssize_t* size) noexcept nogil
     # indices: NULL, or (of maxima) room for where in its plane or volume each maximum stands, -1 for none.

@@ -5,6 +5,7 @@ the same kernels, hence the same bits. Checking and planning need the interprete
 that take a geometry instead keep the plans of the geometries that they have seen in a table, which is read without it.
 """
 
+cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -14,6 +15,7 @@ from cyconv.kernels._threads cimport meet
 from cyconv.kernels._workspace cimport Block, borrow, give
 
 import os
+import threading
 
 from cyconv import _settings
 from cyconv.functional import _raw
@@ -25,6 +27,15 @@ cdef extern from "lock.h" nogil:
 
 cdef extern from "sched.h" nogil:
     int sched_yield() noexcept
+
+cdef extern from "Python.h":
+    int Py_AddPendingCall(int (*call)(void*) except -1, void* argument) noexcept
+    void PyErr_SetObject(object kind, object error)
+    void PyErr_WriteUnraisable(object where)
+    int PyThreadState_SetAsyncExc(unsigned long thread, object kind) noexcept
+    int Py_MakePendingCalls() except -1
+    unsigned long PyThread_get_thread_ident()
+    void* PyGILState_GetThisThreadState() nogil
 
 unlock_after_fork()
 
@@ -72,13 +83,39 @@ cdef const char* status_message(int status) noexcept nogil:
         return "cyconv: a pointer is NULL where there must be an array, or not aligned to its elements"
     if status == CYCONV_BAD_INDEX:
         return "cyconv: indices of maxima point outside the input"
+    if status == CYCONV_INTERRUPTED:
+        return "cyconv: an exception came while a geometry was planned, and nothing was computed"
     return "cyconv: no such status"
 
 
 cdef int check_status(int status) except -1:
     if status == CYCONV_OK:
         return 0
+    if status == CYCONV_INTERRUPTED:
+        Py_MakePendingCalls()  # raises the exception itself in the main thread
+        raise RuntimeError(status_message(status).decode())
     raise (MemoryError if status == CYCONV_NO_MEMORY else ValueError)(status_message(status).decode())
+
+
+cdef unsigned long main_thread = threading.main_thread().ident
+
+
+cdef int raise_now(void* error) except -1:
+    kept = <object>error
+    Py_DECREF(kept)
+    raise kept
+
+
+cdef void raise_later(object error, bint known) noexcept:
+    """Raise it in this thread once that runs Python code; report it in a thread that Python does not know."""
+    if not known:
+        PyErr_SetObject(type(error), error)
+        PyErr_WriteUnraisable("cyconv.cython")
+        return
+    Py_INCREF(error)
+    if PyThread_get_thread_ident() != main_thread or Py_AddPendingCall(raise_now, <void*>error) != 0:
+        Py_DECREF(error)
+        PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), type(error))
 
 
 cdef inline int told(int status) noexcept nogil:
@@ -107,9 +144,16 @@ cdef ConvGeometry conv_geometry(Py_ssize_t rank) noexcept nogil:
     return g
 
 
+cdef object MAKER = object()  # what a plan is made with here: a plan without kernels must never come to be
+
+
 cdef class ConvPlan:
-    def __init__(self):
-        raise TypeError("ConvPlan: plans are made by conv_plan, which takes a geometry")
+    def __cinit__(self, maker=None, *_, **__):
+        if maker is not MAKER:
+            raise TypeError("ConvPlan: plans are made by conv_plan, which takes a geometry")
+
+    def __reduce__(self):
+        raise TypeError("ConvPlan: plans cannot be copied or pickled; conv_plan makes one anew")
 
     cdef int output(self, Py_ssize_t* size) noexcept nogil:
         return CYCONV_BAD_GEOMETRY
@@ -134,6 +178,9 @@ cdef class ConvPlan:
         return CYCONV_BAD_GEOMETRY
 
 
+@cython.final
+@cython.auto_pickle(False)
+@cython.no_gc_clear
 cdef class _ConvPlan(ConvPlan):
     cdef Convolution ahead, back
     cdef GradientOfWeights sums
@@ -225,7 +272,7 @@ cdef void turn(char* to, const char* weight, Py_ssize_t weights, Py_ssize_t plan
 
 cdef ConvPlan conv_plan(const ConvGeometry* geometry):
     cdef const ConvGeometry* g = geometry
-    cdef _ConvPlan plan = _ConvPlan.__new__(_ConvPlan)
+    cdef _ConvPlan plan
     cdef int i, rank
     if g == NULL:
         raise ValueError("conv_plan: the geometry is NULL")
@@ -237,6 +284,7 @@ cdef ConvPlan conv_plan(const ConvGeometry* geometry):
         padding=tuple([(g.padding[i][0], g.padding[i][1]) for i in range(rank)]), dtype=g.dtype,
         channels_last=g.channels_last, algorithm=g.algorithm, keep_weights=g.keep_weights,
     )
+    plan = _ConvPlan.__new__(_ConvPlan, MAKER)
     plan.geometry, plan.algorithm, plan.mirrored = walks.geometry, walks.algorithm, walks.mirrored
     plan.ahead_images, plan.ahead = walks.forward
     plan.back_images, plan.back = walks.input_gradient
@@ -265,8 +313,12 @@ cdef PoolGeometry pool_geometry(Py_ssize_t rank) noexcept nogil:
 
 
 cdef class PoolPlan:
-    def __init__(self):
-        raise TypeError("PoolPlan: plans are made by pool_plan, which takes a geometry")
+    def __cinit__(self, maker=None, *_, **__):
+        if maker is not MAKER:
+            raise TypeError("PoolPlan: plans are made by pool_plan, which takes a geometry")
+
+    def __reduce__(self):
+        raise TypeError("PoolPlan: plans cannot be copied or pickled; pool_plan makes one anew")
 
     cdef int output(self, Py_ssize_t* size) noexcept nogil:
         return CYCONV_BAD_GEOMETRY
@@ -279,6 +331,9 @@ cdef class PoolPlan:
         return CYCONV_BAD_GEOMETRY
 
 
+@cython.final
+@cython.auto_pickle(False)
+@cython.no_gc_clear
 cdef class _PoolPlan(PoolPlan):
     cdef Pooling ahead, finder, back, scatter  # without indices, with them; the gradient likewise
     cdef Py_ssize_t rank, batch, channels, itemsize
@@ -334,7 +389,7 @@ cdef class _PoolPlan(PoolPlan):
 
 cdef PoolPlan pool_plan(const PoolGeometry* geometry):
     cdef const PoolGeometry* g = geometry
-    cdef _PoolPlan plan = _PoolPlan.__new__(_PoolPlan)
+    cdef _PoolPlan plan
     cdef int i, rank
     if g == NULL:
         raise ValueError("pool_plan: the geometry is NULL")
@@ -347,6 +402,7 @@ cdef PoolPlan pool_plan(const PoolGeometry* geometry):
         count_include_pad=g.count_include_pad, divisor_override=g.divisor_override, dtype=g.dtype,
         channels_last=g.channels_last,
     )
+    plan = _PoolPlan.__new__(_PoolPlan, MAKER)
     plan.geometry, plan.work = walk.geometry, walk.work
     plan.ahead, plan.finder, plan.back, plan.scatter = walk.kernels
     plan.rank, plan.batch, plan.channels = g.rank, g.batch, g.channels
@@ -425,31 +481,36 @@ cdef Entry* put(const Key* key, object plan) noexcept:
     return found(key) if entry != NULL else NULL
 
 
-cdef Entry* made(const Key* key, int* status) noexcept nogil:
-    """Plan a geometry and enter it; NULL and a status where that cannot be."""
+cdef Entry* made(const Key* key, int* status, bint known) noexcept with gil:
+    """Plan a geometry and enter it; NULL and a status where that cannot be. known: Python's thread, before this."""
     cdef Entry* entry = NULL
-    with gil:
-        try:
-            if key.kind == 1:
-                plan = conv_plan(<const ConvGeometry*>key.fields)
-            else:
-                plan = pool_plan(<const PoolGeometry*>key.fields)
-            # Where threads use more plans of one set at a time than it holds, one must wait.
-            while entry == NULL:
-                entry = put(key, plan)
-                if entry == NULL:
-                    with nogil:
-                        sched_yield()
-        except MemoryError:
-            status[0] = CYCONV_NO_MEMORY
-        except Exception:
-            status[0] = CYCONV_BAD_GEOMETRY
+    try:
+        if key.kind == 1:
+            plan = conv_plan(<const ConvGeometry*>key.fields)
+        else:
+            plan = pool_plan(<const PoolGeometry*>key.fields)
+        # Where threads use more plans of one set at a time than it holds, one must wait.
+        while entry == NULL:
+            entry = put(key, plan)
+            if entry == NULL:
+                with nogil:
+                    sched_yield()
+    except MemoryError:
+        status[0] = CYCONV_NO_MEMORY
+    except (TypeError, ValueError):
+        status[0] = CYCONV_BAD_GEOMETRY
+    except BaseException as error:
+        # Of a signal's handler, most likely. The caller cannot pass it on, and it must not be lost.
+        status[0] = CYCONV_INTERRUPTED
+        raise_later(error, known)
     return entry
 
 
 def _nobody_computes():
-    """A child of fork has one thread, and that is not computing."""
+    """A child of fork has one thread, its main one, and that is not computing."""
+    global main_thread
     cdef int i, j
+    main_thread = PyThread_get_thread_ident()
     for i in range(SETS):
         for j in range(WAYS):
             table[i][j].users = 0
@@ -468,14 +529,18 @@ cdef inline void leave(Entry* entry) noexcept nogil:
 cdef inline Entry* plan_of(Py_ssize_t kind, const void* geometry, size_t nbytes, int* status) noexcept nogil:
     cdef Key key
     cdef Entry* entry
+    cdef Py_ssize_t i
+    cdef Py_ssize_t* sizes = key.fields + (5 if kind == 1 else 3)  # input, kernel, stride, dilation, padding
     status[0] = CYCONV_BAD_GEOMETRY
     if geometry == NULL:
         return NULL
     memset(&key, 0, sizeof(key))
     key.kind, key.epoch = kind, epoch
     memcpy(key.fields, geometry, nbytes)
+    for i in range(max(key.fields[0], 0), 3):  # what stands behind the rank counts for nothing
+        sizes[i] = sizes[3 + i] = sizes[6 + i] = sizes[9 + i] = sizes[12 + 2 * i] = sizes[13 + 2 * i] = 0
     entry = found(&key)
-    return entry if entry != NULL else made(&key, status)
+    return entry if entry != NULL else made(&key, status, PyGILState_GetThisThreadState() != NULL)
 
 
 cdef inline Entry* conv_entry(const ConvGeometry* geometry, int* status) noexcept nogil:

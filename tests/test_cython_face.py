@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -23,6 +25,7 @@ from tolerances import assert_close
 import cyconv
 from cyconv import _settings, reference
 from cyconv import functional as F
+from cyconv.functional import _raw
 from cyconv.kernels import _threads
 
 HERE = Path(__file__).resolve().parent
@@ -477,10 +480,61 @@ def test_no_geometry(face):
         face.pool_plan_without_geometry()
 
 
-def test_plans_are_not_made_by_their_class(face):
-    for kind in (type(face.plan_of(GOOD)), type(face.pool_plan_of(POOL))):
-        with pytest.raises(TypeError, match=r"plans are made by (conv|pool)_plan"):
-            kind()
+def test_plans_are_made_by_the_two_functions_alone(face):
+    """One without its kernels would end the process when it is called."""
+    for plan in (face.plan_of(GOOD), face.pool_plan_of(POOL)):
+        kind = type(plan)
+        for ways in (kind, kind.__base__, type("Mine", (kind.__base__,), {})):
+            for make in (ways, lambda ways=ways: ways.__new__(ways), lambda ways=ways: ways.__new__(ways, None)):
+                with pytest.raises(TypeError, match=r"plans are made by (conv|pool)_plan"):
+                    make()
+        for again in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="plans cannot be copied or pickled"):
+                again(plan)
+        assert not hasattr(plan, "__setstate_cython__")
+
+
+@pytest.mark.parametrize(("kind", "batch"), [(KeyboardInterrupt, 77), (TimeoutError, 78)])  # new geometries
+def test_what_a_signal_raises_while_a_geometry_is_planned_is_not_lost(face, monkeypatch, kind, batch):
+    def interrupted(**numbers):
+        raise kind("in the middle")
+
+    monkeypatch.setattr(_raw, "conv_walks", interrupted)
+    seen = []
+
+    def call(check):
+        try:
+            seen.append(face.output(GOOD | {"batch": batch})[0])
+            if check:
+                face.check(face.INTERRUPTED)
+            for _ in range(1000):
+                pass
+        except kind as error:
+            seen.append(error)
+
+    for check in (False, True):
+        seen.clear()
+        call(check)
+        assert str(seen[-1]) == "in the middle"
+    seen.clear()
+    worker = threading.Thread(target=call, args=(False,))
+    worker.start()
+    worker.join()
+    assert isinstance(seen[-1], kind)
+    monkeypatch.undo()
+    assert face.output(GOOD | {"batch": batch}) == (face.OK, (6, 6))
+
+
+def test_what_stands_behind_the_rank_counts_for_nothing(face, monkeypatch):
+    signal = {"rank": 1, "input": (31,), "kernel": (3,)}
+    stale = {"input": (31, -5, 2**62), "kernel": (3, 0, -1), "stride": (1, 0, -9), "padding": ((0, 0), (-1, 7), (9, 9))}
+    assert face.output(signal) == (face.OK, (29,))
+    assert face.pooled_output(signal | {"stride": (1,)}) == (face.OK, (29,))
+    # A geometry that was seen before is not planned again, whatever a former call left behind its rank.
+    monkeypatch.setattr(_raw, "conv_walks", None)
+    monkeypatch.setattr(_raw, "pool_walk", None)
+    assert face.output(signal | stale) == (face.OK, (29,))
+    assert face.pooled_output(signal | stale) == (face.OK, (29,))
 
 
 def test_pointers_that_cannot_be(face):
@@ -503,10 +557,17 @@ def test_pointers_that_cannot_be(face):
 
 
 def test_words_of_a_status(face):
-    for status, kind in ((1, ValueError), (2, MemoryError), (3, ValueError), (4, ValueError), (99, ValueError)):
+    for status, kind in (
+        (1, ValueError),
+        (2, MemoryError),
+        (3, ValueError),
+        (4, ValueError),
+        (5, RuntimeError),
+        (99, ValueError),
+    ):
         with pytest.raises(kind, match=re.escape(face.message(status))):
             face.check(status)
-    assert len({face.message(status) for status in range(6)}) == 6
+    assert len({face.message(status) for status in range(7)}) == 7
     assert face.check(face.OK) is None
 
 
