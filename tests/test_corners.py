@@ -269,3 +269,38 @@ def test_arguments_that_were_never_wrong_before():
 def test_rows_of_fold_are_whole_windows(rows):
     with pytest.raises(ValueError, match="fold: "):
         F.fold(np.ones((1, rows, 4)), (3, 3), 2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.batch_norm(x, None, None, None, None, True, 0.1, -0.5),
+        lambda x: F.batch_norm_backward(x, x, None, None, None, None, True, 0.1, -0.5),
+        lambda x: F.instance_norm(x, eps=-0.5),
+        lambda x: F.layer_norm(x, (8,), eps=-0.5),
+        lambda x: F.group_norm(x, 1, eps=-0.5),
+        lambda x: nn.LayerNorm(8, eps=-0.5)(x.astype(np.float32)),
+    ],
+)
+def test_eps_is_not_negative(call):
+    with pytest.raises(ValueError, match=r"eps must be at least 0, got -0\.5"):
+        call(normal(2, 3, 8))
+
+
+def test_fold_gives_c_contiguous_images():
+    assert F.fold(normal(2, 12, 9), (4, 4), 2).flags.c_contiguous
+
+
+def test_slopes_of_prelu_have_one_axis():
+    for shape in ((3, 1), (1, 3), (1, 1, 1)):
+        with pytest.raises(ValueError, match=r"prelu: weight must have shape \(1,\), or one element for each"):
+            F.prelu(normal(2, 3, 4), np.ones(shape))
+
+
+def test_a_class_without_weight_has_no_part_even_where_its_probability_is_nothing():
+    x = np.array([[0.5, -np.inf, 1.0]])
+    t, w = np.array([[0.5, 0.25, 0.25]]), np.array([1.0, 0.0, 2.0])
+    dx, dt = F.cross_entropy_backward(1.0, x, t, w, reduction="sum", target_grad=True)
+    log = x - np.log(np.exp(x[0, 0]) + np.exp(x[0, 2]))
+    np.testing.assert_allclose(dt, [[-log[0, 0], 0, -2 * log[0, 2]]], rtol=1e-14)
+    assert np.isfinite(dx).all()
