@@ -10,6 +10,7 @@ import cyconv
 from cyconv import _geometry, kernels, nn
 from cyconv import functional as F
 from cyconv._plan import direct
+from cyconv.functional import _raw
 
 
 def normal(*shape, dtype="float64", seed=0):
@@ -122,6 +123,21 @@ def test_a_gradient_that_does_not_fit_is_refused_and_the_pass_stays(make):
             layer.backward(wrong)
         assert layer.weight.grad is None
     assert layer.backward(y).shape == x.shape
+
+
+@pytest.mark.parametrize("step", [2, 3, 100, 2**31 - 1])
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_stride_past_the_input_changes_no_choice_for_callers_of_pointers(step, last):
+    """A plan for pointers was made for a shorter stride, and may have had another algorithm."""
+    sizes = ((2, 2, 3), (1, 3, 1), (step, 2, 1), ((0, 3), (1, 0), (1, 0)))
+    walks = _raw.conv_walks(
+        rank=3, batch=8, in_channels=32, out_channels=8, input=sizes[0], kernel=sizes[1], stride=sizes[2],
+        padding=sizes[3], dilation=(1, 1, 1), groups=2, dtype=0, channels_last=last, algorithm=0, keep_weights=0,
+    )  # fmt: skip
+    geometry = _geometry.conv_geometry(
+        "conv3d", 3, (8, 32, 2, 2, 3), (8, 16, 1, 3, 1), None, sizes[2], sizes[3], (1, 1, 1), 2, "zeros"
+    )
+    assert walks.geometry is geometry  # the same object for the same sizes
 
 
 # ---------------------------------------------------------------------------------------------- pointwise and glue

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._geometry import ALGORITHMS, check_conv_channels, check_total, conv_geometry, integer, physical_memory
+from .._geometry import (
+    ALGORITHMS,
+    check_conv_channels,
+    check_total,
+    conv_geometry,
+    integer,
+    physical_memory,
+)
 from .._pool_geometry import AdaptiveGeometry, PoolGeometry, check_divisor
 from . import _pool
 from ._conv import engine
@@ -69,11 +76,6 @@ def _padded(input: Numbers, padding: Pairs) -> Numbers:
     return tuple(length + low + high for length, (low, high) in zip(input, padding, strict=True))
 
 
-def _within(stride: Numbers, padded: Numbers) -> Numbers:
-    """Return strides without what is longer than the padded input: there is one window in any case."""
-    return tuple(min(step, length + 1) for step, length in zip(stride, padded, strict=True))
-
-
 def _check_taps(operation: str, kernel: Numbers, channels: int) -> None:
     taps = math.prod(kernel)
     if taps > MOST_TAPS or taps * channels > MOST_TERMS:
@@ -128,7 +130,6 @@ def conv_walks(
         raise MemoryError(f"{operation}: weights of shape {weight} do not fit into this machine's memory")
     check_total(operation, "the input", (batch, in_channels, *input))
     _check_padded(operation, in_channels, input, padding)
-    stride = _within(stride, _padded(input, padding))
     shape = (batch, in_channels, *input)
     geometry = conv_geometry(operation, rank, shape, weight, None, stride, padding, dilation, groups, "zeros")
     work = engine(geometry, real, last, name, fresh)
@@ -184,7 +185,7 @@ def pool_walk(
     padded = _padded(input, padding)
     if math.prod(padded) * real.itemsize > physical_memory():
         raise MemoryError(f"{operation}: a padded plane of {input} does not fit into this machine's memory")
-    stride = _within(tuple(step or size for step, size in zip(stride, kernel, strict=True)), padded)
+    stride = tuple(step or size for step, size in zip(stride, kernel, strict=True))
     if any(length // step > MOST_WINDOWS for length, step in zip(padded, stride, strict=True)):
         raise MemoryError(f"{operation}: an axis of {input} with strides {stride} has more than {MOST_WINDOWS} windows")
     mean = (include, check_divisor(operation, divisor_override or None) or 0) if average else None
