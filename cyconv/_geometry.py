@@ -144,7 +144,10 @@ class ConvGeometry:
     ----------
     batch, in_channels, out_channels, groups : int
     input, kernel, stride, dilation, output : tuple of int
-        One number for each spatial dimension.
+        One number for each spatial dimension. A stride past the padded input leads to one window, however long it is,
+        and stands here as the shortest that does.
+    asked : tuple of int
+        The stride as it was given.
     padding : tuple of (int, int)
         Low and high padding of each spatial dimension.
     padding_mode : str
@@ -172,6 +175,7 @@ class ConvGeometry:
     batched: bool
     edges: Edges | None = None
     output_edges: Edges | None = None
+    asked: tuple[int, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -213,7 +217,7 @@ class ConvGeometry:
         low, high = self.padding[axis]
         padding = f"2·{low}" if low == high else f"{low} + {high}"
         return (
-            f"({self.input[axis]} + {padding} − {self.dilation[axis]}·({self.kernel[axis]}−1) − 1)/{self.stride[axis]}"
+            f"({self.input[axis]} + {padding} − {self.dilation[axis]}·({self.kernel[axis]}−1) − 1)/{self.asked[axis]}"
             f" + 1 = {self.output[axis]}"
         )
 
@@ -377,6 +381,7 @@ def _conv_geometry(
     pads = _padding_pairs(check_padding_argument(operation, padding, rank), spatial, kernel, strides, dilations)
     output = _checked_output(operation, axes, spatial, kernel, strides, pads, dilations)
     check_memory(operation, "the output", (batch, out_channels, *output))
+    step = check_reach(operation, max(channels, out_channels), spatial, pads, strides)
     edges = padding_edges(operation, spatial, pads, mode)
     return ConvGeometry(
         operation,
@@ -386,14 +391,31 @@ def _conv_geometry(
         groups,
         tuple(spatial),
         tuple(kernel),
-        strides,
+        step,
         pads,
         dilations,
         output,
         mode,
         batched,
         edges,
+        asked=strides,
     )
+
+
+def check_reach(
+    operation: str,
+    channels: int,
+    spatial: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    stride: Sequence[int],
+) -> tuple[int, ...]:
+    """Return the strides, those past the padded input shortened, with which there is one window as well.
+
+    MemoryError where kernels could not count the places between windows, or between the taps of one.
+    """
+    padded = tuple(length + low + high for length, (low, high) in zip(spatial, padding, strict=True))
+    check_total(operation, "the padded input", (channels, *padded))
+    return tuple(min(s, length + 1) for s, length in zip(stride, padded, strict=True))
 
 
 def _padding_pairs(

@@ -28,6 +28,7 @@ from ._geometry import (
     check_memory,
     check_padding_argument,
     check_padding_mode,
+    check_reach,
     integer,
     padding_edges,
     pair,
@@ -117,7 +118,12 @@ class ConvTransposeGeometry:
     @property
     def stride(self) -> tuple[int, ...]:
         """Distance, in the output, of what neighbouring pixels of the input reach."""
-        return self.convolution.stride
+        return self.convolution.asked
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The stride as it was given."""
+        return self.convolution.asked
 
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:
@@ -292,9 +298,12 @@ def _conv_transpose_geometry(
         check_memory(operation, "the output", (batch, out_channels, *output))
         edges = padding_edges(operation, spatial, extension, mode, "reach of the kernel beyond the input")
     # Around this convolution's input there are zeros: what is taken off the output has no part in it.
+    step = strides
+    if min(output) > 0:
+        step = check_reach(operation, max(channels, out_channels), output, sides, strides)
     convolution = ConvGeometry(
-        operation, batch, out_channels, channels, groups, output, kernel, strides, sides, dilations, spatial, mode,
-        batched, None, edges,
+        operation, batch, out_channels, channels, groups, output, kernel, step, sides, dilations, spatial, mode,
+        batched, None, edges, strides,
     )  # fmt: skip
     # With "same" and a kernel smaller than the stride, the last rows are reached by nothing.
     behind = tuple(

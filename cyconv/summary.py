@@ -359,6 +359,8 @@ def _formula(geometry: Geometry, axis: int) -> str:
     if isinstance(geometry, ConvTransposeGeometry | AdaptiveGeometry):
         return geometry.formula(axis)
     length, (low, high), stride = geometry.input[axis], geometry.padding[axis], geometry.stride[axis]
+    if isinstance(geometry, ConvGeometry):
+        stride = geometry.asked[axis]
     dilation, kernel, output = geometry.dilation[axis], geometry.kernel[axis], geometry.output[axis]
     padding = f"2·{low}" if low == high else f"{low} + {high}"
     quotient = f"({length} + {padding} − {dilation}·({kernel}−1) − 1)/{stride}"

@@ -267,8 +267,14 @@ def test_every_kernel_is_loaded_by_somebody():
     loaded: dict[str, set[str]] = {}
     for module, (source, _) in sources().items():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "load" and node.args:
-                name = node.args[0]
+            # load("direct"), and made(geometry, "direct", ...)
+            place = (
+                {"load": 0, "made": 1}.get(ast.unparse(node.func).split(".")[-1])
+                if isinstance(node, ast.Call)
+                else None
+            )
+            if place is not None and len(node.args) > place:
+                name = node.args[place]
                 if isinstance(name, ast.Constant) and room_of(module) in ("functional", "configuration"):
                     loaded.setdefault(str(name.value), set()).add(room_of(module))
     existing = {path.stem for path in KERNELS if not path.stem.startswith("_")}

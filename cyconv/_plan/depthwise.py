@@ -37,7 +37,7 @@ TASK_VECTORS, CHUNK_TAPS = 4, 16
 def mirrored_obstacle(geometry: AnyConvGeometry) -> str:
     """Return why a transposed convolution is no convolution with its taps in reverse, or an empty string."""
     if any(s != 1 for s in geometry.stride):
-        return f"the stride of the transposed convolution is {geometry.stride}, not 1"
+        return f"the stride of the transposed convolution is {geometry.asked}, not 1"
     reach = [d * (k - 1) for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
     if any(low > most for (low, _), most in zip(geometry.padding, reach, strict=True)):
         return "the padding of the transposed convolution reaches beyond the kernel"
@@ -50,7 +50,7 @@ def spread_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     if channels_last or all(s == 2 for s in geometry.stride):
         return ""
     if any(s != 1 for s in geometry.stride):
-        return f"the stride of the transposed convolution is {geometry.stride}, not 1 or 2"
+        return f"the stride of the transposed convolution is {geometry.asked}, not 1 or 2"
     return mirrored_obstacle(geometry)
 
 
@@ -79,7 +79,7 @@ def depthwise_obstacle(geometry: AnyConvGeometry, channels_last: bool) -> str:
     if rows != columns or rows not in PLANE_KERNELS:
         return f"the kernel is {rows} x {columns}, not 3 x 3, 5 x 5 or 7 x 7"
     if geometry.stride[0] != geometry.stride[1] or geometry.stride[0] not in PLANE_STRIDES:
-        return f"the stride is {geometry.stride}, not 1 or 2"
+        return f"the stride is {geometry.asked}, not 1 or 2"
     if geometry.dilation != (1, 1):
         return f"the dilation is {geometry.dilation}, not 1"
     return ""

@@ -113,9 +113,9 @@ def winograd_obstacle(geometry: AnyConvGeometry, m: int) -> str:
         return winograd_input_gradient_obstacle(geometry.convolution, m)
     v = volume(geometry)
     if max(v.stride[1:]) > 2:
-        return f"the stride is {geometry.stride}, not 1 or 2 in height and width"
+        return f"the stride is {geometry.asked}, not 1 or 2 in height and width"
     if max(v.stride[1:]) == 2 and max(v.dilation[1:]) > 1:
-        return f"the stride is {geometry.stride} and the dilation {geometry.dilation}: it computes one of them"
+        return f"the stride is {geometry.asked} and the dilation {geometry.dilation}: it computes one of them"
     cut = tiling(geometry, m)
     if cut.piece == (1, 1):
         return "the kernel has one tap in height and width"
@@ -130,7 +130,7 @@ def winograd_gradient_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     v = volume(geometry)
     for size, stride in zip(v.kernel[1:], v.stride[1:], strict=True):
         if not against and max(v.stride[1:]) == 2 and (size > 1) != (stride == 2):
-            against = f"the stride is {geometry.stride}, and not 2 wherever the kernel has more than one tap"
+            against = f"the stride is {geometry.asked}, and not 2 wherever the kernel has more than one tap"
     return against
 
 
@@ -140,10 +140,10 @@ def winograd_input_gradient_obstacle(geometry: AnyConvGeometry, m: int) -> str:
     v = volume(geometry)
     if not against and v.stride[0] != 1 and (max(v.stride[1:]) == 1 or v.dilation[0] > 1):
         return (
-            f"the stride is {geometry.stride} and the dilation {geometry.dilation}: not 2 in height and width, or both"
+            f"the stride is {geometry.asked} and the dilation {geometry.dilation}: not 2 in height and width, or both"
         )
     if not against and max(v.stride[1:]) == 2 and not {1, 3}.issuperset(v.kernel[1:]):
-        return f"the stride is {geometry.stride} and the kernel {geometry.kernel}, not of 3 taps"
+        return f"the stride is {geometry.asked} and the kernel {geometry.kernel}, not of 3 taps"
     return against
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _plan, _settings, kernels
+from .. import _plan, _settings
 from .._geometry import ConvGeometry
 from ._arrays import Array
-from ._conv_direct import Direct
+from ._conv_direct import Direct, made
 from ._conv_edges import PaddingGradient
 
 
@@ -34,10 +34,12 @@ class Depthwise(Direct):
 
     def _walk(self, rectified: bool, gradient: bool) -> tuple[int, Any]:
         arguments = _plan.depthwise(self.geometry, self._target, self.channels_last, gradient=gradient)
-        kernel = kernels.load("depthwise").Depthwise(rectified=rectified, **arguments)
+        kernel = made(self.geometry, "depthwise", "Depthwise", rectified=rectified, **arguments)
         if kernel.thread_bytes > _settings.max_workspace():
             # Planes one by one need none.
-            kernel = kernels.load("depthwise").Depthwise(rectified=rectified, **{**arguments, "block_rows": 0})
+            kernel = made(
+                self.geometry, "depthwise", "Depthwise", rectified=rectified, **{**arguments, "block_rows": 0}
+            )
         return self.geometry.batch, kernel
 
     def forward_walk(self, rectified: bool = False) -> tuple[int, Any]:
@@ -68,6 +70,6 @@ class Depthwise(Direct):
         """Return (images, kernel) of the gradients of weight and bias."""
         if self._weights is None:
             arguments = _plan.depthwise_weight_gradient(self.geometry, self._target, self.channels_last)
-            kernel = kernels.load("depthwise_gradient").DepthwiseGradient(**arguments)
+            kernel = made(self.geometry, "depthwise_gradient", "DepthwiseGradient", **arguments)
             self._weights = (self.geometry.batch, kernel)
         return self._weights

@@ -13,6 +13,24 @@ from ._arrays import Array, empty
 from ._conv_edges import PaddingGradient
 
 
+def made(geometry: ConvGeometry, module: str, kernel: str, /, **arguments: Any) -> Any:
+    """Return a kernel of this name for a convolution.
+
+    Raises
+    ------
+    MemoryError
+        Windows lie so far apart, or their taps, that offsets between them do not fit into its tables.
+    """
+    try:
+        return getattr(kernels.load(module), kernel)(**arguments)
+    except OverflowError:
+        how = f"stride {geometry.asked}, padding {geometry.padding}, dilation {geometry.dilation}"
+        raise MemoryError(
+            f"{geometry.operation}: the tables of a kernel do not hold the way from tap to tap and from window to "
+            f"window in the padded input ({how})"
+        ) from None
+
+
 class Direct:
     """One convolution by direct summation: geometry, dtype and memory order fixed, kernels set up when first needed."""
 
@@ -45,7 +63,8 @@ class Direct:
         found = self._forward.get(rectified)
         if found is None:
             images, arguments = _plan.forward(self.geometry, self._target, self.channels_last)
-            found = self._forward[rectified] = (images, kernels.load("direct").Walk(rectified=rectified, **arguments))
+            walk = made(self.geometry, "direct", "Walk", rectified=rectified, **arguments)
+            found = self._forward[rectified] = (images, walk)
         return found
 
     def pack(self, weight: Array) -> Array:
@@ -71,7 +90,7 @@ class Direct:
         found = self._transposed.get(rectified)
         if found is None:
             images, arguments = _plan.input_gradient(self.geometry, self._target, self.channels_last)
-            walk = kernels.load("direct").Walk(rectified=rectified, **arguments)
+            walk = made(self.geometry, "direct", "Walk", rectified=rectified, **arguments)
             found = self._transposed[rectified] = (images, walk)
         return found
 
@@ -103,7 +122,7 @@ class Direct:
         """Return (images, kernel) of the gradients of weight and bias."""
         if self._weights is None:
             images, arguments = _plan.weight_gradient(self.geometry, self._target, self.channels_last)
-            self._weights = (images, kernels.load("weight_gradient").WeightGradient(**arguments))
+            self._weights = (images, made(self.geometry, "weight_gradient", "WeightGradient", **arguments))
         return self._weights
 
     def weight_gradient(self, grad: Array, x: Array, bias: bool) -> tuple[Array, Array | None]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _plan, _settings, kernels
+from .. import _plan, _settings
 from .._geometry import ConvGeometry
 from ._arrays import Array, empty
+from ._conv_direct import made
 from ._conv_edges import PaddingGradient
 
 
@@ -24,7 +25,10 @@ class Im2col:
         self.channels_last = channels_last
         self._work = 2 * geometry.macs
         volume = _plan.volume(geometry)
-        columns = kernels.load("im2col").Columns(
+        columns = made(
+            geometry,
+            "im2col",
+            "Columns",
             dtype=dtype.char,
             source=(geometry.in_channels, *volume.input[1:]),
             out=(geometry.out_channels, *volume.output[1:]),

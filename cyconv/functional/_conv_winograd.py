@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _plan, _settings, kernels
+from .. import _plan, _settings
 from .._geometry import ConvGeometry
-from ._conv_direct import Direct
+from ._conv_direct import Direct, made
 
 
 class TiledGradient(Direct):
@@ -36,7 +36,7 @@ class TiledGradient(Direct):
             if m == 0:
                 return super().transposed_walk(rectified)
             images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, m, gradient=True)
-            kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
+            kernel = made(self.geometry, "winograd", "Winograd", rectified=rectified, **arguments)
             if kernel.thread_bytes > _settings.max_workspace() and not self.fixed:
                 return super().transposed_walk(rectified)
             self._input_m = m
@@ -58,7 +58,7 @@ class TiledGradient(Direct):
             m = _plan.weight_gradient_tile(self.geometry, target.lanes, target.itemsize, self.gradient_m)
             if m:
                 images, arguments = _plan.winograd_gradient(self.geometry, target, self.channels_last, m)
-                kernel = kernels.load("winograd_gradient").WinogradGradient(**arguments)
+                kernel = made(self.geometry, "winograd_gradient", "WinogradGradient", **arguments)
                 if kernel.shared_bytes + kernel.thread_bytes <= _settings.max_workspace():
                     self._gradient, self._weight_m = (images, kernel), m
             self._gradient_known = True
@@ -68,7 +68,7 @@ class TiledGradient(Direct):
         """Return (images, kernel) of the gradients of weight and bias."""
         if self._weights is None and not self.fixed and self._over_planes():
             arguments = _plan.depthwise_weight_gradient(self.geometry, self._target, False)
-            kernel = kernels.load("depthwise_gradient").DepthwiseGradient(**arguments)
+            kernel = made(self.geometry, "depthwise_gradient", "DepthwiseGradient", **arguments)
             if kernel.thread_bytes <= _settings.max_workspace():
                 self._weights, self._planes = (self.geometry.batch, kernel), True
         return (self._weights if self._planes else self.gradient_walk()) or super().weight_walk()
@@ -89,7 +89,7 @@ class Winograd(TiledGradient):
         found = self._forward.get(rectified)
         if found is None:
             images, arguments = _plan.winograd(self.geometry, self._target, self.channels_last, self.m)
-            kernel = kernels.load("winograd").Winograd(rectified=rectified, **arguments)
+            kernel = made(self.geometry, "winograd", "Winograd", rectified=rectified, **arguments)
             found = self._forward[rectified] = (images, kernel)
         return found
 

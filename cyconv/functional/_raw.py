@@ -67,11 +67,6 @@ def _rank(operation: str, rank: int) -> int:
     return rank
 
 
-def _check_padded(operation: str, channels: int, input: Numbers, padding: Pairs) -> None:
-    """MemoryError where offsets in the padded input of one image could not be computed."""
-    check_total(operation, "the padded input", (channels, *_padded(input, padding)))
-
-
 def _padded(input: Numbers, padding: Pairs) -> Numbers:
     return tuple(length + low + high for length, (low, high) in zip(input, padding, strict=True))
 
@@ -129,7 +124,6 @@ def conv_walks(
     if math.prod(weight) * real.itemsize > physical_memory():
         raise MemoryError(f"{operation}: weights of shape {weight} do not fit into this machine's memory")
     check_total(operation, "the input", (batch, in_channels, *input))
-    _check_padded(operation, in_channels, input, padding)
     shape = (batch, in_channels, *input)
     geometry = conv_geometry(operation, rank, shape, weight, None, stride, padding, dilation, groups, "zeros")
     work = engine(geometry, real, last, name, fresh)
